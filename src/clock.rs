@@ -1,0 +1,180 @@
+//! The only reader of time.
+//!
+//! [`Clock::now_ms`] is milliseconds since 1970 and never goes back: it starts at the wall clock (or
+//! at what the store remembers, if that is later) and then follows the system's monotonic clock, so
+//! a step of the wall clock moves no expiry. Under `test-util` a clock can be moved by hand.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::watch;
+
+/// Milliseconds since 1970 as larder counts them; `u64::MAX` stands for "never".
+pub type Millis = u64;
+
+/// No deadline.
+pub const NEVER: Millis = Millis::MAX;
+
+/// Reads the time. Cheap to clone; all clones agree.
+#[derive(Clone, Debug)]
+pub struct Clock(Arc<Source>);
+
+#[derive(Debug)]
+enum Source {
+    System {
+        /// Unix milliseconds minus monotonic milliseconds; only ever raised.
+        offset_ms: AtomicU64,
+    },
+    Manual(watch::Sender<Millis>),
+}
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Self {
+        let wall = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, millis);
+        Self(Arc::new(Source::System {
+            offset_ms: AtomicU64::new(wall.saturating_sub(monotonic_ms())),
+        }))
+    }
+
+    /// A clock that stands at `start_ms` until it is [`advance`](Clock::advance)d.
+    pub fn manual(start_ms: Millis) -> Self {
+        Self(Arc::new(Source::Manual(watch::Sender::new(start_ms))))
+    }
+
+    /// Milliseconds since 1970. Costs a few nanoseconds; resolution is the kernel's tick (4 ms or
+    /// better on Linux).
+    #[inline]
+    pub fn now_ms(&self) -> Millis {
+        match &*self.0 {
+            Source::System { offset_ms } => offset_ms
+                .load(Ordering::Relaxed)
+                .saturating_add(monotonic_ms()),
+            Source::Manual(now) => *now.borrow(),
+        }
+    }
+
+    /// Never reports a time before `floor_ms` from now on.
+    pub fn raise(&self, floor_ms: Millis) {
+        match &*self.0 {
+            Source::System { offset_ms } => {
+                offset_ms.fetch_max(floor_ms.saturating_sub(monotonic_ms()), Ordering::AcqRel);
+            }
+            Source::Manual(now) => {
+                now.send_if_modified(|now| {
+                    let later = floor_ms > *now;
+                    *now = (*now).max(floor_ms);
+                    later
+                });
+            }
+        }
+    }
+
+    /// Moves a manual clock forward and wakes what sleeps on it; a system clock ignores it.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual(now) = &*self.0 {
+            now.send_modify(|now| *now = now.saturating_add(millis(by)));
+        }
+    }
+
+    /// Returns once the clock has reached `at_ms`. Must be polled within larder's runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn sleep_until(&self, at_ms: Millis) {
+        match &*self.0 {
+            Source::System { .. } => loop {
+                let now = self.now_ms();
+                if now >= at_ms {
+                    return;
+                }
+                // A day at a time: a deadline of "never" must not overflow the timer.
+                let wait = (at_ms - now).min(86_400_000);
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            },
+            Source::Manual(now) => {
+                let mut seen = now.subscribe();
+                // The sender lives as long as `self`, so this ends only when time has come.
+                let _ = seen.wait_for(|now| *now >= at_ms).await;
+            }
+        }
+    }
+
+    /// An instant for measuring how long something took; not for expiry.
+    pub fn instant() -> Instant {
+        Instant::now()
+    }
+}
+
+/// A duration in whole milliseconds, rounded up, saturating.
+pub fn millis(d: Duration) -> Millis {
+    let whole = u64::try_from(d.as_millis()).unwrap_or(NEVER);
+    whole.saturating_add(u64::from(!d.subsec_nanos().is_multiple_of(1_000_000)))
+}
+
+#[cfg(target_os = "linux")]
+#[inline]
+fn monotonic_ms() -> u64 {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
+    let (sec, nsec) = (t.tv_sec.unsigned_abs(), t.tv_nsec.unsigned_abs());
+    sec.saturating_mul(1_000).saturating_add(nsec / 1_000_000)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn monotonic_ms() -> u64 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    millis(START.get_or_init(Instant::now).elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_system_clock_stands_near_the_wall_clock_and_never_goes_back() {
+        let clock = Clock::system();
+        let first = clock.now_ms();
+        assert!(first > 1_700_000_000_000);
+        clock.raise(first + 60_000);
+        assert!(clock.now_ms() >= first + 60_000);
+        clock.raise(5);
+        clock.advance(Duration::from_secs(1));
+        assert!(clock.now_ms() >= first + 60_000);
+    }
+
+    #[test]
+    fn a_manual_clock_moves_only_by_hand() {
+        let clock = Clock::manual(1_000);
+        assert_eq!(clock.now_ms(), 1_000);
+        clock.advance(Duration::from_millis(5));
+        clock.raise(900);
+        assert_eq!(clock.clone().now_ms(), 1_005);
+        clock.raise(2_000);
+        assert_eq!(clock.now_ms(), 2_000);
+    }
+
+    #[tokio::test]
+    async fn a_sleeper_wakes_when_the_hand_reaches_its_time() {
+        let clock = Clock::manual(0);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep_until(100).await }
+        });
+        clock.advance(Duration::from_millis(100));
+        sleeper.await.unwrap();
+        Clock::system().sleep_until(0).await;
+        let system = Clock::system();
+        system.sleep_until(system.now_ms() + 5).await;
+    }
+
+    #[test]
+    fn durations_round_up_to_whole_milliseconds() {
+        assert_eq!(millis(Duration::from_micros(1)), 1);
+        assert_eq!(millis(Duration::from_millis(7)), 7);
+        assert_eq!(millis(Duration::MAX), NEVER);
+    }
+}

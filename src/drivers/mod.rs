@@ -1,0 +1,223 @@
+//! Storage drivers: passive stores that know bytes, blocking calls and nothing else.
+//!
+//! A driver never sees an actor, a runtime or a value. larder calls it from threads of its own:
+//! reads from several at once, everything that writes from exactly one (the commit lane).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Millis;
+use crate::version::Version;
+
+#[cfg(feature = "disk")]
+pub mod disk;
+pub mod map;
+
+/// A store that larder can use as a tier. See `examples/custom_driver.rs` for a whole one, and
+/// `test_util::conformance` for what it must pass.
+///
+/// Calls block; larder never makes them on a host's thread. [`commit`](Driver::commit),
+/// [`reclaim`](Driver::reclaim) and [`reserve`](Driver::reserve) are called from one thread only, one
+/// at a time; the reading calls come from other threads meanwhile and must not wait for a commit.
+/// A panic in any of them is caught and treated as [`Failure::Reopen`].
+pub trait Driver: Send + Sync + 'static {
+    /// The record filed under `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`], which tells larder whether to try again, reopen or give up.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Failure>;
+
+    /// The records filed under `keys`, in their order, as they stood at one moment.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Driver::get); one failure fails the call.
+    fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, Failure> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
+    /// Applies all of `batch`, in order, or none of it.
+    ///
+    /// With `durability` [`Written`](StoreDurability::Written) it must survive the death of the
+    /// process, with [`Synced`](StoreDurability::Synced) the loss of power; so must every commit
+    /// before it.
+    ///
+    /// # Errors
+    ///
+    /// A failure means *unknown*: larder commits the same keys again, with the newest values.
+    fn commit(&self, batch: &[Write], durability: StoreDurability) -> Result<(), Failure>;
+
+    /// Records in the order of their keys, as they stood at one moment: those that begin with
+    /// `prefix` and are strictly greater than `after` (an empty `after` starts at the beginning),
+    /// until `count_max` records or about `bytes_max` bytes (but at least one).
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Driver::get).
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: &[u8],
+        page: PageLimit,
+    ) -> Result<Vec<(Bytes, Bytes)>, Failure>;
+
+    /// Deletes records whose `keep_ms` (as it was given with [`Write::Put`]) is at or before
+    /// `now_ms`, at most `count_max` of them, without reading every record, and says which.
+    ///
+    /// A store without an index of expiry may leave this as it is: larder then answers misses for
+    /// expired records all the same, and their space returns when they are overwritten.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Driver::commit).
+    fn reclaim(&self, now_ms: Millis, count_max: usize) -> Result<Reclaimed, Failure> {
+        let _ = (now_ms, count_max);
+        Ok(Reclaimed::default())
+    }
+
+    /// How much is stored.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
+
+    /// Remembers `mark` beside the data, durably: a version that no version of this process will
+    /// exceed before the next call, and the time. Called about twice a minute.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Driver::commit); larder goes on and tries again.
+    fn reserve(&self, mark: Watermark) -> Result<(), Failure>;
+
+    /// The mark that was remembered last, by this process or an earlier one.
+    fn reserved(&self) -> Watermark;
+}
+
+/// One change of a batch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Write {
+    /// File `record` under `key`, replacing what was there.
+    Put {
+        /// The key.
+        key: Bytes,
+        /// The record.
+        record: Bytes,
+        /// Its version, so that an index need not read the record.
+        version: Version,
+        /// When it may be reclaimed; `NEVER` for records that stay.
+        keep_ms: Millis,
+    },
+    /// Delete what is filed under `key`, if anything is.
+    Delete {
+        /// The key.
+        key: Bytes,
+    },
+}
+
+impl Write {
+    /// The key it changes.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } => key,
+        }
+    }
+
+    /// Bytes of key and record.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Put { key, record, .. } => key.len() + record.len(),
+            Self::Delete { key } => key.len(),
+        }
+    }
+}
+
+/// What a finished commit survives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum StoreDurability {
+    /// The death of the process.
+    Written,
+    /// The loss of power.
+    Synced,
+}
+
+/// Bounds of one page of a scan.
+#[derive(Clone, Copy, Debug)]
+pub struct PageLimit {
+    /// Most records.
+    pub count_max: usize,
+    /// About how many bytes of records; at least one record is returned.
+    pub bytes_max: usize,
+}
+
+/// What [`Driver::reclaim`] did.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Reclaimed {
+    /// Keys and versions of the records that were deleted.
+    pub records: Vec<(Bytes, Version)>,
+    /// When the next record may be reclaimed; `None` if the store knows of none.
+    pub next_ms: Option<Millis>,
+}
+
+/// How much a store holds.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// Records, possibly estimated; `None` if the store cannot tell.
+    pub entries: Option<u64>,
+    /// Bytes on its device.
+    pub bytes: u64,
+}
+
+/// What a store remembers for its next opening.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Watermark {
+    /// No version issued so far is above it. 0 for a new store.
+    pub ceiling: u64,
+    /// The time when it was written, in unix milliseconds.
+    pub clock_ms: Millis,
+}
+
+/// Why a driver's call failed, as an instruction to its supervisor.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Failure {
+    /// The same call may work on the same driver.
+    #[error("{reason}")]
+    Retry {
+        /// What happened.
+        reason: String,
+        /// How long to wait first.
+        after: Duration,
+    },
+    /// This instance is of no more use; a new one from the factory may be.
+    #[error("{reason}")]
+    Reopen {
+        /// What happened.
+        reason: String,
+    },
+    /// It will not work until somebody changes something.
+    #[error("{reason}")]
+    Fatal {
+        /// What happened and what would help.
+        reason: String,
+    },
+}
+
+impl Failure {
+    /// A [`Failure::Reopen`] with this reason.
+    pub fn reopen(reason: impl ToString) -> Self {
+        Self::Reopen {
+            reason: reason.to_string(),
+        }
+    }
+
+    /// A [`Failure::Fatal`] with this reason.
+    pub fn fatal(reason: impl ToString) -> Self {
+        Self::Fatal {
+            reason: reason.to_string(),
+        }
+    }
+}
+
+/// Makes a driver: opens the store. Called at start and again after each failure that asks for it,
+/// on a storage thread, never while an earlier instance still exists.
+pub type Factory = std::sync::Arc<dyn Fn() -> Result<Box<dyn Driver>, Failure> + Send + Sync>;

@@ -1,0 +1,87 @@
+//! The name of an entry: the cache it lives in and the host's own key.
+//!
+//! Pure data. It must not know what is stored under a key or where.
+
+use std::fmt;
+
+use smol_str::SmolStr;
+
+/// A named cache of one larder, as a small number that is only valid within this process.
+///
+/// Names, not numbers, go to disk: see [`stored_key`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct CacheId(pub u32);
+
+/// One entry's full name. Cheap to clone: up to 23 bytes of key are kept in place, longer keys are
+/// shared by reference count.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The cache.
+    pub cache: CacheId,
+    /// The host's key within it.
+    pub name: SmolStr,
+}
+
+impl Key {
+    /// Names the entry `name` of `cache`.
+    pub fn new(cache: CacheId, name: &str) -> Self {
+        Self {
+            cache,
+            name: SmolStr::new(name),
+        }
+    }
+}
+
+/// Shows the cache's number and the length of the key, never the key: key names of sealed caches
+/// must not reach a log by way of `{:?}`.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({}, {} bytes)", self.cache.0, self.name.len())
+    }
+}
+
+/// The character between a cache's name and a key, in stored keys and in `larder.warm("users/42")`.
+///
+/// A cache's name may not contain it, so the first one always ends the name.
+pub const SEPARATOR: char = '/';
+
+/// The bytes under which a driver files an entry: `users/42`.
+///
+/// All entries of a cache are contiguous and ordered by key, which is what scans rely on.
+///
+/// ```
+/// assert_eq!(larder::key::stored_key("users", "42"), b"users/42");
+/// ```
+pub fn stored_key(cache: &str, key: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(cache.len() + 1 + key.len());
+    out.extend_from_slice(cache.as_bytes());
+    out.push(SEPARATOR as u8);
+    out.extend_from_slice(key.as_bytes());
+    out
+}
+
+/// Takes a stored key apart again; `None` if it is none.
+pub fn split_stored_key(stored: &[u8]) -> Option<(&str, &str)> {
+    std::str::from_utf8(stored).ok()?.split_once(SEPARATOR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_key_splits_into_what_it_was_made_of() {
+        for key in ["42", "a/b/c", "\u{0}\n", "schlüssel"] {
+            let stored = stored_key("users", key);
+            assert_eq!(split_stored_key(&stored), Some(("users", key)));
+        }
+        assert_eq!(split_stored_key(b"no separator"), None);
+        assert_eq!(split_stored_key(&[0xff, b'/']), None);
+    }
+
+    #[test]
+    fn debug_does_not_show_the_key() {
+        let shown = format!("{:?}", Key::new(CacheId(3), "secret"));
+        assert_eq!(shown, "Key(3, 6 bytes)");
+    }
+}

@@ -1,0 +1,8 @@
+//! The locks and atomics that the shelf is built from, behind one name each.
+//!
+//! Everything under `shelf/` takes its synchronisation from here and from nowhere else, so that a
+//! test can compile the very same files against a scheduler that explores interleavings.
+
+pub use parking_lot::{Mutex, RwLock};
+pub use std::sync::Arc;
+pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
