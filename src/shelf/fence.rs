@@ -1,0 +1,165 @@
+//! Fences: the oldest version that a cache, or a tag of it, still accepts.
+//!
+//! `clear` and tag invalidation raise a number instead of touching entries, and every read compares
+//! (after FusionCache's tag timestamps). Fences only ever rise.
+
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+
+use crate::key::CacheId;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, RwLock};
+use crate::version::Version;
+
+/// One named cache as the shelf sees it: its number, its name and its fences.
+pub struct Scope {
+    /// Its number within this process.
+    pub id: CacheId,
+    /// Its name, as stored.
+    pub name: Arc<str>,
+    fence: AtomicU64,
+    has_tags: AtomicBool,
+    tags: RwLock<HashMap<SmolStr, u64>>,
+    tags_max: usize,
+    /// Held shared by a conditional operation from its last look at the fences until it has drawn
+    /// its version, and exclusively by a fence from drawing to raising: else a compare-and-set could
+    /// draw a version above a `clear` that it has not seen, and survive it.
+    order: RwLock<()>,
+}
+
+/// What a call to [`Scope::raise`] covers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Covers {
+    /// Every entry of the cache.
+    All,
+    /// Entries with this tag.
+    Tag(SmolStr),
+}
+
+impl Scope {
+    /// A cache without fences that keeps at most `tags_max` of them before they coalesce.
+    pub fn new(id: CacheId, name: &str, tags_max: usize) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            fence: AtomicU64::new(0),
+            has_tags: AtomicBool::new(false),
+            tags: RwLock::new(HashMap::new()),
+            tags_max,
+            order: RwLock::new(()),
+        }
+    }
+
+    /// Whether an entry of this version with these tags is still accepted.
+    #[inline]
+    pub fn accepts(&self, version: Version, tags: &[SmolStr]) -> bool {
+        if version.get() <= self.fence.load(Ordering::Acquire) {
+            return false;
+        }
+        tags.is_empty() || !self.has_tags.load(Ordering::Acquire) || {
+            let fences = self.tags.read();
+            tags.iter()
+                .all(|tag| fences.get(tag).is_none_or(|fence| version.get() > *fence))
+        }
+    }
+
+    /// Raises a fence to a version that `draw` issues, and returns the version with what is now
+    /// covered: more than was asked for when there are too many tag fences, which then become one
+    /// fence of the whole cache. More is forgotten; nothing lies.
+    pub fn raise(&self, covers: Covers, draw: impl FnOnce() -> Version) -> (Version, Covers) {
+        let _alone = self.order.write();
+        let version = draw();
+        (version, self.raise_to(covers, version))
+    }
+
+    /// Raises a fence to at least `version`: what a store remembers from an earlier process.
+    pub fn raise_to(&self, covers: Covers, version: Version) -> Covers {
+        let Covers::Tag(tag) = covers else {
+            self.fence.fetch_max(version.get(), Ordering::SeqCst);
+            return Covers::All;
+        };
+        let mut tags = self.tags.write();
+        if tags.len() >= self.tags_max && !tags.contains_key(&tag) {
+            let newest = tags.values().copied().fold(version.get(), u64::max);
+            self.fence.fetch_max(newest, Ordering::SeqCst);
+            tags.clear();
+            return Covers::All;
+        }
+        self.has_tags.store(true, Ordering::SeqCst);
+        let fence = tags.entry(tag.clone()).or_insert(0);
+        *fence = (*fence).max(version.get());
+        Covers::Tag(tag)
+    }
+
+    /// Runs `decide` while no fence is being raised.
+    pub fn undisturbed<R>(&self, decide: impl FnOnce() -> R) -> R {
+        let _shared = self.order.read();
+        decide()
+    }
+
+    /// The newest fence of the whole cache; `None` before the first `clear`.
+    pub fn cleared(&self) -> Option<Version> {
+        Version::new(self.fence.load(Ordering::Acquire))
+    }
+
+    /// How many tag fences are kept.
+    pub fn tag_fences(&self) -> usize {
+        self.tags.read().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope(tags_max: usize) -> Scope {
+        Scope::new(CacheId(1), "users", tags_max)
+    }
+
+    #[test]
+    fn a_clear_refuses_everything_up_to_its_version() {
+        let scope = scope(4);
+        assert!(scope.cleared().is_none());
+        let (version, covers) = scope.raise(Covers::All, || Version::at(10));
+        assert_eq!(covers, Covers::All);
+        assert!(!scope.accepts(version, &[]));
+        assert!(scope.accepts(Version::at(11), &[]));
+        assert_eq!(scope.cleared(), Some(version));
+    }
+
+    #[test]
+    fn a_tag_fence_refuses_only_entries_with_that_tag() {
+        let scope = scope(4);
+        scope.raise(Covers::Tag("a".into()), || Version::at(10));
+        assert!(!scope.accepts(Version::at(9), &["b".into(), "a".into()]));
+        assert!(scope.accepts(Version::at(9), &["b".into()]));
+        assert!(scope.accepts(Version::at(9), &[]));
+        assert!(scope.accepts(Version::at(11), &["a".into()]));
+    }
+
+    #[test]
+    fn fences_never_sink() {
+        let scope = scope(4);
+        scope.raise_to(Covers::All, Version::at(10));
+        scope.raise_to(Covers::All, Version::at(5));
+        assert!(!scope.accepts(Version::at(9), &[]));
+        scope.raise_to(Covers::Tag("a".into()), Version::at(20));
+        scope.raise_to(Covers::Tag("a".into()), Version::at(15));
+        assert!(!scope.accepts(Version::at(18), &["a".into()]));
+    }
+
+    #[test]
+    fn too_many_tag_fences_become_one_of_the_whole_cache() {
+        let scope = scope(2);
+        for (n, tag) in ["a", "b"].into_iter().enumerate() {
+            scope.raise_to(Covers::Tag(tag.into()), Version::at(10 + n as u64));
+        }
+        let (_, covers) = scope.raise(Covers::Tag("c".into()), || Version::at(5));
+        assert_eq!(covers, Covers::All);
+        assert_eq!(scope.tag_fences(), 0);
+        assert!(
+            !scope.accepts(Version::at(11), &[]),
+            "the newest of all fences"
+        );
+        assert!(scope.accepts(Version::at(12), &["a".into()]));
+    }
+}

@@ -1,0 +1,139 @@
+//! The way down: what a lane takes from the dirty set, and what becomes of it afterwards.
+
+use super::Shelf;
+use super::dirty::{Taken, TierId, TierSet, Waiter};
+use super::ticket::Ticket;
+use crate::clock::Millis;
+use crate::drivers::StoreDurability;
+use crate::error::Error;
+use crate::key::Key;
+
+impl Shelf {
+    /// Takes up to `count_max` dirty slots of a tier, or about `bytes_max` bytes of them (at least
+    /// one), each as it is now. What no read would show any more is taken as a deletion.
+    ///
+    /// `from` is the stripe to begin with, so that calls in turn treat all stripes alike; it is moved.
+    pub fn take(
+        &self,
+        tier: TierId,
+        count_max: usize,
+        bytes_max: usize,
+        now_ms: Millis,
+        from: &mut usize,
+    ) -> Vec<Taken> {
+        let scopes = self.scopes.read().by_id.clone();
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        for step in 0..self.stripes.len() {
+            let at = (*from + step) % self.stripes.len();
+            let Some(cell) = self.stripes.get(at) else {
+                break;
+            };
+            let mut stripe = cell.stripe.write();
+            while taken.len() < count_max && (bytes < bytes_max || taken.is_empty()) {
+                let Some(mut next) = stripe.dirty.take(tier) else {
+                    break;
+                };
+                let scope = scopes.get(next.key.cache.0 as usize);
+                let shows = next.value.as_ref().is_some_and(|(slot, _)| {
+                    slot.keep_ms() > now_ms
+                        && scope.is_none_or(|s| s.accepts(slot.version, slot.tags()))
+                });
+                if !shows {
+                    next.value = None;
+                }
+                bytes += next.weight();
+                taken.push(next);
+            }
+            drop(stripe);
+            if taken.len() >= count_max || bytes >= bytes_max {
+                *from = at;
+                break;
+            }
+        }
+        taken
+    }
+
+    /// A tier has stored what was taken: each slot that is still the same is clean there.
+    pub fn settle(&self, tier: TierId, taken: &[Taken], stored: StoreDurability) {
+        for one in taken {
+            let mut stripe = self.cell(one.hash).stripe.write();
+            stripe.trust(&one.key, tier);
+            let (done, _) = stripe.dirty.settle(tier, one, stored);
+            drop(stripe);
+            // Each has been told only after its slot has left, so that who is told finds it so.
+            done.into_iter().for_each(Ticket::done);
+        }
+        // A slot that changed meanwhile is queued again.
+        self.bells.dirty.ring();
+    }
+
+    /// A commit failed or its outcome is unknown: what was taken stays dirty and is queued again
+    /// (PROTOCOL rule 7).
+    pub fn unsettle(&self, taken: &[Taken]) {
+        for one in taken {
+            let mut stripe = self.cell(one.hash).stripe.write();
+            stripe.dirty.queue(one.hash, one.key.cache, &one.key.name);
+        }
+    }
+
+    /// Tells everybody who waits for a tier that it cannot be.
+    pub fn fail_waiters(&self, tier: TierId, error: &Error) {
+        for cell in &self.stripes {
+            cell.stripe.write().dirty.fail_waiters(tier, error);
+        }
+    }
+
+    /// Attaches a ticket to everything that is dirty for `tier` now.
+    pub fn wait_for_all(&self, tier: TierId, durability: StoreDurability, ticket: &Ticket) {
+        for cell in &self.stripes {
+            let mut stripe = cell.stripe.write();
+            for dirty in stripe.dirty.iter_mut() {
+                if dirty.put.or(dirty.delete).has(tier) {
+                    dirty.waiters.push(Waiter {
+                        tier,
+                        stamp: dirty.stamp,
+                        durability,
+                        ticket: ticket.share(),
+                    });
+                }
+            }
+        }
+        self.bells.dirty.ring();
+    }
+
+    /// Files deletions for what a tier that is back must not keep. Returns how many keys.
+    pub fn heal(&self, tier: TierId, count_max: usize, now_ms: Millis) -> usize {
+        let mut healed = 0;
+        for cell in &self.stripes {
+            let hash = |key: &Key| self.hash(key.cache, &key.name);
+            let draw = || self.versions.next(now_ms);
+            healed += cell
+                .stripe
+                .write()
+                .heal(tier, count_max - healed, hash, draw);
+            if healed >= count_max {
+                break;
+            }
+        }
+        if healed > 0 {
+            self.bells.dirty.ring();
+        }
+        healed
+    }
+
+    /// Whether anything is dirty for a tier.
+    pub fn is_dirty(&self, tier: TierId) -> bool {
+        self.stripes.iter().any(|cell| {
+            let stripe = cell.stripe.read();
+            stripe.dirty.iter().any(|d| d.put.or(d.delete).has(tier))
+        })
+    }
+
+    /// Tiers that are distrusted as a whole by some stripe: more keys than could be remembered.
+    pub fn distrusted_tiers(&self) -> TierSet {
+        let cells = self.stripes.iter();
+        cells.fold(TierSet::NONE, |set, cell| {
+            set.or(cell.stripe.read().distrusted().1)
+        })
+    }
+}
