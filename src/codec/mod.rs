@@ -1,0 +1,213 @@
+//! How values become bytes and back.
+//!
+//! A record names its codec, so that another can follow without a migration. Encoding and decoding
+//! run on the caller's thread, never under a lock; a host's `Serialize` that fails or panics fails
+//! that one call.
+
+mod bincode;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ::bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::Error;
+
+/// What a cache can hold: anything serde can write and read back that threads may share.
+pub trait Value: Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Value for V {}
+
+/// A way to write values, by the number that records carry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize)]
+#[non_exhaustive]
+pub enum Codec {
+    /// bincode 2 with its standard configuration: compact, not self-describing.
+    #[default]
+    Bincode,
+}
+
+impl Codec {
+    /// As it is stored.
+    pub const fn to_byte(self) -> u8 {
+        match self {
+            Self::Bincode => 1,
+        }
+    }
+
+    /// From a stored byte; `None` for a codec that this version does not know.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            1 => Some(Self::Bincode),
+            _ => None,
+        }
+    }
+
+    /// Writes a value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`] past `bytes_max`, without having allocated more; [`Error::Encode`] if the
+    /// value's `Serialize` fails or panics.
+    pub fn encode<V: Value>(self, value: &V, bytes_max: usize) -> Result<Bytes, Error> {
+        guarded(Error::encode::<V>, || match self {
+            Self::Bincode => bincode::encode(value, bytes_max),
+        })
+    }
+
+    /// The length a value would have when written, without writing it.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Codec::encode).
+    pub fn encoded_len<V: Value>(self, value: &V, bytes_max: usize) -> Result<usize, Error> {
+        guarded(Error::encode::<V>, || match self {
+            Self::Bincode => bincode::encoded_len(value, bytes_max),
+        })
+    }
+
+    /// Reads a value. All bytes must belong to it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Decode`] if they do not, or if the type's `Deserialize` fails or panics.
+    pub fn decode<V: Value>(self, bytes: &[u8]) -> Result<V, Error> {
+        guarded(Error::decode::<V>, || match self {
+            Self::Bincode => bincode::decode(bytes),
+        })
+    }
+}
+
+/// Runs a host's code so that its panic is an error of this call.
+fn guarded<R>(
+    error: impl Fn(Arc<str>) -> Error,
+    run: impl FnOnce() -> Result<R, Error>,
+) -> Result<R, Error> {
+    // The panic's own text is left out: it may hold the value.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(error("it panicked".into())))
+}
+
+impl Error {
+    fn encode<V>(reason: Arc<str>) -> Self {
+        Self::Encode {
+            type_name: std::any::type_name::<V>(),
+            reason,
+        }
+    }
+
+    fn decode<V>(reason: Arc<str>) -> Self {
+        Self::Decode {
+            type_name: std::any::type_name::<V>(),
+            reason,
+        }
+    }
+}
+
+/// A number for a type that stays the same as long as its full name does (FNV-1a, 64 bits).
+pub fn type_tag<V: 'static>() -> u64 {
+    let name = std::any::type_name::<V>();
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct User {
+        name: String,
+        age: Option<u8>,
+    }
+
+    #[derive(Debug)]
+    struct Panics;
+    impl Serialize for Panics {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("secret")
+        }
+    }
+    impl<'de> Deserialize<'de> for Panics {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            panic!("secret")
+        }
+    }
+
+    #[derive(Debug)]
+    struct Fails;
+    impl Serialize for Fails {
+        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("no"))
+        }
+    }
+    impl<'de> Deserialize<'de> for Fails {
+        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Err(serde::de::Error::custom("no"))
+        }
+    }
+
+    fn ada() -> User {
+        User {
+            name: "Ada".into(),
+            age: Some(36),
+        }
+    }
+
+    #[test]
+    fn a_value_reads_back_as_it_was_written() {
+        let codec = Codec::from_byte(Codec::Bincode.to_byte()).unwrap();
+        let bytes = codec.encode(&ada(), 1_000).unwrap();
+        assert_eq!(codec.encoded_len(&ada(), 1_000).unwrap(), bytes.len());
+        assert_eq!(codec.decode::<User>(&bytes).unwrap(), ada());
+        assert_eq!(Codec::from_byte(0), None);
+    }
+
+    #[test]
+    fn a_value_past_the_limit_is_refused_with_the_limit() {
+        for refused in [
+            Codec::Bincode.encode(&ada(), 3).map(|b| b.len()),
+            Codec::Bincode.encoded_len(&ada(), 3),
+        ] {
+            assert!(matches!(refused, Err(Error::TooLarge { limit: 3, .. })));
+        }
+    }
+
+    #[test]
+    fn bytes_left_over_or_missing_are_an_error() {
+        let bytes = Codec::Bincode.encode(&ada(), 1_000).unwrap();
+        let mut longer = bytes.to_vec();
+        longer.push(0);
+        for wrong in [&longer[..], &bytes[..bytes.len() - 1], &[]] {
+            let error = Codec::Bincode.decode::<User>(wrong).unwrap_err();
+            assert!(matches!(error, Error::Decode { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_length_that_lies_allocates_nothing() {
+        let lie = [0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        assert!(Codec::Bincode.decode::<Vec<u64>>(&lie).is_err());
+        assert!(Codec::Bincode.decode::<String>(&lie).is_err());
+    }
+
+    #[test]
+    fn a_host_that_panics_or_fails_fails_its_own_call_without_its_text() {
+        let panicked = Codec::Bincode.encode(&Panics, 10).unwrap_err();
+        assert!(matches!(panicked, Error::Encode { .. }));
+        assert!(!panicked.to_string().contains("secret"));
+        assert!(Codec::Bincode.decode::<Panics>(&[1]).is_err());
+        assert!(Codec::Bincode.encode(&Fails, 10).is_err());
+        assert!(Codec::Bincode.encoded_len(&Fails, 10).is_err());
+        assert!(Codec::Bincode.decode::<Fails>(&[1]).is_err());
+    }
+
+    #[test]
+    fn two_types_have_two_tags() {
+        assert_ne!(type_tag::<User>(), type_tag::<Panics>());
+        assert_eq!(type_tag::<User>(), type_tag::<User>());
+    }
+}

@@ -1,0 +1,72 @@
+//! To the subscription hub: who wants to hear of what.
+
+use std::fmt;
+
+use actix::Message;
+use smol_str::SmolStr;
+
+use crate::key::CacheId;
+use crate::shelf::RawEvent;
+
+/// What a watcher wants to hear of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Filter {
+    /// One key.
+    Key(CacheId, SmolStr),
+    /// All keys of a cache that begin with this.
+    Prefix(CacheId, SmolStr),
+    /// A whole cache.
+    All(CacheId),
+}
+
+/// What a sink did with what it was offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offer {
+    /// It took it.
+    Taken,
+    /// It is full: the event counts as missed for this watcher.
+    Full,
+    /// Nobody listens any more: the subscription ends.
+    Gone,
+}
+
+/// Where a watcher's events go. Must neither block nor wait.
+pub trait Sink: Send {
+    /// Takes an event, or says why not.
+    fn offer(&mut self, event: &RawEvent) -> Offer;
+    /// Tells the watcher that it has missed `missed` events since it was last told (0: unknown).
+    /// Called before the next event is offered; `Full` means that it will be tried again.
+    fn lagged(&mut self, missed: u64) -> Offer;
+}
+
+/// Names one subscription.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct SubscriptionId(pub u64);
+
+/// Begins a subscription. Events of mutations that begin after the reply are delivered.
+pub struct Subscribe {
+    /// What to hear of.
+    pub filter: Filter,
+    /// Where it goes.
+    pub sink: Box<dyn Sink>,
+}
+
+impl fmt::Debug for Subscribe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscribe").finish_non_exhaustive()
+    }
+}
+
+impl Message for Subscribe {
+    type Result = Result<SubscriptionId, crate::Error>;
+}
+
+/// Ends a subscription.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Unsubscribe(pub SubscriptionId);
+
+/// There are events to deliver. Sent by a bell; carries nothing.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Wake;

@@ -1,0 +1,4 @@
+//! Typed messages.
+
+pub mod hub;
+pub mod ttl;
