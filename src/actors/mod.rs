@@ -3,4 +3,10 @@
 //! No actor imports another (but the supervisor of a driver its driver); they meet through
 //! recipients that the builder hands in.
 
-pub mod guard;
+pub(crate) mod batch;
+pub(crate) mod driver;
+pub(crate) mod guard;
+pub(crate) mod memory;
+pub(crate) mod supervisor;
+
+pub use supervisor::{ActorHealth, ActorState, Backoff};

@@ -12,6 +12,7 @@ use crate::version::Version;
 
 #[cfg(feature = "disk")]
 pub mod disk;
+pub mod lanes;
 pub mod map;
 
 /// A store that larder can use as a tier. See `examples/custom_driver.rs` for a whole one, and

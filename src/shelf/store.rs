@@ -76,6 +76,19 @@ impl Shelf {
         }
     }
 
+    /// Queues everything that is dirty again: a batch writer that died may have taken slots that it
+    /// never settled.
+    pub fn requeue(&self) {
+        for cell in &self.stripes {
+            let mut stripe = cell.stripe.write();
+            let keys: Vec<_> = stripe.dirty.iter().map(|d| d.key.clone()).collect();
+            for key in keys {
+                let hash = self.hash(key.cache, &key.name);
+                stripe.dirty.queue(hash, key.cache, &key.name);
+            }
+        }
+    }
+
     /// Tells everybody who waits for a tier that it cannot be.
     pub fn fail_waiters(&self, tier: TierId, error: &Error) {
         for cell in &self.stripes {

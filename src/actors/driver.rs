@@ -1,0 +1,201 @@
+//! The storage driver's actor: owns the lanes of one generation and reports their outcomes.
+//!
+//! Reads of the handle go straight to a lane; the same questions can be sent here as messages.
+//! Commits come only from the batch writer.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::guard::DeathGuard;
+use crate::clock::{Clock, Millis};
+use crate::drivers::lanes::{Answer, Command, Lanes};
+use crate::drivers::{Failure, Reclaimed, Usage, Watermark};
+use crate::error::Error;
+use crate::messages::control::Stop;
+use crate::messages::storage::{Commit, Get, GetMany, Measure, Reclaim, Scan};
+use crate::port::{Port, Wait};
+use crate::version::{Version, VersionClock};
+
+/// How far ahead versions are reserved.
+pub const RESERVE_MS: Millis = 60_000;
+/// How old a reservation gets before a commit renews it.
+const RENEW_MS: Millis = 20_000;
+/// Commands that wait for the commit lane at most; each holds one batch.
+pub const COMMANDS_MAX: usize = 64;
+
+/// The actor of one driver in one generation.
+pub struct StorageDriver {
+    pub(crate) port: Arc<Port>,
+    pub(crate) lanes: Lanes,
+    pub(crate) clock: Clock,
+    pub(crate) versions: Arc<VersionClock>,
+    pub(crate) reserved_ms: Millis,
+    pub(crate) call_ms_max: u64,
+    pub(crate) timer: tokio::runtime::Handle,
+    // IMPORTANT: last, so that the lanes are let go before the supervisor hears of it.
+    pub(crate) guard: DeathGuard,
+}
+
+impl StorageDriver {
+    /// Sends a command down the commit lane; what came of it.
+    fn command<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(Answer<T>) -> Command,
+    ) -> ResponseFuture<Result<T, Error>> {
+        let (answer, waiting) = oneshot::channel();
+        let sent = self.lanes.command(command(answer));
+        let (port, generation) = (Arc::clone(&self.port), self.guard.generation());
+        Box::pin(async move {
+            let failure = match sent {
+                Ok(()) => match waiting.await {
+                    Ok(Ok(done)) => return Ok(done),
+                    Ok(Err(failure)) => failure,
+                    Err(_) => Failure::reopen("the commit lane ended"),
+                },
+                Err(failure) => failure,
+            };
+            Err(port.failed(generation, failure))
+        })
+    }
+
+    /// Asks a question on a read lane through the port, as the handle does.
+    fn ask<T: 'static, F>(
+        &self,
+        ask: impl FnOnce(Arc<Port>, Asking) -> F,
+    ) -> ResponseFuture<Result<T, Error>>
+    where
+        F: Future<Output = Result<T, Error>> + 'static,
+    {
+        let asking = Asking {
+            timer: self.timer.clone(),
+            after: std::time::Duration::from_millis(self.call_ms_max),
+        };
+        Box::pin(ask(Arc::clone(&self.port), asking))
+    }
+
+    fn renew(&mut self) {
+        let now_ms = self.clock.now_ms();
+        if now_ms < self.reserved_ms.saturating_add(RENEW_MS) {
+            return;
+        }
+        self.reserved_ms = now_ms;
+        let ceiling = Version::at(now_ms.saturating_add(RESERVE_MS)).get();
+        let mark = Watermark {
+            ceiling,
+            clock_ms: now_ms,
+        };
+        let reserved = self.command(|answer| Command::Reserve(mark, answer));
+        let versions = Arc::clone(&self.versions);
+        actix::spawn(async move {
+            if reserved.await.is_ok() {
+                versions.reserve(ceiling);
+            }
+        });
+    }
+}
+
+/// What a question needs to wait.
+struct Asking {
+    timer: tokio::runtime::Handle,
+    after: std::time::Duration,
+}
+
+impl Asking {
+    fn wait(&self) -> Wait<'_> {
+        Wait::new(&self.timer, self.after)
+    }
+}
+
+impl Actor for StorageDriver {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(COMMANDS_MAX * 2);
+        self.port.open(self.guard.generation(), self.lanes.clone());
+    }
+
+    fn stopping(&mut self, _: &mut Self::Context) -> Running {
+        self.port.close(self.guard.generation());
+        Running::Stop
+    }
+}
+
+impl Drop for StorageDriver {
+    fn drop(&mut self) {
+        // A panic skips `stopping`.
+        self.port.close(self.guard.generation());
+    }
+}
+
+impl Handler<Commit> for StorageDriver {
+    type Result = ResponseFuture<Result<(), Error>>;
+
+    fn handle(&mut self, commit: Commit, _: &mut Self::Context) -> Self::Result {
+        self.renew();
+        let port = Arc::clone(&self.port);
+        let (began, writes) = (Clock::instant(), commit.batch.len() as u64);
+        let done = self.command(|answer| Command::Commit(commit.batch, commit.durability, answer));
+        Box::pin(async move {
+            done.await?;
+            port.stats.commits.fetch_add(1, Ordering::Relaxed);
+            port.stats.writes.fetch_add(writes, Ordering::Relaxed);
+            port.stats.commit_latency.record(began.elapsed());
+            Ok(())
+        })
+    }
+}
+
+impl Handler<Get> for StorageDriver {
+    type Result = ResponseFuture<Result<Option<Bytes>, Error>>;
+
+    fn handle(&mut self, get: Get, _: &mut Self::Context) -> Self::Result {
+        self.ask(|port, asking| async move { port.get(get.key, &asking.wait()).await })
+    }
+}
+
+impl Handler<GetMany> for StorageDriver {
+    type Result = ResponseFuture<Result<Vec<Option<Bytes>>, Error>>;
+
+    fn handle(&mut self, get: GetMany, _: &mut Self::Context) -> Self::Result {
+        self.ask(|port, asking| async move { port.get_many(get.keys, &asking.wait()).await })
+    }
+}
+
+impl Handler<Scan> for StorageDriver {
+    type Result = ResponseFuture<Result<Vec<(Bytes, Bytes)>, Error>>;
+
+    fn handle(&mut self, scan: Scan, _: &mut Self::Context) -> Self::Result {
+        self.ask(|port, asking| async move {
+            port.scan(scan.prefix, scan.after, scan.page, &asking.wait())
+                .await
+        })
+    }
+}
+
+impl Handler<Reclaim> for StorageDriver {
+    type Result = ResponseFuture<Result<Reclaimed, Error>>;
+
+    fn handle(&mut self, reclaim: Reclaim, _: &mut Self::Context) -> Self::Result {
+        self.command(|answer| Command::Reclaim(reclaim.now_ms, reclaim.count_max, answer))
+    }
+}
+
+impl Handler<Measure> for StorageDriver {
+    type Result = ResponseFuture<Result<Usage, Error>>;
+
+    fn handle(&mut self, _: Measure, _: &mut Self::Context) -> Self::Result {
+        self.command(Command::Usage)
+    }
+}
+
+impl Handler<Stop> for StorageDriver {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

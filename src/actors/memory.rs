@@ -1,0 +1,75 @@
+//! The memory driver: owns the shelf's budget and frees what nobody will read.
+//!
+//! Handles read the shelf and change single keys in it without asking; without this actor nothing
+//! can be resized or swept.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::guard::DeathGuard;
+use crate::clock::Clock;
+use crate::messages::control::Stop;
+use crate::messages::memory::{Measure, Measured, Resize, Sweep};
+use crate::shelf::Shelf;
+
+/// Messages that wait for it at most.
+const MAILBOX: usize = 64;
+
+/// The memory tier's actor.
+pub struct MemoryDriver {
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) clock: Clock,
+    // IMPORTANT: last.
+    pub(crate) _guard: DeathGuard,
+}
+
+impl Actor for MemoryDriver {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<Resize> for MemoryDriver {
+    type Result = ();
+
+    fn handle(&mut self, resize: Resize, _: &mut Self::Context) {
+        self.shelf.resize(resize.memory_bytes, self.clock.now_ms());
+    }
+}
+
+impl Handler<Sweep> for MemoryDriver {
+    type Result = ResponseFuture<u64>;
+
+    fn handle(&mut self, _: Sweep, _: &mut Self::Context) -> Self::Result {
+        let (shelf, clock) = (Arc::clone(&self.shelf), self.clock.clone());
+        Box::pin(async move {
+            let mut swept = 0;
+            for stripe in 0..shelf.stripes() {
+                swept += shelf.sweep(stripe, clock.now_ms());
+                // One stripe at a time, so that a sweep never holds the others up.
+                tokio::task::yield_now().await;
+            }
+            swept
+        })
+    }
+}
+
+impl Handler<Measure> for MemoryDriver {
+    type Result = MessageResult<Measure>;
+
+    fn handle(&mut self, _: Measure, _: &mut Self::Context) -> Self::Result {
+        let measured: Measured = self.shelf.stats();
+        MessageResult(measured)
+    }
+}
+
+impl Handler<Stop> for MemoryDriver {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

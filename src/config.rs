@@ -1,0 +1,259 @@
+//! Configuration as plain data: every default is a named constant, every bound has its unit in its
+//! name.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::actors::Backoff;
+use crate::error::Error;
+
+/// Memory for the shelf where nothing else is said: 64 MiB.
+pub const MEMORY_BYTES: usize = 64 << 20;
+/// The longest a call waits where nothing else is said.
+pub const CALL_MS_MAX: u64 = 5_000;
+/// Changes in one commit.
+pub const COMMIT_COUNT_MAX: usize = 1_024;
+/// Bytes in one commit.
+pub const COMMIT_BYTES_MAX: usize = 4 << 20;
+/// Items of one chunk of a batch call over memory alone.
+pub const MEMORY_CHUNK_COUNT: usize = 100;
+/// Items of one chunk of a batch call over a disk.
+pub const DISK_CHUNK_COUNT: usize = 50;
+/// Threads that read from one driver.
+pub const READ_THREADS: usize = 8;
+
+/// Every bound of a larder. Each is reached by a test, and each refusal names the one it is for.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Longest key in bytes (1 to 60,000). Longer: [`Error::TooLarge`].
+    pub key_bytes_max: usize,
+    /// Longest encoded value in bytes. Longer: [`Error::TooLarge`].
+    pub value_bytes_max: usize,
+    /// Longest tag in bytes (1 to 60,000). Longer: [`Error::TooLarge`].
+    pub tag_bytes_max: usize,
+    /// Most tags of one entry (0 to 255). More: [`Error::Invalid`].
+    pub tags_per_entry_max: usize,
+    /// Longest name of a cache in bytes (1 to 1,024). Longer: [`Error::TooLarge`].
+    pub cache_name_bytes_max: usize,
+    /// Most named caches. More: [`Error::Overloaded`].
+    pub caches_max: usize,
+    /// Acknowledged and not yet stored bytes. Past it mutations wait for room until their deadline,
+    /// then [`Error::Overloaded`]; while the driver is down they are kept in memory only and say so.
+    pub dirty_bytes_max: usize,
+    /// Reads of one driver under way at once. More wait until their deadline, then
+    /// [`Error::Overloaded`].
+    pub reads_in_flight_max: usize,
+    /// Messages that the desk works on at once. More: [`Error::Overloaded`].
+    pub messages_in_flight_max: usize,
+    /// Tag fences of one cache. More become one fence of the whole cache.
+    pub tag_fences_max: usize,
+    /// Events that wait for the hub, over all stripes. More: watchers are told that they lag.
+    pub events_waiting_max: usize,
+    /// Deadlines that wait for the TTL manager, over all stripes. More: it looks at everything.
+    pub deadlines_waiting_max: usize,
+    /// Keys whose stored copies are distrusted one by one. More: whole stripes of a store are.
+    pub distrusted_keys_max: usize,
+    /// Largest page of a scan (entries). More: [`Error::Invalid`].
+    pub page_size_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            key_bytes_max: 1_024,
+            value_bytes_max: 1 << 20,
+            tag_bytes_max: 256,
+            tags_per_entry_max: 16,
+            cache_name_bytes_max: 128,
+            caches_max: 1_024,
+            dirty_bytes_max: 16 << 20,
+            reads_in_flight_max: 256,
+            messages_in_flight_max: 1_024,
+            tag_fences_max: 4_096,
+            events_waiting_max: 65_536,
+            deadlines_waiting_max: 262_144,
+            distrusted_keys_max: 65_536,
+            page_size_max: 10_000,
+        }
+    }
+}
+
+/// How batches go down to one driver.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CommitConfig {
+    /// Most changes in one commit.
+    pub commit_count_max: usize,
+    /// About how many bytes in one commit.
+    pub commit_bytes_max: usize,
+    /// How long a commit that nobody waits for may wait for more, in milliseconds; 0 for not at all.
+    pub linger_ms_max: u64,
+    /// Pace, for stores that refuse more; `None` for as fast as they take it.
+    pub writes_per_second_max: Option<NonZeroU32>,
+    /// Items of one chunk of `set_many` and its like.
+    pub chunk_count: usize,
+    /// Threads that read.
+    pub read_threads: usize,
+}
+
+impl Default for CommitConfig {
+    fn default() -> Self {
+        Self {
+            commit_count_max: COMMIT_COUNT_MAX,
+            commit_bytes_max: COMMIT_BYTES_MAX,
+            linger_ms_max: 0,
+            writes_per_second_max: None,
+            chunk_count: DISK_CHUNK_COUNT,
+            read_threads: READ_THREADS,
+        }
+    }
+}
+
+/// A whole larder's configuration, but for its drivers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Config {
+    /// Budget of the shelf in bytes.
+    pub memory_bytes: usize,
+    /// Every bound.
+    pub limits: Limits,
+    /// The longest a call waits, in milliseconds, where it says nothing else.
+    pub call_ms_max: u64,
+    /// Wait before an actor is restarted.
+    pub restart_backoff: Backoff,
+    /// The same API without storing anything.
+    pub disabled: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            memory_bytes: MEMORY_BYTES,
+            limits: Limits::default(),
+            call_ms_max: CALL_MS_MAX,
+            restart_backoff: Backoff {
+                ms_min: 100,
+                ms_max: 30_000,
+            },
+            disabled: false,
+        }
+    }
+}
+
+impl Config {
+    /// Every problem of this configuration, each with the field, its value and the range.
+    pub fn problems(&self) -> Vec<String> {
+        let l = &self.limits;
+        let mut problems = Vec::new();
+        let mut within = |field: &str, value: usize, low: usize, high: usize| {
+            if !(low..=high).contains(&value) {
+                problems.push(format!("{field} is {value}, allowed is {low} to {high}"));
+            }
+        };
+        within("memory_bytes", self.memory_bytes, 64 << 10, usize::MAX);
+        within("limits.key_bytes_max", l.key_bytes_max, 1, 60_000);
+        within("limits.value_bytes_max", l.value_bytes_max, 1, 1 << 30);
+        within("limits.tag_bytes_max", l.tag_bytes_max, 1, 60_000);
+        within(
+            "limits.tags_per_entry_max",
+            l.tags_per_entry_max,
+            0,
+            crate::record::TAGS_MAX,
+        );
+        within(
+            "limits.cache_name_bytes_max",
+            l.cache_name_bytes_max,
+            1,
+            1_024,
+        );
+        within("limits.caches_max", l.caches_max, 1, 1 << 20);
+        within(
+            "limits.dirty_bytes_max",
+            l.dirty_bytes_max,
+            1,
+            u32::MAX as usize,
+        );
+        within(
+            "limits.reads_in_flight_max",
+            l.reads_in_flight_max,
+            1,
+            1 << 20,
+        );
+        within(
+            "limits.messages_in_flight_max",
+            l.messages_in_flight_max,
+            1,
+            1 << 20,
+        );
+        within("limits.tag_fences_max", l.tag_fences_max, 1, 1 << 24);
+        within(
+            "limits.events_waiting_max",
+            l.events_waiting_max,
+            1,
+            1 << 24,
+        );
+        within(
+            "limits.deadlines_waiting_max",
+            l.deadlines_waiting_max,
+            1,
+            1 << 24,
+        );
+        within(
+            "limits.distrusted_keys_max",
+            l.distrusted_keys_max,
+            1,
+            1 << 24,
+        );
+        within("limits.page_size_max", l.page_size_max, 1, 1 << 20);
+        within(
+            "call_ms_max",
+            usize::try_from(self.call_ms_max).unwrap_or(usize::MAX),
+            1,
+            86_400_000,
+        );
+        if l.value_bytes_max > self.memory_bytes {
+            problems.push(format!(
+                "limits.value_bytes_max is {} and memory_bytes is {}: memory could not keep the largest value",
+                l.value_bytes_max, self.memory_bytes
+            ));
+        }
+        if l.value_bytes_max > l.dirty_bytes_max {
+            problems.push(format!(
+                "limits.value_bytes_max is {} and limits.dirty_bytes_max is {}: the largest value could never be stored",
+                l.value_bytes_max, l.dirty_bytes_max
+            ));
+        }
+        if self.restart_backoff.ms_min == 0
+            || self.restart_backoff.ms_min > self.restart_backoff.ms_max
+        {
+            problems.push(format!(
+                "restart_backoff is {} to {} ms, its least must be at least 1 and at most its greatest",
+                self.restart_backoff.ms_min, self.restart_backoff.ms_max
+            ));
+        }
+        problems
+    }
+
+    /// As many stripes as have room for several of the largest values each, at most 64 (more gain
+    /// nothing on common machines, fewer cost parallelism).
+    pub fn stripes(&self) -> usize {
+        let share = (4 * self.limits.value_bytes_max).max(256 << 10);
+        (self.memory_bytes / share).clamp(1, 64)
+    }
+
+    /// The longest a call waits.
+    pub fn call_max(&self) -> Duration {
+        Duration::from_millis(self.call_ms_max)
+    }
+}
+
+/// The configuration's problems as one error, or nothing.
+pub(crate) fn refuse(problems: Vec<String>) -> Result<(), Error> {
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Config(problems.into()))
+    }
+}

@@ -1,0 +1,191 @@
+//! Lanes: the bounded channels between async code and the threads that make a driver's blocking calls.
+//!
+//! Several read lanes share one queue; everything that writes goes through one commit lane, which
+//! drains all that is queued, commits it as one group and then answers everyone. This file runs
+//! loops; it starts no thread.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tokio::sync::oneshot;
+
+use super::{Driver, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write};
+use crate::clock::Millis;
+use crate::gate::Permit;
+use crate::record;
+
+/// A question for a read lane.
+pub enum Read {
+    /// [`Driver::get`].
+    Get(Bytes, Answer<Option<Bytes>>),
+    /// [`Driver::get_many`].
+    GetMany(Vec<Bytes>, Answer<Vec<Option<Bytes>>>),
+    /// [`Driver::scan`]: prefix, after, limit.
+    Scan(Bytes, Bytes, PageLimit, Answer<Vec<(Bytes, Bytes)>>),
+}
+
+/// A command for the commit lane.
+pub enum Command {
+    /// [`Driver::commit`].
+    Commit(Vec<Write>, StoreDurability, Answer<()>),
+    /// Delete what is filed under a key if it is damaged.
+    Repair(Bytes, Answer<bool>),
+    /// [`Driver::reclaim`].
+    Reclaim(Millis, usize, Answer<Reclaimed>),
+    /// [`Driver::reserve`].
+    Reserve(Watermark, Answer<()>),
+    /// [`Driver::usage`].
+    Usage(Answer<Usage>),
+}
+
+/// Where a lane sends what came of it.
+pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
+
+/// The async end of a driver's lanes. The threads end when the last clone is gone.
+#[derive(Clone)]
+pub struct Lanes {
+    reads: Sender<(Read, Permit)>,
+    commits: Sender<Command>,
+}
+
+/// The threads' end.
+pub struct LaneEnds {
+    reads: Receiver<(Read, Permit)>,
+    commits: Receiver<Command>,
+}
+
+/// Most commits that are made one group.
+const GROUP_MAX: usize = 256;
+
+/// Lanes that hold at most `reads_max` questions and `commits_max` commands.
+pub fn lanes(reads_max: usize, commits_max: usize) -> (Lanes, LaneEnds) {
+    let (reads, read_end) = bounded(reads_max);
+    let (commits, commit_end) = bounded(commits_max);
+    let ends = LaneEnds {
+        reads: read_end,
+        commits: commit_end,
+    };
+    (Lanes { reads, commits }, ends)
+}
+
+impl Lanes {
+    /// Queues a question. The permit's gate lets in no more than the lane holds.
+    pub fn read(&self, read: Read, permit: Permit) -> Result<(), Failure> {
+        self.reads.try_send((read, permit)).map_err(full)
+    }
+
+    /// Queues a command.
+    pub fn command(&self, command: Command) -> Result<(), Failure> {
+        self.commits.try_send(command).map_err(full)
+    }
+}
+
+fn full<T>(error: TrySendError<T>) -> Failure {
+    match error {
+        TrySendError::Full(_) => Failure::Retry {
+            reason: "the lane is full".into(),
+            after: std::time::Duration::from_millis(50),
+        },
+        TrySendError::Disconnected(_) => Failure::reopen("the lane has ended"),
+    }
+}
+
+impl LaneEnds {
+    /// What one read thread does: answers questions until the lanes are gone.
+    pub fn read_loop(&self, driver: &Arc<dyn Driver>) {
+        while let Ok((read, permit)) = self.reads.recv() {
+            match read {
+                Read::Get(key, answer) => reply(answer, || driver.get(&key)),
+                Read::GetMany(keys, answer) => reply(answer, || driver.get_many(&keys)),
+                Read::Scan(prefix, after, page, answer) => {
+                    reply(answer, || driver.scan(&prefix, &after, page));
+                }
+            }
+            drop(permit);
+        }
+    }
+
+    /// What the commit thread does: carries out commands until the lanes are gone.
+    pub fn commit_loop(&self, driver: &Arc<dyn Driver>) {
+        let mut next = None;
+        while let Some(command) = next.take().or_else(|| self.commits.recv().ok()) {
+            match command {
+                Command::Commit(batch, durability, answer) => {
+                    next = self.commit_group(driver, batch, durability, answer);
+                }
+                Command::Repair(key, answer) => carry_out(answer, || repair(driver, &key)),
+                Command::Reclaim(now_ms, count_max, answer) => {
+                    carry_out(answer, || driver.reclaim(now_ms, count_max));
+                }
+                Command::Reserve(mark, answer) => carry_out(answer, || driver.reserve(mark)),
+                Command::Usage(answer) => carry_out(answer, || Ok(driver.usage())),
+            }
+        }
+    }
+
+    /// Commits everything that is queued as one group, with the highest durability that anybody in
+    /// it asked for. Returns the command that ended the group.
+    fn commit_group(
+        &self,
+        driver: &Arc<dyn Driver>,
+        mut batch: Vec<Write>,
+        mut durability: StoreDurability,
+        answer: Answer<()>,
+    ) -> Option<Command> {
+        let mut answers = vec![answer];
+        let mut ended_by = None;
+        while answers.len() < GROUP_MAX {
+            match self.commits.try_recv() {
+                Ok(Command::Commit(more, wanted, answer)) => {
+                    batch.extend(more);
+                    durability = durability.max(wanted);
+                    answers.push(answer);
+                }
+                Ok(other) => {
+                    ended_by = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let result = guarded(|| driver.commit(&batch, durability));
+        for answer in answers {
+            // Whoever asked may have left; the commit stands.
+            let _ = answer.send(result.clone());
+        }
+        ended_by
+    }
+}
+
+/// Deletes a record that cannot be read. It is looked at again first: the lane is the only writer,
+/// so what it sees is what it deletes.
+fn repair(driver: &Arc<dyn Driver>, key: &Bytes) -> Result<bool, Failure> {
+    let damaged = match driver.get(key)? {
+        Some(bytes) => record::decode(key, &bytes).is_err(),
+        None => false,
+    };
+    if damaged {
+        let delete = Write::Delete { key: key.clone() };
+        driver.commit(&[delete], StoreDurability::Written)?;
+    }
+    Ok(damaged)
+}
+
+fn reply<T>(answer: Answer<T>, call: impl FnOnce() -> Result<T, Failure>) {
+    // Nobody waits any more: a read need not be made.
+    if !answer.is_closed() {
+        carry_out(answer, call);
+    }
+}
+
+/// A command is carried out whether anybody waits for it or not.
+fn carry_out<T>(answer: Answer<T>, call: impl FnOnce() -> Result<T, Failure>) {
+    let _ = answer.send(guarded(call));
+}
+
+fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(Failure::reopen("the driver panicked")))
+}

@@ -1,0 +1,61 @@
+//! To a storage driver: what it can be asked, as messages.
+
+use actix::Message;
+use bytes::Bytes;
+
+use crate::clock::Millis;
+use crate::drivers::{PageLimit, Reclaimed, StoreDurability, Usage, Write};
+use crate::error::Error;
+
+/// Read one record.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Option<Bytes>, Error>")]
+pub struct Get {
+    /// The stored key (see [`stored_key`](crate::key::stored_key)).
+    pub key: Bytes,
+}
+
+/// Read some records as they stood at one moment.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Vec<Option<Bytes>>, Error>")]
+pub struct GetMany {
+    /// The stored keys.
+    pub keys: Vec<Bytes>,
+}
+
+/// Read a page of records in order.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Vec<(Bytes, Bytes)>, Error>")]
+pub struct Scan {
+    /// What the keys begin with.
+    pub prefix: Bytes,
+    /// They are greater than this.
+    pub after: Bytes,
+    /// How much at most.
+    pub page: PageLimit,
+}
+
+/// Store a batch. Only the batch writer sends it: it alone knows what is newest.
+#[derive(Message)]
+#[rtype(result = "Result<(), Error>")]
+pub struct Commit {
+    /// The changes.
+    pub batch: Vec<Write>,
+    /// What they must survive.
+    pub durability: StoreDurability,
+}
+
+/// Delete records whose time is over.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Reclaimed, Error>")]
+pub struct Reclaim {
+    /// The time now.
+    pub now_ms: Millis,
+    /// How many at most.
+    pub count_max: usize,
+}
+
+/// Tell how much is stored.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Usage, Error>")]
+pub struct Measure;

@@ -1,0 +1,169 @@
+//! larder's own threads: the actix `System`, its arbiters and the storage threads.
+//!
+//! The only file that starts threads or touches `System` and `Arbiter`. Because larder brings its
+//! own, it starts the same way from any host, on any runtime or none.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::thread;
+
+use actix::{Arbiter, ArbiterHandle, System};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use crate::error::Error;
+
+/// The running System of one larder.
+pub struct Runtime {
+    system: System,
+    control: ArbiterHandle,
+    timer: tokio::runtime::Handle,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    arbiters: Mutex<Vec<Arbiter>>,
+}
+
+impl Runtime {
+    /// Starts the System thread and returns when it runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`] if the operating system refuses a thread.
+    pub async fn start() -> Result<Arc<Self>, Error> {
+        let (ready, started) = oneshot::channel();
+        let body = move || {
+            let runner = System::new();
+            runner.block_on(async {
+                let parts = (
+                    System::current(),
+                    Arbiter::current(),
+                    tokio::runtime::Handle::current(),
+                );
+                let _ = ready.send(parts);
+            });
+            if let Err(error) = runner.run() {
+                tracing::error!(%error, "larder's system ended with an error");
+            }
+        };
+        let thread = spawn("larder-control", body)?;
+        let (system, control, timer) = started.await.map_err(|_| Error::Closed)?;
+        Ok(Arc::new(Self {
+            system,
+            control,
+            timer,
+            threads: Mutex::new(vec![thread]),
+            arbiters: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// The arbiter of supervisors, TTL manager, hub and batch writer.
+    pub fn control(&self) -> &ArbiterHandle {
+        &self.control
+    }
+
+    /// The runtime whose timer calls wait on, whatever the host runs on.
+    pub fn timer(&self) -> &tokio::runtime::Handle {
+        &self.timer
+    }
+
+    /// A new arbiter with a thread of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the System has ended.
+    pub async fn arbiter(&self) -> Result<ArbiterHandle, Error> {
+        let arbiter = on(&self.control, || Arbiter::new()).await?;
+        let handle = arbiter.handle();
+        self.arbiters.lock().push(arbiter);
+        Ok(handle)
+    }
+
+    /// Starts a storage thread; it is joined at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`] if the operating system refuses.
+    pub fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        let thread = spawn(name, body)?;
+        let mut threads = self.threads.lock();
+        // Threads of earlier generations have ended; their handles are of no use.
+        threads.retain(|t| !t.is_finished());
+        threads.push(thread);
+        Ok(())
+    }
+
+    /// Ends the System and returns when every thread has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it leaves the threads to end by themselves.
+    pub async fn stop(&self) {
+        self.stop_without_waiting();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let arbiters = std::mem::take(&mut *self.arbiters.lock());
+        let (ended, all) = oneshot::channel();
+        let joiner = spawn("larder-join", move || {
+            for arbiter in arbiters {
+                let _ = arbiter.join();
+            }
+            for thread in threads {
+                let _ = thread.join();
+            }
+            let _ = ended.send(());
+        });
+        if joiner.is_ok() {
+            let _ = all.await;
+        }
+    }
+
+    /// Tells the System and its arbiters to end.
+    pub fn stop_without_waiting(&self) {
+        for arbiter in self.arbiters.lock().iter() {
+            arbiter.stop();
+        }
+        self.system.stop();
+    }
+}
+
+/// Runs `make` on an arbiter and returns what it made.
+///
+/// # Errors
+///
+/// [`Error::Closed`] if the arbiter has ended.
+pub async fn on<T: Send + 'static>(
+    arbiter: &ArbiterHandle,
+    make: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let (made, waiting) = oneshot::channel();
+    arbiter.spawn_fn(move || {
+        let _ = made.send(make());
+    });
+    waiting.await.map_err(|_| Error::Closed)
+}
+
+/// Runs a future to its end on the calling thread, for hosts without a runtime.
+///
+/// # Errors
+///
+/// [`Error::Open`] if no runtime can be made for it.
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| refused(&error))?;
+    Ok(runtime.block_on(future))
+}
+
+fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, Error> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(body).map_err(|error| refused(&error))
+}
+
+fn refused(error: &std::io::Error) -> Error {
+    Error::Open {
+        driver: "runtime".into(),
+        reason: format!("the operating system refused a thread: {error}").into(),
+    }
+}
