@@ -52,6 +52,13 @@ pub fn reclaim_due(factory: &Factory) {
         [b"k/ever"],
         "what stays for ever stays"
     );
+    commit(&*driver, &[put(b"k/soon", 5, 50, b"")], Written);
+    let soon = reclaim(&*driver, 60, 9);
+    assert_eq!(
+        soon.records,
+        [(Bytes::from_static(b"k/soon"), version(5))],
+        "also one that is due before what has gone already"
+    );
 }
 
 /// One call deletes at most `count_max` records; the rest is due at once.

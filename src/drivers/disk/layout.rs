@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn index_entries_sort_by_time_and_then_by_key() {
-        let mut entries = vec![
+        let mut entries = [
             index_key(256, b"a"),
             index_key(1, b"z"),
             index_key(u64::MAX - 1, b""),

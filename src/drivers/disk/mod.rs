@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use self::layout::{Expiry, HEAD_KEY, Head, KEY_BYTES_MAX};
 use self::reclaim::Floor;
-use self::store::{Changes, Store, Verdict};
+use self::store::{Changes, Closing, Store, Verdict};
 use self::watermark::{Marks, Moved, SYNC_INTERVAL_MS, WatermarkFile};
 use super::{
     Driver, Factory, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write,
@@ -89,6 +89,7 @@ pub struct DiskDriver {
     marked: Mutex<Marked>,
     // IMPORTANT: the store is closed before the lock is given back.
     store: Store,
+    _closing: Closing,
     _lock: File,
 }
 
@@ -120,6 +121,7 @@ impl DiskDriver {
                 file: opened.file,
                 marks: opened.marks,
             }),
+            _closing: Closing(opened.store.files()),
             store: opened.store,
             _lock: opened.lock,
         })
@@ -318,5 +320,27 @@ impl Driver for DiskDriver {
             ceiling: marks.ceiling,
             clock_ms: marks.clock_ms,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_synced_batch_covers_what_was_written_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let driver = DiskDriver::open(dir.path(), &DiskConfig::default()).unwrap();
+        let key = Bytes::from_static(b"k/a");
+        driver
+            .commit(&[Write::Delete { key }], StoreDurability::Written)
+            .unwrap();
+        let seqs = || {
+            let marks = driver.marked.lock().marks;
+            (marks.written_seq, marks.synced_seq)
+        };
+        assert_eq!(seqs(), (1, 0));
+        driver.commit(&[], StoreDurability::Synced).unwrap();
+        assert_eq!(seqs(), (2, 2));
     }
 }

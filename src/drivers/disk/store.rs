@@ -5,6 +5,7 @@
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{
@@ -14,6 +15,7 @@ use fjall::{
 
 use super::DiskConfig;
 use super::layout::{FORMAT, FORMAT_KEY, HEAD_KEY, Head, ID_KEY};
+use crate::clock::Clock;
 use crate::drivers::StoreDurability;
 
 /// The name of the one keyspace.
@@ -102,6 +104,13 @@ impl Store {
         Changes(&self.keyspace, batch)
     }
 
+    /// Its directory, as the system names open files.
+    pub fn files(&self) -> PathBuf {
+        self.path
+            .canonicalize()
+            .unwrap_or_else(|_| self.path.clone())
+    }
+
     /// Keys of all kinds, estimated.
     pub fn items(&self) -> u64 {
         self.keyspace.approximate_len() as u64
@@ -122,6 +131,36 @@ impl Store {
                 .map(|m| taken(&m))
                 .sum::<u64>()
     }
+}
+
+/// Waits, when it is dropped, until no file below its path is open in this process.
+///
+/// fjall's workers let go of the journal a moment after the database is dropped, and letting go of
+/// it writes what a failed write has left in its buffer. A successor must not be open by then.
+pub struct Closing(pub PathBuf);
+
+/// How long [`Closing`] waits at most. It only matters if a thread of fjall hangs.
+const CLOSING_MS_MAX: u64 = 1_000;
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let start = Clock::instant();
+        while is_open_below(&self.0) {
+            if start.elapsed() > Duration::from_millis(CLOSING_MS_MAX) {
+                tracing::warn!("the store's files are still open after it was closed");
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
+/// Whether this process has a file below `path` open; no, where the system does not tell.
+fn is_open_below(path: &Path) -> bool {
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    open.flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .any(|file| file.starts_with(path))
 }
 
 /// A store at one moment.
@@ -258,4 +297,34 @@ fn taken(file: &std::fs::Metadata) -> u64 {
 #[cfg(not(unix))]
 fn taken(file: &std::fs::Metadata) -> u64 {
     file.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_open_file_below_a_path_is_seen_until_it_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        let file = std::fs::File::create(path.join("journal")).unwrap();
+        assert!(is_open_below(&path));
+        drop(file);
+        assert!(!is_open_below(&path));
+    }
+
+    #[test]
+    fn errors_are_judged_by_what_would_help() {
+        let io = |kind: io::ErrorKind| judge(&fjall::Error::Io(kind.into()));
+        assert_eq!(io(io::ErrorKind::NotFound).0, Verdict::Damaged);
+        assert_eq!(io(io::ErrorKind::PermissionDenied).0, Verdict::Denied);
+        let full = (Verdict::Broken, "no space left on the device".into());
+        assert_eq!(io(io::ErrorKind::StorageFull), full);
+        assert_eq!(judge(&fjall::Error::Poisoned).0, Verdict::Broken);
+        assert_eq!(judge(&fjall::Error::Unrecoverable).0, Verdict::Damaged);
+        assert_eq!(judge(&fjall::Error::Locked).0, Verdict::Locked);
+        let eio = io::Error::from_raw_os_error(5);
+        assert!(say_io(&eio).ends_with("os error 5"));
+    }
 }
