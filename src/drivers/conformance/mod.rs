@@ -1,7 +1,7 @@
 //! What every driver must do, as a suite that any driver can be put to.
 //!
 //! Each behaviour is a function of its own, on a store of its own; [`check`] runs them all. It goes
-//! through the [`Driver`] trait alone and panics with a sentence that says what was not kept.
+//! through the [`Driver`](super::Driver) trait alone and panics with a sentence that says what was not kept.
 
 #![allow(
     clippy::expect_used,
