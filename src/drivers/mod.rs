@@ -10,13 +10,15 @@ use bytes::Bytes;
 use crate::clock::Millis;
 use crate::version::Version;
 
+#[cfg(feature = "test-util")]
+pub mod conformance;
 #[cfg(feature = "disk")]
 pub mod disk;
 pub mod lanes;
 pub mod map;
 
 /// A store that larder can use as a tier. See `examples/custom_driver.rs` for a whole one, and
-/// `test_util::conformance` for what it must pass.
+/// `drivers::conformance` (feature `test-util`) for what it must pass.
 ///
 /// Calls block; larder never makes them on a host's thread. [`commit`](Driver::commit),
 /// [`reclaim`](Driver::reclaim) and [`reserve`](Driver::reserve) are called from one thread only, one

@@ -1,1 +1,346 @@
-//! fjall.
+//! The disk driver: records and their index of expiry in one fjall keyspace, with a watermark.
+//!
+//! What fjall does not promise is added here: a directory that is always usable, a store that
+//! notices what it has lost, and a version ceiling that survives it. It must not decide what to do
+//! about a failure; it says which kind it is.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use self::layout::{Expiry, HEAD_KEY, Head, KEY_BYTES_MAX};
+use self::reclaim::Floor;
+use self::store::{Changes, Closing, Store, Verdict};
+use self::watermark::{Marks, Moved, SYNC_INTERVAL_MS, WatermarkFile};
+use super::{
+    Driver, Factory, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write,
+};
+use crate::clock::{Millis, NEVER};
+
+mod layout;
+mod open;
+mod reclaim;
+mod store;
+mod trust;
+mod watermark;
+
+/// Default of [`DiskConfig::cache_bytes`].
+pub const CACHE_BYTES: u64 = 16 << 20;
+/// Default of [`DiskConfig::memtable_bytes`].
+pub const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Default of [`DiskConfig::journal_bytes_max`].
+pub const JOURNAL_BYTES_MAX: u64 = 128 << 20;
+/// Default of [`DiskConfig::worker_threads`].
+pub const WORKER_THREADS: usize = 2;
+/// Default of [`DiskConfig::open_files_max`].
+pub const OPEN_FILES_MAX: usize = 128;
+
+/// How much memory, disk and threads a store may take.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskConfig {
+    /// Memory for blocks read from disk. 16 MiB.
+    pub cache_bytes: u64,
+    /// Memory for what is not yet in a table; up to five of these are in use under load. A store
+    /// keeps the size that it was created with. 8 MiB.
+    pub memtable_bytes: u64,
+    /// Disk for journals, at least 64 MiB. 128 MiB.
+    pub journal_bytes_max: u64,
+    /// Threads that write and merge tables, at least 1. 2.
+    pub worker_threads: usize,
+    /// Files kept open, at least 10. 128.
+    pub open_files_max: usize,
+}
+
+impl Default for DiskConfig {
+    fn default() -> Self {
+        Self {
+            cache_bytes: CACHE_BYTES,
+            memtable_bytes: MEMTABLE_BYTES,
+            journal_bytes_max: JOURNAL_BYTES_MAX,
+            worker_threads: WORKER_THREADS,
+            open_files_max: OPEN_FILES_MAX,
+        }
+    }
+}
+
+/// What became of a store that could not be trusted. Nothing of it is served; a new and empty one
+/// has taken its place, above the same version ceiling.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quarantine {
+    /// Where it is kept; `None` if it was gone.
+    pub path: Option<PathBuf>,
+    /// Why it is not trusted.
+    pub reason: String,
+}
+
+/// A store in a directory. Dropping it releases the directory.
+pub struct DiskDriver {
+    dir: PathBuf,
+    quarantined: Option<Quarantine>,
+    /// Where the index of expiry begins. Held by the writing thread for the length of a commit.
+    floor: Mutex<Floor>,
+    /// IMPORTANT: not held during a commit, so that no reader waits for one.
+    marked: Mutex<Marked>,
+    // IMPORTANT: the store is closed before the lock is given back.
+    store: Store,
+    _closing: Closing,
+    _lock: File,
+}
+
+/// How far the store has come, in memory and in the file.
+struct Marked {
+    head: Head,
+    file: WatermarkFile,
+    marks: Marks,
+}
+
+impl DiskDriver {
+    /// Opens the store in `dir`, creating both where they are missing.
+    ///
+    /// A store that is damaged, or has lost something that it had, is moved aside within `dir` and
+    /// replaced by an empty one: see [`quarantined`](Self::quarantined).
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Fatal`] if `dir` is in use, is no directory, or may not be written to;
+    /// [`Failure::Reopen`] for what may pass, such as a full disk.
+    pub fn open(dir: &Path, config: &DiskConfig) -> Result<Self, Failure> {
+        let opened = open::open(dir, config)?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            quarantined: opened.quarantined,
+            floor: Mutex::new(Floor::new()),
+            marked: Mutex::new(Marked {
+                head: opened.head,
+                file: opened.file,
+                marks: opened.marks,
+            }),
+            _closing: Closing(opened.store.files()),
+            store: opened.store,
+            _lock: opened.lock,
+        })
+    }
+
+    /// Makes drivers on `dir`.
+    pub fn factory(dir: &Path, config: &DiskConfig) -> Factory {
+        let (dir, config) = (dir.to_owned(), config.clone());
+        Arc::new(move || Ok(Box::new(Self::open(&dir, &config)?)))
+    }
+
+    /// The store that was found at opening and not trusted, if there was one.
+    pub fn quarantined(&self) -> Option<&Quarantine> {
+        self.quarantined.as_ref()
+    }
+
+    /// Commits `changes` as the next batch, and says so in the watermark.
+    fn apply(
+        &self,
+        mut changes: Changes<'_>,
+        head: Head,
+        durability: StoreDurability,
+    ) -> Result<(), Failure> {
+        changes.put(HEAD_KEY.into(), &head.encode());
+        changes.commit(durability).map_err(|e| self.failed(&e))?;
+        let marked = &mut *self.marked.lock();
+        marked.head = head;
+        let Marked { file, marks, .. } = marked;
+        marks.written_seq = head.seq;
+        let moved = match durability {
+            StoreDurability::Written => Moved::Cache,
+            StoreDurability::Synced => {
+                marks.synced_seq = head.seq;
+                Moved::Device
+            }
+        };
+        file.write(marks, moved).map_err(|e| self.unmarked(&e))
+    }
+
+    /// Turns an error of the store into an instruction.
+    fn failed(&self, error: &fjall::Error) -> Failure {
+        let (verdict, reason) = store::judge(error);
+        if verdict == Verdict::Damaged {
+            // Merging tables will stumble over it again and again: the next opening moves the
+            // store aside. If this cannot be written, the next reader of the damage tries again.
+            let Marked { file, marks, .. } = &mut *self.marked.lock();
+            marks.is_damaged = true;
+            if let Err(e) = file.write_synced(marks) {
+                tracing::warn!(error = %store::say_io(&e), "damage could not be recorded");
+            }
+        }
+        open::failure(&self.dir, verdict, &reason)
+    }
+
+    /// The watermark could not be written.
+    fn unmarked(&self, error: &std::io::Error) -> Failure {
+        let (dir, reason) = (self.dir.display(), store::say_io(error));
+        Failure::Retry {
+            reason: format!("{dir}: the watermark could not be written, {reason}"),
+            after: Duration::from_millis(SYNC_INTERVAL_MS),
+        }
+    }
+
+    /// Refuses what fjall would panic on.
+    fn check(&self, write: &Write) -> Result<(), Failure> {
+        let (key_bytes, bytes) = (write.key().len(), write.weight());
+        if key_bytes > KEY_BYTES_MAX || bytes - key_bytes > u32::MAX as usize {
+            return Err(Failure::fatal(format!(
+                "a key of {key_bytes} bytes with a record of {} bytes is too large, limits are \
+                 {KEY_BYTES_MAX} and {}",
+                bytes - key_bytes,
+                u32::MAX
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Driver for DiskDriver {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Failure> {
+        let found = self.store.get(&layout::record_key(key));
+        found.map_err(|e| self.failed(&e))
+    }
+
+    fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, Failure> {
+        let view = self.store.view();
+        let get = |key: &Bytes| view.get(&layout::record_key(key));
+        let found: Result<_, _> = keys.iter().map(get).collect();
+        found.map_err(|e| self.failed(&e))
+    }
+
+    fn commit(&self, batch: &[Write], durability: StoreDurability) -> Result<(), Failure> {
+        batch.iter().try_for_each(|write| self.check(write))?;
+        let mut floor = self.floor.lock();
+        let mut changes = self.store.changes(2 * batch.len() + 1);
+        let mut head = self.marked.lock().head;
+        head.seq += 1;
+        head.items += 1; // the head itself
+        // The last write of a key is what the batch does to it; an empty batch still writes the
+        // head, so that it syncs, and finds out whether the store takes writes at all.
+        let mut seen = HashSet::with_capacity(batch.len());
+        for write in batch.iter().rev().filter(|w| seen.insert(w.key())) {
+            let place = layout::record_key(write.key()).into();
+            head.items += 1;
+            let Write::Put {
+                key,
+                record,
+                version,
+                keep_ms,
+            } = write
+            else {
+                head.live = head.live.saturating_sub(1);
+                changes.delete(place);
+                continue;
+            };
+            head.live += 1;
+            head.version_max = head.version_max.max(version.get());
+            changes.put(place, record);
+            if *keep_ms != NEVER {
+                let entry = layout::index_key(layout::index_ms(*keep_ms, *version), key);
+                let (version, keep_ms) = (*version, *keep_ms);
+                floor.lower(&entry);
+                head.items += 1;
+                changes.put(entry.into(), &Expiry { version, keep_ms }.encode());
+            }
+        }
+        self.apply(changes, head, durability)
+    }
+
+    fn scan(
+        &self,
+        prefix: &[u8],
+        after: &[u8],
+        page: PageLimit,
+    ) -> Result<Vec<(Bytes, Bytes)>, Failure> {
+        let first = layout::record_key(prefix);
+        let last_seen = layout::record_key(after);
+        let start = if !after.is_empty() && last_seen >= first {
+            Bound::Excluded(last_seen.as_slice())
+        } else {
+            Bound::Included(first.as_slice())
+        };
+        let view = self.store.view();
+        let mut found: Vec<(Bytes, Bytes)> = Vec::new();
+        let mut bytes = 0;
+        for entry in view.range(start, &layout::end_of(&first)) {
+            let (place, record) = entry.map_err(|e| self.failed(&e))?;
+            let key = Bytes::copy_from_slice(place.get(1..).unwrap_or_default());
+            bytes += key.len() + record.len();
+            found.push((key, store::to_bytes(record)));
+            if found.len() >= page.count_max || bytes >= page.bytes_max {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn reclaim(&self, now_ms: Millis, count_max: usize) -> Result<Reclaimed, Failure> {
+        let mut floor = self.floor.lock();
+        let plan =
+            reclaim::plan(&self.store, &floor, now_ms, count_max).map_err(|e| self.failed(&e))?;
+        if plan.items > 0 {
+            let mut head = self.marked.lock().head;
+            head.seq += 1;
+            head.items += plan.items + 1;
+            head.live = head.live.saturating_sub(plan.records.len() as u64);
+            self.apply(plan.changes, head, StoreDurability::Written)?;
+            *floor = plan.floor;
+        }
+        let next_ms = floor.next_ms(&self.store.view());
+        Ok(Reclaimed {
+            records: plan.records,
+            next_ms: next_ms.map_err(|e| self.failed(&e))?,
+        })
+    }
+
+    fn usage(&self) -> Usage {
+        let Head { items, live, .. } = self.marked.lock().head;
+        let stored = u128::from(self.store.items()) * u128::from(live) / u128::from(items.max(1));
+        Usage {
+            entries: u64::try_from(stored).ok(),
+            bytes: self.store.bytes() + watermark::FILE_BYTES,
+        }
+    }
+
+    fn reserve(&self, mark: Watermark) -> Result<(), Failure> {
+        let Marked { file, marks, .. } = &mut *self.marked.lock();
+        marks.ceiling = mark.ceiling;
+        marks.clock_ms = mark.clock_ms;
+        file.write_synced(marks).map_err(|e| self.unmarked(&e))
+    }
+
+    fn reserved(&self) -> Watermark {
+        let Marked { marks, .. } = &*self.marked.lock();
+        Watermark {
+            ceiling: marks.ceiling,
+            clock_ms: marks.clock_ms,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_synced_batch_covers_what_was_written_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let driver = DiskDriver::open(dir.path(), &DiskConfig::default()).unwrap();
+        let key = Bytes::from_static(b"k/a");
+        driver
+            .commit(&[Write::Delete { key }], StoreDurability::Written)
+            .unwrap();
+        let seqs = || {
+            let marks = driver.marked.lock().marks;
+            (marks.written_seq, marks.synced_seq)
+        };
+        assert_eq!(seqs(), (1, 0));
+        driver.commit(&[], StoreDurability::Synced).unwrap();
+        assert_eq!(seqs(), (2, 2));
+    }
+}

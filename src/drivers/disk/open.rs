@@ -1,0 +1,266 @@
+//! Opening the directory: lock it, judge the store in it, and begin an empty one where the old one
+//! cannot be trusted.
+//!
+//! A store that may have lost something is moved aside, kept, and never read again: it may forget,
+//! it never lies. FORMAT.md describes the directory and every case.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+
+use super::layout::Head;
+use super::store::{self, Passport, Store, Verdict};
+use super::trust;
+use super::watermark::{Marks, WatermarkFile};
+use super::{DiskConfig, Quarantine};
+use crate::clock::Clock;
+use crate::drivers::Failure;
+
+/// fjall's directory.
+pub const STORE: &str = "store";
+/// Where a store is made before it gets its name.
+pub const CREATING: &str = "store.creating";
+/// A store that was moved aside has this name and the time.
+pub const QUARANTINED: &str = "store.quarantined-";
+/// The watermark file.
+pub const WATERMARK: &str = "watermark";
+/// Locked for as long as a driver lives.
+pub const LOCK: &str = "lock";
+
+/// A directory in use.
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// Where it ends.
+    pub head: Head,
+    /// The watermark file, which already speaks of this store and this boot.
+    pub file: WatermarkFile,
+    /// What is in it.
+    pub marks: Marks,
+    /// What became of the store that was there before.
+    pub quarantined: Option<Quarantine>,
+    /// The directory's lock.
+    pub lock: File,
+}
+
+/// Opens `dir`.
+pub fn open(dir: &Path, config: &DiskConfig) -> Result<Opened, Failure> {
+    let lock = lock(dir)?;
+    let path = dir.join(WATERMARK);
+    let (mut file, known) = WatermarkFile::open(&path).map_err(|e| path_failure(&path, &e))?;
+    remove_leftovers(&dir.join(CREATING))?;
+    let boot = trust::boot();
+    let mut marks = Marks {
+        boot,
+        is_damaged: false,
+        ..known.unwrap_or_default()
+    };
+    let (found, quarantined) = match examine(dir, config, known.as_ref(), boot)? {
+        Found::Trusted(store, passport) => (Some((store, passport)), None),
+        Found::Nothing => (None, vanished(known.as_ref())),
+        Found::Doubtful {
+            reason,
+            version_max,
+        } => {
+            // Kept although nothing else of it is believed: a version must not be issued twice.
+            marks.ceiling = marks.ceiling.max(version_max);
+            let quarantine = move_aside(dir, reason)?;
+            (None, Some(quarantine))
+        }
+    };
+    let (store, passport) = match found {
+        Some(found) => found,
+        None => create(dir, config, &mut file, &mut marks)?,
+    };
+    marks.store_id = passport.id;
+    marks.ceiling = marks.ceiling.max(passport.head.version_max);
+    // fjall has synced the journal while it recovered it.
+    (marks.written_seq, marks.synced_seq) = (passport.head.seq, passport.head.seq);
+    file.write_synced(&marks)
+        .map_err(|e| path_failure(&path, &e))?;
+    Ok(Opened {
+        store,
+        head: passport.head,
+        file,
+        marks,
+        quarantined,
+        lock,
+    })
+}
+
+/// What stands in the directory.
+enum Found {
+    Nothing,
+    Trusted(Store, Passport),
+    Doubtful { reason: String, version_max: u64 },
+}
+
+fn examine(
+    dir: &Path,
+    config: &DiskConfig,
+    known: Option<&Marks>,
+    boot: u128,
+) -> Result<Found, Failure> {
+    let path = dir.join(STORE);
+    if !path.try_exists().map_err(|e| path_failure(&path, &e))? {
+        return Ok(Found::Nothing);
+    }
+    let doubtful = |reason: String, version_max| Found::Doubtful {
+        reason,
+        version_max,
+    };
+    if let Some(reason) = trust::strange_entry(&path) {
+        return Ok(doubtful(reason, 0));
+    }
+    let opened = Store::open(&path, config).and_then(|store| Ok((store.passport()?, store)));
+    let (passport, store) = match opened {
+        Ok(opened) => opened,
+        Err(error) => match store::judge(&error) {
+            (Verdict::Damaged, reason) => return Ok(doubtful(reason, 0)),
+            (verdict, reason) => return Err(failure(dir, verdict, &reason)),
+        },
+    };
+    let Some(passport) = passport else {
+        return Ok(doubtful("the store has no identity".into(), 0));
+    };
+    Ok(match trust::doubt(known, &passport, boot) {
+        Some(reason) => doubtful(reason, passport.head.version_max),
+        None => Found::Trusted(store, passport),
+    })
+}
+
+/// A directory whose store is gone although something was stored in it.
+fn vanished(known: Option<&Marks>) -> Option<Quarantine> {
+    known.filter(|marks| marks.written_seq > 0)?;
+    let reason = "the store has vanished".to_owned();
+    tracing::warn!(reason, "begins with an empty store");
+    Some(Quarantine { path: None, reason })
+}
+
+fn move_aside(dir: &Path, reason: String) -> Result<Quarantine, Failure> {
+    let mut at_ms = Clock::system().now_ms();
+    let mut path = dir.join(format!("{QUARANTINED}{at_ms}"));
+    while path.exists() {
+        at_ms += 1;
+        path = dir.join(format!("{QUARANTINED}{at_ms}"));
+    }
+    std::fs::rename(dir.join(STORE), &path)
+        .and_then(|()| sync_dir(dir))
+        .map_err(|e| path_failure(dir, &e))?;
+    tracing::warn!(
+        reason,
+        kept = %path.display(),
+        "the store cannot be trusted: moved aside, begins with an empty one"
+    );
+    Ok(Quarantine {
+        path: Some(path),
+        reason,
+    })
+}
+
+/// Makes a store beside its place and moves it there when it is whole: fjall cannot open, nor
+/// complete, one whose creation died half-way.
+fn create(
+    dir: &Path,
+    config: &DiskConfig,
+    file: &mut WatermarkFile,
+    marks: &mut Marks,
+) -> Result<(Store, Passport), Failure> {
+    let (beside, path) = (dir.join(CREATING), dir.join(STORE));
+    let failed = |error: fjall::Error| {
+        let (verdict, reason) = store::judge(&error);
+        failure(dir, verdict, &reason)
+    };
+    private_dir(&beside).map_err(|e| path_failure(&beside, &e))?;
+    let id = fastrand::u64(1..);
+    let store = Store::open(&beside, config).map_err(failed)?;
+    store.found(id).map_err(failed)?;
+    drop(store);
+    // IMPORTANT: the watermark first. A store that has its place always has one, so that a missing
+    // watermark means that somebody removed it.
+    (marks.store_id, marks.written_seq, marks.synced_seq) = (id, 0, 0);
+    file.write_synced(marks)
+        .and_then(|()| sync_dir(&beside))
+        .and_then(|()| std::fs::rename(&beside, &path))
+        .and_then(|()| sync_dir(dir))
+        .map_err(|e| path_failure(dir, &e))?;
+    let store = Store::open(&path, config).map_err(failed)?;
+    let passport = store.passport().map_err(failed)?;
+    let passport = passport.ok_or_else(|| Failure::reopen("a new store lost its identity"))?;
+    Ok((store, passport))
+}
+
+fn lock(dir: &Path) -> Result<File, Failure> {
+    private_dir(dir).map_err(|e| path_failure(dir, &e))?;
+    let path = dir.join(LOCK);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&path).map_err(|e| path_failure(&path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(failure(dir, Verdict::Locked, "the directory is in use"))
+        }
+        Err(TryLockError::Error(e)) => Err(path_failure(&path, &e)),
+    }
+}
+
+fn remove_leftovers(path: &Path) -> Result<(), Failure> {
+    match std::fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(path_failure(path, &e)),
+        _ => Ok(()),
+    }
+}
+
+/// Creates what is missing of `path`, for its owner alone; leaves alone what is there.
+fn private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+#[cfg(unix)]
+fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+// Elsewhere a directory cannot be opened as a file.
+#[cfg(not(unix))]
+fn sync_dir(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// A failure of the store in `dir`, as an instruction.
+pub fn failure(dir: &Path, verdict: Verdict, reason: &str) -> Failure {
+    let dir = dir.display();
+    match verdict {
+        Verdict::Locked => Failure::fatal(format!(
+            "{dir}: {reason} by another larder; give each its own directory or stop the other one"
+        )),
+        Verdict::Denied => Failure::fatal(format!(
+            "{dir}: {reason}; it must be a directory that this process may write to"
+        )),
+        Verdict::Damaged | Verdict::Broken => Failure::reopen(format!("{dir}: {reason}")),
+    }
+}
+
+/// A failure of the file system at `path`, as an instruction.
+fn path_failure(path: &Path, error: &io::Error) -> Failure {
+    use io::ErrorKind as Kind;
+    let verdict = match error.kind() {
+        Kind::PermissionDenied
+        | Kind::ReadOnlyFilesystem
+        | Kind::NotADirectory
+        | Kind::IsADirectory
+        | Kind::AlreadyExists
+        | Kind::NotFound
+        | Kind::InvalidInput
+        | Kind::InvalidFilename => Verdict::Denied,
+        _ => Verdict::Broken,
+    };
+    failure(path, verdict, &store::say_io(error))
+}

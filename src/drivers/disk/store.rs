@@ -1,0 +1,330 @@
+//! The fjall database: opened with a small footprint, written in batches with a stated durability.
+//!
+//! The only file that calls fjall. It must not know about directories, watermarks or trust.
+
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fjall::{
+    CompressionType, Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode,
+    Readable, Slice, Snapshot,
+};
+
+use super::DiskConfig;
+use super::layout::{FORMAT, FORMAT_KEY, HEAD_KEY, Head, ID_KEY};
+use crate::clock::Clock;
+use crate::drivers::StoreDurability;
+
+/// The name of the one keyspace.
+const KEYSPACE: &str = "larder";
+/// fjall refuses less.
+const JOURNAL_BYTES_FLOOR: u64 = 64 << 20;
+/// fjall refuses less.
+const OPEN_FILES_FLOOR: usize = 10;
+/// Records above this share fjall's memory instead of being copied out of it. A smaller one would
+/// keep a whole block alive for as long as the value is cached.
+const SHARE_BYTES_MIN: usize = 32 << 10;
+
+/// An open database.
+pub struct Store {
+    // IMPORTANT: fields drop in this order, and the database waits for its workers.
+    keyspace: Keyspace,
+    db: Database,
+    path: PathBuf,
+}
+
+/// Who a store is and how far it has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Passport {
+    /// The version of its layout.
+    pub format: u32,
+    /// The random number that it was given at its creation.
+    pub id: u64,
+    /// Its last batch.
+    pub head: Head,
+}
+
+impl Store {
+    /// Opens the database in `path`, creating what is missing.
+    pub fn open(path: &Path, config: &DiskConfig) -> fjall::Result<Self> {
+        let db = Database::builder(path)
+            .cache_size(config.cache_bytes)
+            .worker_threads(config.worker_threads.max(1))
+            .max_journaling_size(config.journal_bytes_max.max(JOURNAL_BYTES_FLOOR))
+            .max_cached_files(Some(config.open_files_max.max(OPEN_FILES_FLOOR)))
+            // Payloads arrive compressed or sealed if that was asked for.
+            .journal_compression(CompressionType::None)
+            .open()?;
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(config.memtable_bytes);
+        let keyspace = db.keyspace(KEYSPACE, options)?;
+        let path = path.to_owned();
+        Ok(Self { keyspace, db, path })
+    }
+
+    /// Makes a new database the store `id`, durably.
+    pub fn found(&self, id: u64) -> fjall::Result<()> {
+        let mut changes = self.changes(3);
+        changes.put(FORMAT_KEY.into(), FORMAT.to_le_bytes().as_slice());
+        changes.put(ID_KEY.into(), id.to_le_bytes().as_slice());
+        changes.put(HEAD_KEY.into(), Head::default().encode().as_slice());
+        changes.commit_with(PersistMode::SyncAll)
+    }
+
+    /// Who it is; `None` if it does not say so.
+    pub fn passport(&self) -> fjall::Result<Option<Passport>> {
+        let snapshot = self.db.snapshot();
+        let meta = |key| snapshot.get(&self.keyspace, key);
+        let (format, id, head) = (meta(FORMAT_KEY)?, meta(ID_KEY)?, meta(HEAD_KEY)?);
+        let format = format.and_then(|b| b.as_ref().try_into().ok().map(u32::from_le_bytes));
+        let id = id.and_then(|b| b.as_ref().try_into().ok().map(u64::from_le_bytes));
+        let head = head.and_then(|b| Head::decode(&b));
+        Ok(match (format, id, head) {
+            (Some(format), Some(id), Some(head)) => Some(Passport { format, id, head }),
+            _ => None,
+        })
+    }
+
+    /// The value of one key.
+    pub fn get(&self, key: &[u8]) -> fjall::Result<Option<Bytes>> {
+        Ok(self.keyspace.get(key)?.map(to_bytes))
+    }
+
+    /// The whole store as it stands now. `get`, `range` and `prefix` of a keyspace would see half a
+    /// batch.
+    pub fn view(&self) -> View<'_> {
+        View(&self.keyspace, self.db.snapshot())
+    }
+
+    /// A batch that nothing has happened to yet.
+    pub fn changes(&self, capacity: usize) -> Changes<'_> {
+        let batch = OwnedWriteBatch::with_capacity(self.db.clone(), capacity);
+        Changes(&self.keyspace, batch)
+    }
+
+    /// Its directory, as the system names open files.
+    pub fn files(&self) -> PathBuf {
+        self.path
+            .canonicalize()
+            .unwrap_or_else(|_| self.path.clone())
+    }
+
+    /// Keys of all kinds, estimated.
+    pub fn items(&self) -> u64 {
+        self.keyspace.approximate_len() as u64
+    }
+
+    /// Bytes on the device: tables and journals.
+    ///
+    /// Not fjall's own figure: it counts a journal's length, which is 64 MiB of nothing at first.
+    pub fn bytes(&self) -> u64 {
+        let journals = std::fs::read_dir(&self.path)
+            .into_iter()
+            .flatten()
+            .flatten();
+        let journals = journals.filter_map(|entry| entry.metadata().ok());
+        self.keyspace.disk_space()
+            + journals
+                .filter(|m| m.is_file())
+                .map(|m| taken(&m))
+                .sum::<u64>()
+    }
+}
+
+/// Waits, when it is dropped, until no file below its path is open in this process.
+///
+/// fjall's workers let go of the journal a moment after the database is dropped, and letting go of
+/// it writes what a failed write has left in its buffer. A successor must not be open by then.
+pub struct Closing(pub PathBuf);
+
+/// How long [`Closing`] waits at most. It only matters if a thread of fjall hangs.
+const CLOSING_MS_MAX: u64 = 1_000;
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let start = Clock::instant();
+        while is_open_below(&self.0) {
+            if start.elapsed() > Duration::from_millis(CLOSING_MS_MAX) {
+                tracing::warn!("the store's files are still open after it was closed");
+                return;
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
+/// Whether this process has a file below `path` open; no, where the system does not tell.
+fn is_open_below(path: &Path) -> bool {
+    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    open.flatten()
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .any(|file| file.starts_with(path))
+}
+
+/// A store at one moment.
+pub struct View<'a>(&'a Keyspace, Snapshot);
+
+impl View<'_> {
+    /// The value of one key.
+    pub fn get(&self, key: &[u8]) -> fjall::Result<Option<Bytes>> {
+        Ok(self.1.get(self.0, key)?.map(to_bytes))
+    }
+
+    /// Keys and values between two bounds, in order.
+    pub fn range(
+        &self,
+        start: Bound<&[u8]>,
+        end: &[u8],
+    ) -> impl Iterator<Item = fjall::Result<(Slice, Slice)>> + use<> {
+        let from = match start {
+            Bound::Included(key) | Bound::Excluded(key) => key,
+            Bound::Unbounded => &[],
+        };
+        // A range whose start lies behind its end is a panic in some maps: make it empty here.
+        let end = from.max(end);
+        let range: (Bound<&[u8]>, Bound<&[u8]>) = if from == end {
+            (Bound::Included(from), Bound::Excluded(from))
+        } else {
+            (start, Bound::Excluded(end))
+        };
+        let is_empty = from == end;
+        let found = (!is_empty).then(|| self.1.range::<&[u8], _>(self.0, range));
+        found.into_iter().flatten().map(fjall::Guard::into_inner)
+    }
+}
+
+/// A batch. All of it is applied or none. Each key may occur once: within a batch fjall keeps no
+/// order between two writes of one key.
+pub struct Changes<'a>(&'a Keyspace, OwnedWriteBatch);
+
+impl Changes<'_> {
+    /// Puts `value` under `key`.
+    pub fn put(&mut self, key: Slice, value: &[u8]) {
+        self.1.insert(self.0, key, value);
+    }
+
+    /// Deletes `key`.
+    pub fn delete(&mut self, key: Slice) {
+        self.1.remove(self.0, key);
+    }
+
+    /// Applies the batch.
+    pub fn commit(self, durability: StoreDurability) -> fjall::Result<()> {
+        self.commit_with(match durability {
+            StoreDurability::Written => PersistMode::Buffer,
+            StoreDurability::Synced => PersistMode::SyncData,
+        })
+    }
+
+    fn commit_with(self, mode: PersistMode) -> fjall::Result<()> {
+        // IMPORTANT: without this line the batch stays in fjall's own buffer.
+        self.1.durability(Some(mode)).commit()
+    }
+}
+
+/// What an error of fjall means for the store.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Somebody else has it open.
+    Locked,
+    /// It has lost data and will not heal.
+    Damaged,
+    /// Permissions or the path are wrong: somebody has to change something.
+    Denied,
+    /// Opening it again may help.
+    Broken,
+}
+
+/// Judges an error, and says it without keys and values.
+pub fn judge(error: &fjall::Error) -> (Verdict, String) {
+    use fjall::{Error, LsmError};
+    match error {
+        Error::Locked => (Verdict::Locked, "the store is open elsewhere".into()),
+        Error::Io(e) | Error::Storage(LsmError::Io(e)) => (judge_io(e), say_io(e)),
+        Error::Poisoned => (
+            Verdict::Broken,
+            "the store takes no writes after an earlier failure, often a full disk".into(),
+        ),
+        Error::KeyspaceDeleted => (Verdict::Broken, "the keyspace was deleted".into()),
+        Error::JournalRecovery(e) => (Verdict::Damaged, format!("damaged journal, {e:?}")),
+        Error::Storage(LsmError::ChecksumMismatch { .. }) => {
+            (Verdict::Damaged, "damaged table, checksum mismatch".into())
+        }
+        Error::InvalidVersion(_) => (Verdict::Damaged, "unknown version of fjall's format".into()),
+        _ => (Verdict::Damaged, "damaged or missing files".into()),
+    }
+}
+
+fn judge_io(error: &io::Error) -> Verdict {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem | Kind::NotADirectory => Verdict::Denied,
+        // Within a store that exists: files are missing, cut short, or left by a died creation.
+        Kind::NotFound
+        | Kind::UnexpectedEof
+        | Kind::InvalidData
+        | Kind::AlreadyExists
+        | Kind::IsADirectory => Verdict::Damaged,
+        _ => Verdict::Broken,
+    }
+}
+
+/// An I/O error in the words of this crate.
+pub fn say_io(error: &io::Error) -> String {
+    match (error.kind(), error.raw_os_error()) {
+        (io::ErrorKind::StorageFull, _) => "no space left on the device".into(),
+        (kind, Some(code)) => format!("{kind}, os error {code}"),
+        (kind, None) => kind.to_string(),
+    }
+}
+
+/// A value as the rest of larder holds it.
+pub fn to_bytes(value: Slice) -> Bytes {
+    if value.len() < SHARE_BYTES_MIN {
+        Bytes::copy_from_slice(&value)
+    } else {
+        Bytes::from_owner(value)
+    }
+}
+
+#[cfg(unix)]
+fn taken(file: &std::fs::Metadata) -> u64 {
+    std::os::unix::fs::MetadataExt::blocks(file) * 512
+}
+
+#[cfg(not(unix))]
+fn taken(file: &std::fs::Metadata) -> u64 {
+    file.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_open_file_below_a_path_is_seen_until_it_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        let file = std::fs::File::create(path.join("journal")).unwrap();
+        assert!(is_open_below(&path));
+        drop(file);
+        assert!(!is_open_below(&path));
+    }
+
+    #[test]
+    fn errors_are_judged_by_what_would_help() {
+        let io = |kind: io::ErrorKind| judge(&fjall::Error::Io(kind.into()));
+        assert_eq!(io(io::ErrorKind::NotFound).0, Verdict::Damaged);
+        assert_eq!(io(io::ErrorKind::PermissionDenied).0, Verdict::Denied);
+        let full = (Verdict::Broken, "no space left on the device".into());
+        assert_eq!(io(io::ErrorKind::StorageFull), full);
+        assert_eq!(judge(&fjall::Error::Poisoned).0, Verdict::Broken);
+        assert_eq!(judge(&fjall::Error::Unrecoverable).0, Verdict::Damaged);
+        assert_eq!(judge(&fjall::Error::Locked).0, Verdict::Locked);
+        let eio = io::Error::from_raw_os_error(5);
+        assert!(say_io(&eio).ends_with("os error 5"));
+    }
+}
