@@ -57,6 +57,24 @@ impl<V> Entry<V> {
         }
     }
 
+    /// An entry as it was just set.
+    pub(crate) fn updated(
+        value: Arc<V>,
+        version: Version,
+        created_ms: Millis,
+        expires_ms: Millis,
+    ) -> Self {
+        Self {
+            value,
+            version,
+            created_ms,
+            expires_ms,
+            read_ms: created_ms,
+            freshness: Freshness::Fresh,
+            source: Source::Memory,
+        }
+    }
+
     /// The mutation that made it: hand it to `if_version` to change only what you have seen.
     pub fn version(&self) -> Version {
         self.version

@@ -2,6 +2,8 @@
 
 mod actors;
 mod bell;
+mod builder;
+pub mod cache;
 pub mod clock;
 pub mod codec;
 pub mod config;
@@ -12,18 +14,28 @@ mod event;
 mod gate;
 mod histogram;
 pub mod key;
+mod larder;
 pub mod messages;
+mod outcome;
 mod port;
 pub mod record;
 mod runtime;
 pub mod shelf;
 mod sync;
+mod tiers;
 mod typed;
 pub mod version;
+mod wiring;
 
+pub use actors::{ActorHealth, ActorState, Backoff};
+pub use builder::Builder;
+pub use cache::{Cache, CacheBuilder};
 pub use codec::{Codec, Value};
+pub use config::{CommitConfig, Config, Limits};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass};
 pub use event::{Change, EntryEvent, Old};
+pub use larder::Larder;
+pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
 pub use shelf::{EventKind, Freshness, Priority};
 pub use version::Version;

@@ -101,6 +101,11 @@ impl Shelf {
         seen
     }
 
+    /// The tiers whose stored copy of a key is not believed.
+    pub fn distrusts(&self, scope: &Scope, hash: u64, name: &str) -> TierSet {
+        self.cell(hash).stripe.read().distrusts(scope.id, name)
+    }
+
     /// The first `count_max` keys of a cache after `after` that begin with `prefix` and that memory
     /// alone knows a value of: all of the dirty set, and of the table too if `table` says that it may
     /// hold what no tier does. Locks one stripe at a time.

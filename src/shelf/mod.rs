@@ -225,9 +225,9 @@ impl Shelf {
     }
 
     /// Keeps the decoded form of a slot whose bytes a reader has just decoded.
-    pub fn decoded(&self, scope: &Scope, hash: u64, name: &str, stamp: u64, body: Body) {
+    pub fn decoded(&self, scope: &Scope, hash: u64, name: &str, version: Version, body: Body) {
         let mut stripe = self.cell(hash).stripe.write();
-        stripe.decoded(hash, scope.id, name, stamp, body);
+        stripe.decoded(hash, scope.id, name, version, body);
     }
 
     /// Raises a fence; the version and what it covers.

@@ -216,7 +216,7 @@ impl Stripe {
         (mark, self.distrusts(cache, name))
     }
 
-    fn distrusts(&self, cache: CacheId, name: &str) -> TierSet {
+    pub fn distrusts(&self, cache: CacheId, name: &str) -> TierSet {
         if self.distrusted.is_empty() {
             return self.distrusted_all;
         }
@@ -501,9 +501,9 @@ impl Stripe {
     }
 
     /// Replaces the bytes of a slot by the value that a reader decoded from them.
-    pub fn decoded(&mut self, hash: u64, cache: CacheId, name: &str, stamp: u64, body: Body) {
+    pub fn decoded(&mut self, hash: u64, cache: CacheId, name: &str, version: Version, body: Body) {
         if let Some(slot) = self.table.get_mut(hash, cache, name) {
-            if slot.stamp == stamp {
+            if slot.version == version {
                 slot.body = body;
             }
         }

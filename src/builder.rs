@@ -1,0 +1,230 @@
+//! The composition root: checks the configuration, starts the runtime, launches every actor under a
+//! supervisor and hands out the handle.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::actors::Backoff;
+use crate::clock::Clock;
+use crate::config::{CommitConfig, Config, Limits, refuse};
+#[cfg(feature = "disk")]
+use crate::drivers::disk::{DiskConfig, DiskDriver};
+use crate::drivers::{Driver, Factory, Failure};
+use crate::entry::Source;
+use crate::error::Error;
+use crate::larder::Larder;
+use crate::runtime;
+use crate::wiring::{self, DriverPlan};
+
+/// Most drivers below memory.
+pub const DRIVERS_MAX: usize = 16;
+
+/// A larder that is about to be started.
+///
+/// ```no_run
+/// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+/// let larder = larder::Larder::builder()
+///     .memory_bytes(64 << 20)
+///     .disk("./data")
+///     .start()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a larder is started by `start`"]
+#[derive(Default)]
+pub struct Builder {
+    config: Config,
+    clock: Option<Clock>,
+    drivers: Vec<DriverPlan>,
+    #[cfg(feature = "disk")]
+    disk: Option<(PathBuf, DiskConfig)>,
+    disk_commits: CommitConfig,
+}
+
+impl Builder {
+    /// Budget of the memory tier in bytes, overhead of entries included (at least 64 KiB). Default:
+    /// 64 MiB. Acknowledged values that are not stored yet count against `dirty_bytes_max` instead.
+    pub fn memory_bytes(mut self, bytes: usize) -> Self {
+        self.config.memory_bytes = bytes;
+        self
+    }
+
+    /// Adds the disk tier (`"disk"`), a store in this directory, which is made if it is not there.
+    /// One process at a time can have it open.
+    #[cfg(feature = "disk")]
+    pub fn disk(mut self, directory: impl AsRef<Path>) -> Self {
+        self.disk = Some((directory.as_ref().to_owned(), DiskConfig::default()));
+        self
+    }
+
+    /// As [`disk`](Builder::disk), with the store's own settings.
+    #[cfg(feature = "disk")]
+    pub fn disk_with(mut self, directory: impl AsRef<Path>, config: DiskConfig) -> Self {
+        self.disk = Some((directory.as_ref().to_owned(), config));
+        self
+    }
+
+    /// How batches go down to the disk tier.
+    pub fn disk_commits(mut self, config: CommitConfig) -> Self {
+        self.disk_commits = config;
+        self
+    }
+
+    /// Adds a driver of the host's own under a name, below the drivers added before it. See
+    /// `examples/custom_driver.rs`.
+    pub fn driver<F, D>(self, name: &str, open: F) -> Self
+    where
+        F: Fn() -> Result<D, Failure> + Send + Sync + 'static,
+        D: Driver,
+    {
+        self.driver_with(name, CommitConfig::default(), open)
+    }
+
+    /// As [`driver`](Builder::driver), with its own bounds and pace.
+    pub fn driver_with<F, D>(self, name: &str, commits: CommitConfig, open: F) -> Self
+    where
+        F: Fn() -> Result<D, Failure> + Send + Sync + 'static,
+        D: Driver,
+    {
+        let factory: Factory = Arc::new(move || Ok(Box::new(open()?)));
+        self.driver_factory(name, commits, factory)
+    }
+
+    /// As [`driver_with`](Builder::driver_with), from a factory as drivers provide them.
+    pub fn driver_factory(mut self, name: &str, commits: CommitConfig, factory: Factory) -> Self {
+        let nth = u8::try_from(self.drivers.len()).unwrap_or(u8::MAX);
+        self.drivers.push(DriverPlan {
+            name: name.to_owned(),
+            source: Source::Custom(nth),
+            commits,
+            factory,
+        });
+        self
+    }
+
+    /// Every bound. Start from [`Limits::default`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// The longest a call waits where it says nothing else (1 ms to a day). Default: 5 s.
+    pub fn call_max(mut self, time: Duration) -> Self {
+        self.config.call_ms_max = crate::clock::millis(time);
+        self
+    }
+
+    /// The wait before an actor that died is started again. Default: 100 ms, doubling up to 30 s.
+    pub fn restart_backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.config.restart_backoff = Backoff {
+            ms_min: crate::clock::millis(first),
+            ms_max: crate::clock::millis(longest),
+        };
+        self
+    }
+
+    /// Starts a larder with the same API that stores nothing: reads miss, sets succeed and are
+    /// forgotten at once. For turning caching off without touching the host's code.
+    pub fn disabled(mut self) -> Self {
+        self.config.disabled = true;
+        self
+    }
+
+    /// Runs on this clock.
+    #[cfg(feature = "test-util")]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Starts larder on threads of its own and returns when every driver has been opened.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with every problem of the configuration; [`Error::Open`] if a store could
+    /// not be opened, with its directory and what to do.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped while it starts, everything that was started ends again.
+    pub async fn start(mut self) -> Result<Larder, Error> {
+        let mut problems = self.config.problems();
+        #[cfg(feature = "disk")]
+        if let Some((directory, config)) = self.disk.take() {
+            problems.extend(directory_problems(&directory));
+            let factory: Factory =
+                Arc::new(move || Ok(Box::new(DiskDriver::open(&directory, &config)?)));
+            let disk = DriverPlan {
+                name: "disk".into(),
+                source: Source::Disk,
+                commits: self.disk_commits.clone(),
+                factory,
+            };
+            self.drivers.insert(0, disk);
+        }
+        problems.extend(driver_problems(&self.drivers));
+        refuse(problems)?;
+        if self.config.disabled {
+            self.drivers.clear();
+        }
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        wiring::start(self.config, clock, self.drivers).await
+    }
+
+    /// As [`start`](Builder::start), for hosts without a runtime. Blocks the calling thread; not for
+    /// use within one.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Builder::start).
+    pub fn start_blocking(self) -> Result<Larder, Error> {
+        runtime::block_on(self.start())?
+    }
+}
+
+fn driver_problems(drivers: &[DriverPlan]) -> Vec<String> {
+    let mut problems = Vec::new();
+    if drivers.len() > DRIVERS_MAX {
+        problems.push(format!(
+            "{} drivers, allowed are at most {DRIVERS_MAX}",
+            drivers.len()
+        ));
+    }
+    for (at, driver) in drivers.iter().enumerate() {
+        let name = &driver.name;
+        if name.is_empty() || name == crate::cache::MEMORY {
+            problems.push(format!("driver name {name:?} is not allowed"));
+        }
+        if drivers.iter().take(at).any(|other| other.name == *name) {
+            problems.push(format!("driver name {name:?} is used twice"));
+        }
+        let c = &driver.commits;
+        let counts = [
+            ("commit_count_max", c.commit_count_max, 1 << 20),
+            ("commit_bytes_max", c.commit_bytes_max, 1 << 30),
+            ("chunk_count", c.chunk_count, 1 << 20),
+            ("read_threads", c.read_threads, 256),
+        ];
+        for (field, value, high) in counts {
+            if !(1..=high).contains(&value) {
+                problems.push(format!("{name}.{field} is {value}, allowed is 1 to {high}"));
+            }
+        }
+        if c.linger_ms_max > 10_000 {
+            problems.push(format!(
+                "{name}.linger_ms_max is {}, allowed is 0 to 10000",
+                c.linger_ms_max
+            ));
+        }
+    }
+    problems
+}
+
+#[cfg(feature = "disk")]
+fn directory_problems(directory: &Path) -> Vec<String> {
+    if directory.as_os_str().is_empty() {
+        return vec!["disk directory is empty".into()];
+    }
+    Vec::new()
+}

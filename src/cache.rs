@@ -1,0 +1,286 @@
+//! `Cache<V>`: the thin async handle of one named cache.
+//!
+//! Everything here prepares arguments on the caller's thread, calls the paths in `tiers`, and casts
+//! what comes back. The desk calls the same methods for those who send messages.
+
+mod build;
+mod mutate;
+mod read;
+mod scan;
+
+pub use build::CacheBuilder;
+pub use mutate::{Clear, Expire, Remove, Set, Touch, Update};
+pub use read::{Get, GetFuture};
+pub use scan::{Cursor, Page, Scan};
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Millis, NEVER, millis};
+use crate::codec::{Codec, Value};
+use crate::error::Error;
+use crate::shelf::{Extra, Priority};
+use crate::tiers::{Counts, Home, Place, Prepared, Targets, Tiers};
+use crate::typed;
+
+/// A boxed future of a call.
+pub type CallFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
+
+/// The handle of one named cache. Cheap to clone, `Send + Sync`; all clones are the same cache.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+/// # let larder = larder::Larder::builder().start().await?;
+/// let users: larder::Cache<String> = larder.cache("users")?;
+/// let version = users.set("42", "Ada".to_owned()).await?;
+/// let ada = users.get("42").await?.expect("just set");
+/// assert_eq!(*ada, "Ada");
+/// assert_eq!(ada.version(), version);
+/// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+/// ```
+pub struct Cache<V> {
+    inner: Arc<Inner<V>>,
+}
+
+type Weigher<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
+
+struct Inner<V> {
+    home: Arc<Home>,
+    place: Place,
+    defaults: Defaults,
+    weigher: Option<Weigher<V>>,
+}
+
+/// What a cache does where a call says nothing else.
+#[derive(Clone, Debug)]
+pub(crate) struct Defaults {
+    pub ttl: Option<Duration>,
+    pub ttl_jitter: f64,
+    pub idle: Option<Duration>,
+    pub stale_for: Duration,
+    pub expired_keep: Duration,
+    pub priority: Priority,
+    pub codec: Codec,
+    pub suppress_unchanged: bool,
+}
+
+impl<V> Clone for Cache<V> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<V> std::fmt::Debug for Cache<V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache")
+            .field("name", &self.inner.place.scope.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Times and labels of an entry that is being set.
+#[derive(Clone, Default)]
+pub(crate) struct EntryOptions {
+    pub ttl: Option<Option<Duration>>,
+    pub idle: Option<Option<Duration>>,
+    pub stale_for: Option<Duration>,
+    pub priority: Option<Priority>,
+    pub tags: Vec<smol_str::SmolStr>,
+}
+
+impl<V: Value> Cache<V> {
+    /// The cache's name.
+    pub fn name(&self) -> &str {
+        &self.inner.place.scope.name
+    }
+
+    fn tiers(&self) -> &Tiers {
+        &self.inner.home.tiers
+    }
+
+    fn place(&self) -> &Place {
+        &self.inner.place
+    }
+
+    fn check_key(&self, key: &str) -> Result<(), Error> {
+        let limit = self.tiers().config.limits.key_bytes_max;
+        if key.is_empty() {
+            return Err(Error::Invalid {
+                field: "key",
+                reason: format!("is empty, allowed are 1 to {limit} bytes"),
+            });
+        }
+        if key.len() > limit {
+            return Err(Error::TooLarge {
+                what: "key",
+                size: key.len(),
+                limit_name: "key_bytes_max",
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// Encodes and measures a value on the caller's thread, before any lock.
+    fn prepare(&self, value: Arc<V>, options: &EntryOptions) -> Result<Prepared, Error> {
+        let (inner, tiers) = (&*self.inner, self.tiers());
+        let defaults = &inner.defaults;
+        let now_ms = tiers.now_ms();
+        let idle_ms = idle_ms(options.idle.unwrap_or(defaults.idle))?;
+        let ttl = options.ttl.unwrap_or(defaults.ttl);
+        let mut expires_ms = deadline("ttl", now_ms, ttl, defaults.ttl_jitter)?;
+        if idle_ms > 0 {
+            expires_ms = expires_ms.min(now_ms + Millis::from(idle_ms));
+        }
+        let stale_for = options.stale_for.unwrap_or(defaults.stale_for);
+        let keep_ms = expires_ms.saturating_add(millis(stale_for));
+        self.check_tags(&options.tags)?;
+        let limit = tiers.config.limits.value_bytes_max;
+        let needs_bytes = !inner.place.tiers.is_empty() || defaults.suppress_unchanged;
+        let count = |error| {
+            Counts::add(&tiers.counts.encode_errors);
+            error
+        };
+        let encoded = needs_bytes
+            .then(|| typed::encode(&*value, defaults.codec, limit))
+            .transpose()
+            .map_err(count)?;
+        let weight = match (&inner.weigher, &encoded) {
+            (Some(weigh), _) => weigh(&value),
+            (None, Some(encoded)) => encoded.payload.len(),
+            (None, None) => defaults.codec.encoded_len(&*value, limit).map_err(count)?,
+        };
+        let fingerprint = match &encoded {
+            Some(encoded) if defaults.suppress_unchanged => fingerprint(&encoded.payload),
+            _ => 0,
+        };
+        let is_plain =
+            options.tags.is_empty() && idle_ms == 0 && keep_ms == expires_ms && fingerprint == 0;
+        Ok(Prepared {
+            body: typed::erase(value),
+            encoded,
+            weight: u32::try_from(weight).unwrap_or(u32::MAX),
+            created_ms: now_ms,
+            expires_ms,
+            extra: (!is_plain).then(|| {
+                Arc::new(Extra {
+                    keep_ms,
+                    idle_ms,
+                    fingerprint,
+                    tags: options.tags.clone().into(),
+                })
+            }),
+            priority: options.priority.unwrap_or(defaults.priority),
+        })
+    }
+
+    fn check_tags(&self, tags: &[smol_str::SmolStr]) -> Result<(), Error> {
+        let limits = &self.tiers().config.limits;
+        if tags.len() > limits.tags_per_entry_max {
+            return Err(Error::Invalid {
+                field: "tags",
+                reason: format!(
+                    "{} tags, tags_per_entry_max is {}",
+                    tags.len(),
+                    limits.tags_per_entry_max
+                ),
+            });
+        }
+        tags.iter().try_for_each(|tag| self.check_tag(tag))
+    }
+
+    fn check_tag(&self, tag: &str) -> Result<(), Error> {
+        let limit = self.tiers().config.limits.tag_bytes_max;
+        if tag.is_empty() {
+            return Err(Error::Invalid {
+                field: "tag",
+                reason: format!("is empty, allowed are 1 to {limit} bytes"),
+            });
+        }
+        if tag.len() > limit {
+            return Err(Error::TooLarge {
+                what: "tag",
+                size: tag.len(),
+                limit_name: "tag_bytes_max",
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// The drivers that a call names, out of this cache's own.
+    fn targets(&self, names: &[String]) -> Result<Targets, Error> {
+        let mut targets = Targets {
+            memory: false,
+            tiers: crate::shelf::TierSet::NONE,
+        };
+        for name in names {
+            let tier = self
+                .tiers()
+                .tier_named(name)
+                .filter(|tier| self.place().tiers.has(*tier));
+            match tier {
+                _ if name == MEMORY && self.place().memory => targets.memory = true,
+                Some(tier) => targets.tiers = targets.tiers.with(tier),
+                None => {
+                    return Err(Error::Invalid {
+                        field: "drivers",
+                        reason: format!("{name:?} is no driver of cache {:?}", self.name()),
+                    });
+                }
+            }
+        }
+        Ok(targets)
+    }
+}
+
+/// The memory tier's name, where drivers are chosen by name.
+pub const MEMORY: &str = "memory";
+
+/// When something ends that lasts `time` from now.
+fn deadline(
+    field: &'static str,
+    now_ms: Millis,
+    time: Option<Duration>,
+    jitter: f64,
+) -> Result<Millis, Error> {
+    let Some(time) = time else {
+        return Ok(NEVER);
+    };
+    let whole = millis(time);
+    if whole == 0 || now_ms.checked_add(whole).is_none_or(|end| end == NEVER) {
+        return Err(Error::Invalid {
+            field,
+            reason: format!("is {time:?}, it must be above zero and end before the clock does"),
+        });
+    }
+    // Earlier, never later: what is promised to be gone by then is.
+    let earlier = whole as f64 * jitter * fastrand::f64();
+    Ok(now_ms + whole - (earlier as u64).min(whole - 1))
+}
+
+fn idle_ms(idle: Option<Duration>) -> Result<u32, Error> {
+    let Some(idle) = idle else {
+        return Ok(0);
+    };
+    let refused = || Error::Invalid {
+        field: "idle",
+        reason: format!("is {idle:?}, allowed is 1 ms to 49 days"),
+    };
+    match u32::try_from(millis(idle)) {
+        Ok(0) | Err(_) => Err(refused()),
+        Ok(idle) => Ok(idle),
+    }
+}
+
+/// A number for a value's bytes by which an update that changes nothing is recognised; never 0.
+fn fingerprint(payload: &[u8]) -> u64 {
+    use std::hash::BuildHasher;
+    foldhash::quality::FixedState::default()
+        .hash_one(payload)
+        .max(1)
+}

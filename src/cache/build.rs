@@ -1,0 +1,224 @@
+//! Opening a cache with defaults of its own.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Cache, Defaults, Inner, MEMORY, Weigher};
+use crate::codec::{Codec, Value};
+use crate::config::refuse;
+use crate::error::Error;
+use crate::key::SEPARATOR;
+use crate::shelf::{Priority, TierSet};
+use crate::tiers::{Home, Place};
+
+/// How long `expire` keeps a value as a fallback where nothing is said: a day.
+pub const EXPIRED_KEEP: Duration = Duration::from_secs(86_400);
+
+/// A cache that is about to be opened. The precedence is: larder's default, this, the call.
+///
+/// ```
+/// # use std::time::Duration;
+/// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+/// # let larder = larder::Larder::builder().start().await?;
+/// let sessions = larder
+///     .cache_builder::<String>("sessions")
+///     .ttl(Duration::from_secs(600))
+///     .ttl_jitter(0.1)
+///     .schema(2)
+///     .open()?;
+/// # larder.shutdown(Duration::from_secs(5)).await }
+/// ```
+#[must_use = "a cache is opened by `open`"]
+pub struct CacheBuilder<V> {
+    home: Arc<Home>,
+    name: String,
+    defaults: Defaults,
+    schema: u32,
+    drivers: Option<Vec<String>>,
+    weigher: Option<Weigher<V>>,
+    _value: PhantomData<V>,
+}
+
+impl<V: Value> CacheBuilder<V> {
+    pub(crate) fn new(home: Arc<Home>, name: &str) -> Self {
+        Self {
+            home,
+            name: name.to_owned(),
+            defaults: Defaults {
+                ttl: None,
+                ttl_jitter: 0.0,
+                idle: None,
+                stale_for: Duration::ZERO,
+                expired_keep: EXPIRED_KEEP,
+                priority: Priority::Normal,
+                codec: Codec::Bincode,
+                suppress_unchanged: false,
+            },
+            schema: 0,
+            drivers: None,
+            weigher: None,
+            _value: PhantomData,
+        }
+    }
+
+    /// Entries expire so long after they are set (at least 1 ms). Default: never.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.defaults.ttl = Some(ttl);
+        self
+    }
+
+    /// Takes a random share of up to this much off each TTL (0.0 to 0.9), so that entries that were
+    /// set together do not expire together. Default: 0.
+    pub fn ttl_jitter(mut self, share: f64) -> Self {
+        self.defaults.ttl_jitter = share;
+        self
+    }
+
+    /// Entries expire so long after they were last read (1 ms to 49 days). Default: never.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.defaults.idle = Some(idle);
+        self
+    }
+
+    /// Values are kept so long beyond their TTL, for calls that allow stale ones. Default: not.
+    pub fn stale_for(mut self, stale_for: Duration) -> Self {
+        self.defaults.stale_for = stale_for;
+        self
+    }
+
+    /// How long `expire` keeps values as a fallback. Default: [`EXPIRED_KEEP`].
+    pub fn expired_keep(mut self, keep: Duration) -> Self {
+        self.defaults.expired_keep = keep;
+        self
+    }
+
+    /// The priority of entries. Default: [`Priority::Normal`].
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.defaults.priority = priority;
+        self
+    }
+
+    /// The number of the value's layout. A stored value of another number is a miss and is replaced
+    /// by the next set. Raise it when `V` changes. Default: 0.
+    pub fn schema(mut self, schema: u32) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// Keeps entries in these drivers only; `"memory"` is one. Default: memory and all others.
+    pub fn drivers<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        self.drivers = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// How many bytes of memory a value counts for. Default: as many as its encoded form has.
+    pub fn weigher(mut self, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Arc::new(weigh));
+        self
+    }
+
+    /// Sends no event for an update that leaves the value's bytes as they were. It is stored all the
+    /// same, with a new version. Default: every update is an event.
+    pub fn suppress_unchanged(mut self) -> Self {
+        self.defaults.suppress_unchanged = true;
+        self
+    }
+
+    /// Opens the cache.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] with every problem; [`Error::Overloaded`] beyond `caches_max`;
+    /// [`Error::Closed`].
+    pub fn open(self) -> Result<Cache<V>, Error> {
+        let tiers = &self.home.tiers;
+        tiers.check_open()?;
+        let mut problems = name_problems(&self.name, tiers.config.limits.cache_name_bytes_max);
+        let (memory, below) = self.tiers_of(&mut problems);
+        let d = &self.defaults;
+        if d.ttl.is_some_and(|ttl| ttl.is_zero()) {
+            problems.push("ttl is zero, it must be at least 1 ms".into());
+        }
+        if d.idle
+            .is_some_and(|idle| super::idle_ms(Some(idle)).is_err())
+        {
+            problems.push(format!(
+                "idle is {:?}, allowed is 1 ms to 49 days",
+                d.idle.unwrap_or_default()
+            ));
+        }
+        if !(0.0..=0.9).contains(&d.ttl_jitter) {
+            problems.push(format!(
+                "ttl_jitter is {}, allowed is 0.0 to 0.9",
+                d.ttl_jitter
+            ));
+        }
+        refuse(problems)?;
+        let scope = tiers.shelf.scope(&self.name);
+        if scope.id.0 as usize > tiers.config.limits.caches_max {
+            return Err(Error::Overloaded {
+                limit: "caches_max",
+                retry_after: Duration::MAX,
+            });
+        }
+        let place = Place {
+            scope,
+            memory,
+            tiers: below,
+            schema: self.schema,
+        };
+        Ok(Cache {
+            inner: Arc::new(Inner {
+                home: Arc::clone(&self.home),
+                place,
+                defaults: self.defaults,
+                weigher: self.weigher,
+            }),
+        })
+    }
+
+    fn tiers_of(&self, problems: &mut Vec<String>) -> (bool, TierSet) {
+        let tiers = &self.home.tiers;
+        let all = tiers
+            .ports
+            .iter()
+            .fold(TierSet::NONE, |set, port| set.with(port.id));
+        let Some(names) = &self.drivers else {
+            return (true, all);
+        };
+        let (mut memory, mut below) = (false, TierSet::NONE);
+        for name in names {
+            match tiers.tier_named(name) {
+                Some(tier) => below = below.with(tier),
+                None if name == MEMORY => memory = true,
+                None => problems.push(format!(
+                    "drivers names {name:?}, which this larder does not have"
+                )),
+            }
+        }
+        if names.is_empty() {
+            problems.push("drivers is empty, at least one is needed".into());
+        }
+        (memory, below)
+    }
+}
+
+fn name_problems(name: &str, bytes_max: usize) -> Vec<String> {
+    let mut problems = Vec::new();
+    if name.is_empty() || name.len() > bytes_max {
+        problems.push(format!(
+            "cache name has {} bytes, allowed are 1 to {bytes_max}",
+            name.len()
+        ));
+    }
+    if name.contains(SEPARATOR) {
+        problems.push(format!(
+            "cache name {name:?} contains {SEPARATOR:?}, which separates it from keys"
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        problems.push(format!("cache name {name:?} contains a control character"));
+    }
+    problems
+}

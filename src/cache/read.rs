@@ -1,0 +1,311 @@
+//! Reading one key.
+
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::{Cache, CallFuture};
+use crate::codec::Value;
+use crate::entry::{Entry, Source};
+use crate::error::Error;
+use crate::outcome::{Durability, ReadOutcome};
+use crate::shelf::{Body, Condition, Freshness, Seen, Slot, TierSet};
+use crate::tiers::{Counts, Found, Intent, Order, Prepared, ReadOptions};
+use crate::typed::{self, Mismatch};
+
+impl<V: Value> Cache<V> {
+    /// Reads an entry. Never fetches; a miss is `Ok(None)`.
+    ///
+    /// A value in memory is answered at once, on the calling thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] or [`Error::TooLarge`] for the key, [`Error::Overloaded`] if too many reads
+    /// of a driver are under way until the deadline, [`Error::Closed`]. A driver that is down or
+    /// fails is no error: see [`Get::outcome`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it changes nothing but what memory keeps.
+    pub fn get<'a>(&'a self, key: &'a str) -> Get<'a, V> {
+        Get {
+            cache: self,
+            key,
+            options: ReadOptions::default(),
+            wrong: None,
+        }
+    }
+
+    /// As [`get`](Cache::get), but leaves memory as it is: what a driver has is not kept there.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Cache::get).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn peek(&self, key: &str) -> Result<Option<Entry<V>>, Error> {
+        let mut get = self.get(key);
+        get.options.no_promote = true;
+        get.await
+    }
+
+    /// Whether there is an entry that [`get`](Cache::get) would show.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Cache::get).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn contains(&self, key: &str) -> Result<bool, Error> {
+        Ok(self.peek(key).await?.is_some())
+    }
+
+    /// What memory alone can answer with, decoded already; everything else is the slow path's.
+    #[inline]
+    fn fast(&self, key: &str, stale_ok: bool) -> Option<Entry<V>> {
+        let (tiers, place) = (self.tiers(), self.place());
+        let hash = tiers.shelf.hash(place.scope.id, key);
+        let schema = place.schema;
+        let now = || tiers.now_ms();
+        let show = |slot: &Slot, freshness| match &slot.body {
+            Body::Decoded(any) if slot.schema == schema && slot.idle_ms() == 0 => {
+                let value = Arc::clone(any).downcast::<V>().ok()?;
+                let read_ms = if slot.expires_ms == crate::clock::NEVER {
+                    0
+                } else {
+                    now()
+                };
+                Some(Entry::new(value, slot, freshness, Source::Memory, read_ms))
+            }
+            _ => None,
+        };
+        match tiers
+            .shelf
+            .read(&place.scope, hash, key, now, stale_ok, show)
+        {
+            Seen::Hit(entry) => entry,
+            _ => None,
+        }
+    }
+
+    async fn slow(&self, key: &str, options: ReadOptions) -> Result<ReadOutcome<V>, Error> {
+        self.check_key(key)?;
+        let found = self.tiers().read(self.place(), key, options).await?;
+        self.renew(key, &found).await;
+        Ok(self.outcome(key, found))
+    }
+
+    /// Casts what was found to what the host asked for.
+    pub(super) fn outcome(&self, key: &str, found: Found) -> ReadOutcome<V> {
+        let mut outcome = ReadOutcome {
+            entry: None,
+            source: None,
+            freshness: found.expired_ms.map(|_| Freshness::Expired),
+            age: None,
+            expires_in: None,
+            expired_ms: found.expired_ms,
+            degraded: found.degraded,
+        };
+        let Some((slot, freshness, source)) = found.slot else {
+            return outcome;
+        };
+        let (tiers, place) = (self.tiers(), self.place());
+        match typed::entry::<V>(&slot, place.schema, freshness, source, tiers.now_ms()) {
+            Ok(entry) => {
+                if let Body::Encoded(_) = &slot.body {
+                    let hash = tiers.shelf.hash(place.scope.id, key);
+                    let body = typed::erase(Arc::clone(entry.value()));
+                    tiers
+                        .shelf
+                        .decoded(&place.scope, hash, key, slot.version, body);
+                }
+                outcome.source = Some(source);
+                outcome.freshness = Some(freshness);
+                outcome.age = Some(entry.age());
+                outcome.expires_in = entry.expires_in();
+                outcome.entry = Some(entry);
+            }
+            Err(Mismatch::Other) => Counts::add(&tiers.counts.schema_misses),
+            Err(Mismatch::Broken(error)) => {
+                Counts::add(&tiers.counts.decode_errors);
+                tracing::warn!(cache = %place.scope.name, %error, "a stored value could not be decoded");
+            }
+        }
+        outcome
+    }
+
+    /// Gives a sliding entry its time back.
+    async fn renew(&self, key: &str, found: &Found) {
+        let Some((slot, Freshness::Fresh, _)) = &found.slot else {
+            return;
+        };
+        let now_ms = self.tiers().now_ms();
+        if !slot.wants_renewal(|| now_ms) {
+            return;
+        }
+        let expires_ms = now_ms + u64::from(slot.idle_ms());
+        let Ok(prepared) = self.retimed(slot, expires_ms, expires_ms) else {
+            return;
+        };
+        let order = Order {
+            name: key,
+            intent: Intent::Renew(prepared),
+            condition: Condition::Version(slot.version),
+            targets: None,
+            durability: Durability::Queued,
+            by_name: false,
+            ticket: None,
+            wait: Some(Duration::ZERO),
+        };
+        // Somebody changed it, or there is no room: then it is not renewed this time.
+        let _ = self.tiers().write(self.place(), order).await;
+    }
+
+    /// The same value with other times.
+    pub(super) fn retimed(
+        &self,
+        slot: &Slot,
+        expires_ms: u64,
+        keep_ms: u64,
+    ) -> Result<Prepared, Error> {
+        let (tiers, defaults) = (self.tiers(), &self.inner.defaults);
+        let encoded = match &slot.body {
+            Body::Encoded(encoded) => Some(Arc::clone(encoded)),
+            Body::Decoded(_) if self.place().tiers.is_empty() => None,
+            Body::Decoded(any) => {
+                let value = Arc::clone(any).downcast::<V>().map_err(|_| Error::Decode {
+                    type_name: std::any::type_name::<V>(),
+                    reason: "the entry is of another type".into(),
+                })?;
+                Some(typed::encode(
+                    &*value,
+                    defaults.codec,
+                    tiers.config.limits.value_bytes_max,
+                )?)
+            }
+        };
+        let old = slot.extra.as_deref();
+        let is_plain = keep_ms <= expires_ms && old.is_none();
+        Ok(Prepared {
+            body: slot.body.clone(),
+            encoded,
+            weight: slot.weight,
+            created_ms: slot.created_ms,
+            expires_ms,
+            extra: (!is_plain).then(|| {
+                Arc::new(crate::shelf::Extra {
+                    keep_ms: keep_ms.max(expires_ms),
+                    idle_ms: slot.idle_ms(),
+                    fingerprint: 0,
+                    tags: slot.tags().into(),
+                })
+            }),
+            priority: slot.priority,
+        })
+    }
+}
+
+/// A read that is about to be made. `.await` it, or ask for its [`outcome`](Get::outcome).
+#[must_use = "a read is made when it is awaited"]
+pub struct Get<'a, V> {
+    cache: &'a Cache<V>,
+    key: &'a str,
+    options: ReadOptions,
+    wrong: Option<Error>,
+}
+
+impl<'a, V: Value> Get<'a, V> {
+    /// Shows a value past its TTL while it is kept as a fallback; the entry says that it is stale.
+    pub fn allow_stale(mut self) -> Self {
+        self.options.stale_ok = true;
+        self
+    }
+
+    /// Asks only these drivers, besides memory, which is newer than any of them.
+    pub fn drivers<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        match self.cache.targets(&names) {
+            Ok(targets) => self.options.skip = TierSet(!targets.tiers.0),
+            Err(error) => self.wrong = Some(error),
+        }
+        self
+    }
+
+    /// How long it may take; the larder's `call_ms_max` where nothing is said.
+    pub fn deadline(mut self, after: Duration) -> Self {
+        self.options.wait = Some(after);
+        self
+    }
+
+    /// The same answer with its explanation.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::get`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Cache::get`].
+    pub async fn outcome(self) -> Result<ReadOutcome<V>, Error> {
+        match self.wrong {
+            Some(error) => Err(error),
+            None => self.cache.slow(self.key, self.options).await,
+        }
+    }
+}
+
+impl<'a, V: Value> IntoFuture for Get<'a, V> {
+    type Output = Result<Option<Entry<V>>, Error>;
+    type IntoFuture = GetFuture<'a, V>;
+
+    #[inline]
+    fn into_future(self) -> Self::IntoFuture {
+        GetFuture {
+            get: Some(self),
+            slow: None,
+        }
+    }
+}
+
+/// The future of a [`Get`]: ready at its first poll if memory has the value.
+#[must_use = "futures do nothing unless awaited"]
+pub struct GetFuture<'a, V> {
+    get: Option<Get<'a, V>>,
+    slow: Option<CallFuture<'a, Option<Entry<V>>>>,
+}
+
+impl<V: Value> Future for GetFuture<'_, V> {
+    type Output = Result<Option<Entry<V>>, Error>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(get) = self.get.take() {
+            if get.wrong.is_none()
+                && let Some(entry) = get.cache.fast(get.key, get.options.stale_ok)
+                && get.cache.tiers().check_open().is_ok()
+            {
+                return Poll::Ready(Ok(Some(entry)));
+            }
+            self.slow = Some(go_slow(get));
+        }
+        match &mut self.slow {
+            Some(slow) => slow.as_mut().poll(cx),
+            // Polled after it was ready: there is nothing more to come.
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn go_slow<V: Value>(get: Get<'_, V>) -> CallFuture<'_, Option<Entry<V>>> {
+    let span = tracing::trace_span!("larder.get", cache = get.cache.name());
+    let call = async move { Ok(get.outcome().await?.entry) };
+    Box::pin(tracing::Instrument::instrument(call, span))
+}

@@ -1,0 +1,190 @@
+//! `Larder`: one running cache runtime.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::actors::ActorHealth;
+use crate::builder::Builder;
+use crate::cache::{Cache, CacheBuilder};
+use crate::codec::Value;
+use crate::drivers::StoreDurability;
+use crate::error::Error;
+use crate::messages::memory::Resize;
+use crate::outcome::Durability;
+use crate::port::Wait;
+use crate::runtime;
+use crate::tiers::Home;
+use crate::wiring::Parts;
+
+/// A running cache runtime. Cheap to clone; all clones are the same one.
+///
+/// It lives on threads of its own until [`shutdown`](Larder::shutdown), or until the last handle of
+/// it and of its caches is dropped.
+#[derive(Clone)]
+pub struct Larder {
+    home: Arc<Home>,
+    parts: Arc<Parts>,
+}
+
+impl Larder {
+    /// Begins the configuration of a new one.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(crate) fn new(home: Arc<Home>, parts: Arc<Parts>) -> Self {
+        let last = Arc::downgrade(&parts.runtime);
+        let tiers = Arc::clone(&parts.tiers);
+        *home.farewell.lock() = Some(Box::new(move || {
+            if tiers.closed.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            let dirty = tiers.shelf.stats().dirty_slots;
+            tracing::warn!(
+                dirty,
+                "the last handle was dropped without a shutdown; storing what is dirty"
+            );
+            let Some(runtime) = last.upgrade() else {
+                return;
+            };
+            runtime.timer().clone().spawn(async move {
+                let wait = Wait::new(runtime.timer(), LAST_DRAIN);
+                let _ = tiers.flush(StoreDurability::Written, &wait).await;
+                runtime.stop_without_waiting();
+            });
+        }));
+        Self { home, parts }
+    }
+
+    /// The cache of this name, with default settings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for the name, [`Error::Overloaded`] beyond `caches_max`, [`Error::Closed`].
+    pub fn cache<V: Value>(&self, name: &str) -> Result<Cache<V>, Error> {
+        self.cache_builder(name).open()
+    }
+
+    /// The cache of this name, with settings of its own.
+    pub fn cache_builder<V: Value>(&self, name: &str) -> CacheBuilder<V> {
+        CacheBuilder::new(Arc::clone(&self.home), name)
+    }
+
+    /// Stores everything that is acknowledged and not stored yet, this safely.
+    /// [`Durability::Queued`] stores nothing and returns at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if a driver is not up, [`Error::DeadlineExceeded`], [`Error::Closed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it stops only the waiting.
+    pub async fn flush(&self, durability: Durability) -> Result<(), Error> {
+        let tiers = &self.parts.tiers;
+        tiers.check_open()?;
+        let durability = match durability {
+            Durability::Queued => return Ok(()),
+            Durability::Written => StoreDurability::Written,
+            Durability::Synced => StoreDurability::Synced,
+        };
+        tiers.flush(durability, &tiers.wait(None)).await
+    }
+
+    /// Gives memory another budget in bytes; what no longer fits is evicted before this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] while the memory driver is being restarted, [`Error::Invalid`] below
+    /// 64 KiB, [`Error::Closed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, the budget may have changed or not.
+    pub async fn resize_memory(&self, bytes: usize) -> Result<(), Error> {
+        self.parts.tiers.check_open()?;
+        if bytes < 64 << 10 {
+            return Err(Error::Invalid {
+                field: "bytes",
+                reason: format!("is {bytes}, allowed is 65536 and more"),
+            });
+        }
+        let down = || Error::Unavailable {
+            driver: crate::cache::MEMORY.into(),
+            retry_after: Duration::from_millis(250),
+        };
+        let memory = self.parts.book.memory.read().clone().ok_or_else(down)?;
+        let sent = memory
+            .send(Resize {
+                memory_bytes: bytes,
+            })
+            .await;
+        sent.map_err(|_| down())
+    }
+
+    /// How every actor is.
+    pub fn actors(&self) -> Vec<ActorHealth> {
+        self.parts.book.health()
+    }
+
+    /// Makes an actor's supervisor launch it now if it is down, without waiting for the backoff.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is no actor of this name; see [`actors`](Larder::actors).
+    pub fn restart(&self, actor: &str) -> Result<(), Error> {
+        if self.parts.book.restart(actor) {
+            return Ok(());
+        }
+        let names: Vec<_> = self.actors().into_iter().map(|a| a.name).collect();
+        Err(Error::Invalid {
+            field: "actor",
+            reason: format!("is {actor:?}, there are {names:?}"),
+        })
+    }
+
+    /// Makes an actor stop, as if it had died. Its supervisor starts it again.
+    #[cfg(feature = "test-util")]
+    pub fn stop_actor(&self, actor: &str) {
+        self.parts.book.stop(actor);
+    }
+
+    /// Runs a future to its end on the calling thread, for hosts without a runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Open`] if the operating system refuses what is needed for it.
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Error> {
+        runtime::block_on(future)
+    }
+
+    /// Refuses new calls, stores everything that is acknowledged, ends every thread.
+    ///
+    /// # Errors
+    ///
+    /// What could not be stored in time is lost (law 2 holds for what was acknowledged as `Written` or
+    /// `Synced`); the threads end all the same. [`Error::Unavailable`], [`Error::DeadlineExceeded`];
+    /// [`Error::Closed`] if it is shut down already.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once polled, new calls are refused; dropped then, larder ends as if its last handle were.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
+        let tiers = &self.parts.tiers;
+        if tiers.closed.swap(true, Ordering::AcqRel) {
+            return Err(Error::Closed);
+        }
+        let wait = Wait::new(&tiers.timer, deadline);
+        let stored = tiers.flush(StoreDurability::Written, &wait).await;
+        self.parts.close_all();
+        let runtime = Arc::clone(&self.parts.runtime);
+        // The timer's own thread is among those that end, so from here on there is none to wait on.
+        runtime.stop().await;
+        stored
+    }
+}
+
+/// How long what is dirty may take when nobody waits for it.
+const LAST_DRAIN: Duration = Duration::from_secs(5);

@@ -1,0 +1,407 @@
+//! The read path: memory, then each tier in turn, under a mark.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Place, Tiers};
+use crate::clock::Millis;
+use crate::entry::Source;
+use crate::error::Error;
+use crate::key::stored_key;
+use crate::outcome::{Degraded, DegradedReason};
+use crate::port::{Port, Wait};
+use crate::record::{self, Header};
+use crate::shelf::{
+    Body, Brought, Encoded, Extra, Freshness, MarkId, Priority, Seen, Slot, TierSet,
+};
+use crate::sync::Arc;
+
+/// How a read is made.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ReadOptions {
+    /// Show values past their TTL while they are kept as a fallback.
+    pub stale_ok: bool,
+    /// Tiers not to ask.
+    pub skip: TierSet,
+    /// Do not keep in memory what a tier has.
+    pub no_promote: bool,
+    /// How long it may take.
+    pub wait: Option<Duration>,
+}
+
+/// What a read found.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub slot: Option<(Slot, Freshness, Source)>,
+    pub expired_ms: Option<Millis>,
+    pub degraded: Vec<Degraded>,
+}
+
+impl Tiers {
+    /// Reads a key of which memory knows nothing, or not enough.
+    pub(crate) async fn read(
+        &self,
+        place: &Place,
+        name: &str,
+        options: ReadOptions,
+    ) -> Result<Found, Error> {
+        self.check_open()?;
+        let (flight, distrusted) = match self.begin(place, name, options) {
+            Ok(found) => return Ok(found),
+            Err(below) => below,
+        };
+        let wait = self.wait(options.wait);
+        let found = self
+            .look_below(place, name, options, distrusted, &wait)
+            .await?;
+        Ok(flight.land(found, options))
+    }
+
+    /// Reads many keys, in order. Each tier is asked once for all that are still missing.
+    pub(crate) async fn read_many(
+        &self,
+        place: &Place,
+        names: &[&str],
+        options: ReadOptions,
+    ) -> Result<Vec<Found>, Error> {
+        self.check_open()?;
+        let wait = self.wait(options.wait);
+        let mut founds = Vec::with_capacity(names.len());
+        let mut missing = Vec::new();
+        for name in names {
+            match self.begin(place, name, options) {
+                Ok(found) => founds.push(found),
+                Err((flight, distrusted)) => {
+                    missing.push((founds.len(), flight, distrusted));
+                    founds.push(Found::default());
+                }
+            }
+        }
+        for tier in place.tiers.iter().filter(|tier| !options.skip.has(*tier)) {
+            let Some(port) = self.port(tier) else {
+                continue;
+            };
+            let asked: Vec<_> = missing
+                .iter()
+                .filter(|(at, _, distrusted)| {
+                    !distrusted.has(tier) && founds.get(*at).is_some_and(|f| f.slot.is_none())
+                })
+                .map(|(at, flight, _)| {
+                    (*at, Bytes::from(stored_key(&place.scope.name, flight.name)))
+                })
+                .collect();
+            let records = self.ask_many(port, &asked, &wait).await?;
+            for ((at, key), record) in asked.iter().zip(records) {
+                let Some(found) = founds.get_mut(*at) else {
+                    continue;
+                };
+                match record {
+                    Ok(Some(record)) => match record::decode(key, &record) {
+                        Ok((header, payload)) => {
+                            self.consider(place, slot_of(header, payload), port, options, found)
+                        }
+                        Err(_) => {
+                            found
+                                .degraded
+                                .push(Degraded::new(&port.name, DegradedReason::Damaged));
+                            port.repair(key.clone());
+                        }
+                    },
+                    Ok(None) => {}
+                    Err(reason) => found.degraded.push(Degraded::new(&port.name, reason)),
+                }
+            }
+        }
+        for (at, flight, _) in missing {
+            if let Some(found) = founds.get_mut(at) {
+                *found = flight.land(std::mem::take(found), options);
+            }
+        }
+        Ok(founds)
+    }
+
+    /// What memory knows, or a flight to look below.
+    fn begin<'a>(
+        &'a self,
+        place: &'a Place,
+        name: &'a str,
+        options: ReadOptions,
+    ) -> Result<Found, (Flight<'a>, TierSet)> {
+        let hash = self.shelf.hash(place.scope.id, name);
+        let show = |slot: &Slot, freshness| (slot.clone(), freshness, Source::Memory);
+        let now = || self.now_ms();
+        let seen = self
+            .shelf
+            .read_or_mark(&place.scope, hash, name, now, options.stale_ok, show);
+        match seen {
+            Seen::Hit(slot) => Ok(Found {
+                slot: Some(slot),
+                ..Found::default()
+            }),
+            Seen::Gone(expired_ms) => Ok(Found {
+                expired_ms,
+                ..Found::default()
+            }),
+            Seen::Unknown => Ok(Found::default()),
+            Seen::Below(mark, distrusted) => Err((
+                Flight {
+                    tiers: self,
+                    place,
+                    hash,
+                    name,
+                    mark: Some(mark),
+                },
+                distrusted,
+            )),
+        }
+    }
+
+    /// One tier's records of many keys; a reason for each if it could not say.
+    async fn ask_many(
+        &self,
+        port: &Arc<Port>,
+        asked: &[(usize, Bytes)],
+        wait: &Wait<'_>,
+    ) -> Result<Vec<Result<Option<Bytes>, DegradedReason>>, Error> {
+        if asked.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = |reason| Ok(asked.iter().map(|_| Err(reason)).collect());
+        if !port.is_up() {
+            return all(DegradedReason::Down);
+        }
+        let keys = asked.iter().map(|(_, key)| key.clone()).collect();
+        match port.get_many(keys, wait).await {
+            Ok(records) => Ok(records.into_iter().map(Ok).collect()),
+            Err(error @ (Error::Overloaded { .. } | Error::Closed)) => Err(error),
+            Err(Error::DeadlineExceeded { .. }) => all(DegradedReason::Late),
+            Err(_) => all(DegradedReason::Failed),
+        }
+    }
+
+    /// Takes a tier's slot as the answer, if it may be shown.
+    fn consider(
+        &self,
+        place: &Place,
+        slot: Slot,
+        port: &Port,
+        options: ReadOptions,
+        found: &mut Found,
+    ) {
+        if !place.scope.accepts(slot.version, slot.tags()) {
+            return;
+        }
+        let now_ms = self.now_ms();
+        if slot.is_fresh(|| now_ms) {
+            found.slot = Some((slot, Freshness::Fresh, port.source));
+            return;
+        }
+        found.expired_ms = Some(slot.expires_ms);
+        if options.stale_ok && now_ms < slot.keep_ms() {
+            found.slot = Some((slot, Freshness::Stale, port.source));
+        }
+    }
+
+    /// Asks the tiers, first to last, for a value that may be shown.
+    async fn look_below(
+        &self,
+        place: &Place,
+        name: &str,
+        options: ReadOptions,
+        distrusted: TierSet,
+        wait: &Wait<'_>,
+    ) -> Result<Found, Error> {
+        let mut found = Found::default();
+        let key = Bytes::from(stored_key(&place.scope.name, name));
+        for tier in place.tiers.iter().filter(|tier| !options.skip.has(*tier)) {
+            let Some(port) = self.port(tier) else {
+                continue;
+            };
+            if distrusted.has(tier) {
+                found
+                    .degraded
+                    .push(Degraded::new(&port.name, DegradedReason::Distrusted));
+                continue;
+            }
+            let Some((header, payload)) = self.ask(port, &key, wait, &mut found.degraded).await?
+            else {
+                continue;
+            };
+            self.consider(place, slot_of(header, payload), port, options, &mut found);
+            if found.slot.is_some() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// One tier's record of a key. A driver that is down, fails or is late makes no error of a read,
+    /// only a note; too many reads at once do.
+    async fn ask(
+        &self,
+        port: &Arc<Port>,
+        key: &Bytes,
+        wait: &Wait<'_>,
+        degraded: &mut Vec<Degraded>,
+    ) -> Result<Option<(Header, Bytes)>, Error> {
+        let mut note = |reason| degraded.push(Degraded::new(&port.name, reason));
+        if !port.is_up() {
+            note(DegradedReason::Down);
+            return Ok(None);
+        }
+        let record = match port.get(key.clone(), wait).await {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ok(None),
+            Err(error @ (Error::Overloaded { .. } | Error::Closed)) => return Err(error),
+            Err(Error::DeadlineExceeded { .. }) => {
+                note(DegradedReason::Late);
+                return Ok(None);
+            }
+            Err(_) => {
+                note(DegradedReason::Failed);
+                return Ok(None);
+            }
+        };
+        match record::decode(key, &record) {
+            Ok(parts) => Ok(Some(parts)),
+            Err(_) => {
+                note(DegradedReason::Damaged);
+                port.repair(key.clone());
+                Ok(None)
+            }
+        }
+    }
+
+    /// For a condition on a key that memory does not know: what the tiers say. Unlike a read it
+    /// needs the truth, so a tier that cannot answer is an error.
+    ///
+    /// The flight is to be held until the decision is made: dropping it ends the mark.
+    pub(crate) async fn bring<'a>(
+        &'a self,
+        place: &'a Place,
+        name: &'a str,
+        mark: MarkId,
+        distrusted: TierSet,
+        wait: &Wait<'_>,
+    ) -> Result<(Brought, Flight<'a>), Error> {
+        let hash = self.shelf.hash(place.scope.id, name);
+        let flight = Flight {
+            tiers: self,
+            place,
+            hash,
+            name,
+            mark: Some(mark),
+        };
+        let found = self
+            .look_below(place, name, ReadOptions::default(), distrusted, wait)
+            .await?;
+        let unsure = found
+            .degraded
+            .iter()
+            .find(|d| d.reason != DegradedReason::Damaged);
+        if let (None, Some(unsure)) = (&found.slot, unsure) {
+            let port = self
+                .tier_named(&unsure.driver)
+                .and_then(|tier| self.port(tier));
+            return Err(port.map_or(Error::Closed, |port| port.unavailable()));
+        }
+        let brought = Brought {
+            mark,
+            found: found.slot.map(|(slot, ..)| slot),
+        };
+        Ok((brought, flight))
+    }
+
+    /// A stored version and deadline, for the TTL manager; nothing is promoted.
+    pub(crate) async fn deadline_below(
+        &self,
+        place: &Place,
+        name: &str,
+    ) -> Option<(crate::Version, Millis)> {
+        let options = ReadOptions {
+            stale_ok: true,
+            ..ReadOptions::default()
+        };
+        let wait = self.wait(None);
+        let key = Bytes::from(stored_key(&place.scope.name, name));
+        for tier in place.tiers.iter().filter(|tier| !options.skip.has(*tier)) {
+            let port = self.port(tier)?;
+            if let Ok(Some((header, _))) = self.ask(port, &key, &wait, &mut Vec::new()).await {
+                return Some((header.version, header.expires_ms));
+            }
+        }
+        None
+    }
+}
+
+/// The slot that a record is. Its value is decoded by the first reader that knows the type.
+pub(crate) fn slot_of(header: Header, payload: Bytes) -> Slot {
+    let has_extra =
+        header.keep_ms > header.expires_ms || header.idle_ms > 0 || !header.tags.is_empty();
+    let weight = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    Slot {
+        version: header.version,
+        stamp: 0,
+        created_ms: header.created_ms,
+        expires_ms: header.expires_ms,
+        body: Body::Encoded(Arc::new(Encoded {
+            codec: header.codec,
+            type_tag: header.type_tag,
+            payload,
+        })),
+        extra: has_extra.then(|| {
+            Arc::new(Extra {
+                keep_ms: header.keep_ms,
+                idle_ms: header.idle_ms,
+                fingerprint: 0,
+                tags: header.tags,
+            })
+        }),
+        weight,
+        schema: header.schema,
+        priority: Priority::from_byte(header.priority),
+        announced: false,
+    }
+}
+
+/// A flight that is down for a key. Dropping it, with the caller's future or otherwise, ends it.
+pub(crate) struct Flight<'a> {
+    tiers: &'a Tiers,
+    place: &'a Place,
+    hash: u64,
+    name: &'a str,
+    mark: Option<MarkId>,
+}
+
+impl Flight<'_> {
+    /// Keeps what it brought up in memory, if it may, and hands it on.
+    fn land(mut self, mut found: Found, options: ReadOptions) -> Found {
+        let Some((slot, ..)) = &found.slot else {
+            return found;
+        };
+        let scope = &self.place.scope;
+        if self.place.memory
+            && !options.no_promote
+            && let Some(mark) = self.mark.take()
+        {
+            let (shelf, now_ms) = (&self.tiers.shelf, self.tiers.now_ms());
+            shelf.promote(scope, self.hash, self.name, mark, slot.clone(), now_ms);
+        }
+        // A fence that was raised meanwhile counts, whether the value was kept or not.
+        if !scope.accepts(slot.version, slot.tags()) {
+            found.slot = None;
+        }
+        found
+    }
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        if let Some(mark) = self.mark.take() {
+            self.tiers
+                .shelf
+                .release(&self.place.scope, self.hash, self.name, mark);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Wiring: puts shelf, ports and actors together, each actor under its supervisor.
+//!
+//! Only here do addresses meet. A factory captured here builds each generation anew.
+
+mod book;
+mod driver;
+
+pub(crate) use book::Book;
+pub(crate) use driver::DriverPlan;
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicBool;
+
+use actix::{Actor, Addr, ArbiterHandle};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use crate::actors::batch::{BatchWriter, Lane};
+use crate::actors::guard::DeathGuard;
+use crate::actors::memory::MemoryDriver;
+use crate::actors::supervisor::{Halt, Launch, Supervisor};
+use crate::actors::{ActorHealth, ActorState};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::drivers::Failure;
+use crate::error::Error;
+use crate::larder::Larder;
+use crate::messages::control::Stop;
+use crate::messages::memory::Sweep;
+use crate::messages::write::Flush;
+use crate::port::Port;
+use crate::runtime::{Runtime, on};
+use crate::shelf::{Bounds, Shelf, TierId};
+use crate::tiers::{Counts, Home, Lines, Tiers};
+use crate::version::VersionClock;
+
+/// What everything is built from.
+pub(crate) struct Parts {
+    pub tiers: Arc<Tiers>,
+    pub runtime: Arc<Runtime>,
+    pub book: Arc<Book>,
+    pub versions: Arc<VersionClock>,
+}
+
+impl Parts {
+    /// Answers everybody who still waits: nothing more will come.
+    pub fn close_all(&self) {
+        self.tiers.room.close();
+        for port in &self.tiers.ports {
+            port.gate.close();
+            self.tiers.shelf.fail_waiters(port.id, &Error::Closed);
+        }
+    }
+}
+
+/// Starts a larder.
+pub(crate) async fn start(
+    config: Config,
+    clock: Clock,
+    drivers: Vec<DriverPlan>,
+) -> Result<Larder, Error> {
+    let runtime = Runtime::start().await?;
+    // Ends the threads again if anything below fails or is dropped.
+    let mut unfinished = Unfinished(Some(Arc::clone(&runtime)));
+    let versions = Arc::new(VersionClock::new(0));
+    let tiers = Arc::new(tiers(config, clock, &drivers, &runtime, &versions));
+    let parts = Arc::new(Parts {
+        tiers,
+        runtime,
+        book: Arc::new(Book::default()),
+        versions,
+    });
+    for (at, plan) in drivers.iter().enumerate() {
+        let port = &parts.tiers.ports.get(at).ok_or(Error::Closed)?;
+        driver::start(&parts, plan, port).await?;
+    }
+    start_memory(&parts).await?;
+    start_batch(&parts, &drivers).await?;
+    let home = Arc::new(Home {
+        tiers: Arc::clone(&parts.tiers),
+        farewell: Mutex::new(None),
+    });
+    hang_lines(&parts);
+    unfinished.0 = None;
+    Ok(Larder::new(home, parts))
+}
+
+struct Unfinished(Option<Arc<Runtime>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.stop_without_waiting();
+        }
+    }
+}
+
+fn tiers(
+    config: Config,
+    clock: Clock,
+    drivers: &[DriverPlan],
+    runtime: &Runtime,
+    versions: &Arc<VersionClock>,
+) -> Tiers {
+    let stripes = config.stripes();
+    let limits = &config.limits;
+    let bounds = Bounds {
+        events_max: (limits.events_waiting_max / stripes).max(1),
+        deadlines_max: (limits.deadlines_waiting_max / stripes).max(1),
+        distrusted_max: (limits.distrusted_keys_max / stripes).max(1),
+    };
+    let shelf = Shelf::new(
+        stripes,
+        config.memory_bytes,
+        limits.tag_fences_max,
+        bounds,
+        Arc::clone(versions),
+    );
+    let ports = drivers.iter().enumerate().map(|(at, plan)| {
+        let id = TierId(u8::try_from(at).unwrap_or(u8::MAX));
+        Arc::new(Port::new(
+            id,
+            &plan.name,
+            plan.source,
+            limits.reads_in_flight_max,
+        ))
+    });
+    Tiers {
+        shelf: Arc::new(shelf),
+        ports: ports.collect(),
+        clock,
+        timer: runtime.timer().clone(),
+        room: Arc::new(Semaphore::new(limits.dirty_bytes_max)),
+        hurry: Arc::new(Notify::new()),
+        closed: AtomicBool::new(false),
+        counts: Counts::default(),
+        unstored: AtomicBool::new(false),
+        lines: OnceLock::new(),
+        config,
+    }
+}
+
+/// Starts a supervisor on the control arbiter and waits for its first launch.
+async fn supervise(parts: &Arc<Parts>, name: &str, launch: Launch) -> Result<(), Error> {
+    let health = Arc::new(Mutex::new(ActorHealth {
+        name: name.to_owned(),
+        state: ActorState::Starting,
+        reason: None,
+        since_ms: parts.tiers.now_ms(),
+        generation: 0,
+    }));
+    let (first, launched) = oneshot::channel();
+    let (book, called) = (Arc::clone(&parts.book), name.to_owned());
+    let halt: Halt = Box::new(move || book.stop(&called));
+    let (clock, backoff) = (
+        parts.tiers.clock.clone(),
+        parts.tiers.config.restart_backoff,
+    );
+    let for_health = Arc::clone(&health);
+    let start = move || Supervisor::start(for_health, launch, halt, clock, backoff, first);
+    let addr = on(parts.runtime.control(), start).await?;
+    parts.book.supervisor(name, addr, health);
+    match launched.await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(failure)) => Err(Error::Open {
+            driver: name.into(),
+            reason: failure.to_string().into(),
+        }),
+        Err(_) => Err(Error::Closed),
+    }
+}
+
+/// A launch that starts an actor on an arbiter and files its address.
+fn simple<A, M, F>(arbiter: ArbiterHandle, make: M, file: F) -> Launch
+where
+    A: Actor<Context = actix::Context<A>>,
+    M: Fn(DeathGuard) -> A + Send + Sync + 'static,
+    F: Fn(Addr<A>) + Send + Sync + 'static,
+{
+    let make = Arc::new(make);
+    let file = Arc::new(file);
+    Box::new(move |guard| {
+        let (make, file, arbiter) = (Arc::clone(&make), Arc::clone(&file), arbiter.clone());
+        Box::pin(async move {
+            let addr = on(&arbiter, move || make(guard).start()).await;
+            file(addr.map_err(Failure::reopen)?);
+            Ok(())
+        })
+    })
+}
+
+async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {
+    let (shelf, clock) = (Arc::clone(&parts.tiers.shelf), parts.tiers.clock.clone());
+    let make = move |guard| MemoryDriver {
+        shelf: Arc::clone(&shelf),
+        clock: clock.clone(),
+        _guard: guard,
+    };
+    let book = Arc::clone(&parts.book);
+    let file = move |addr: Addr<MemoryDriver>| {
+        book.stopper("memory", addr.clone().recipient::<Stop>());
+        *book.memory.write() = Some(addr);
+    };
+    let arbiter = parts.runtime.control().clone();
+    supervise(parts, "memory", simple(arbiter, make, file)).await
+}
+
+async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), Error> {
+    let tiers = &parts.tiers;
+    let lanes: Vec<Arc<Lane>> = drivers
+        .iter()
+        .zip(&tiers.ports)
+        .map(|(plan, port)| Arc::new(driver::lane(&parts.book, plan, port)))
+        .collect();
+    let (shelf, clock, hurry) = (
+        Arc::clone(&tiers.shelf),
+        tiers.clock.clone(),
+        Arc::clone(&tiers.hurry),
+    );
+    let make = move |guard| {
+        BatchWriter::new(
+            Arc::clone(&shelf),
+            clock.clone(),
+            Arc::clone(&hurry),
+            &lanes,
+            guard,
+        )
+    };
+    let book = Arc::clone(&parts.book);
+    let file = move |addr: Addr<BatchWriter>| {
+        book.stopper("batch", addr.clone().recipient::<Stop>());
+        *book.batch.write() = Some(addr);
+    };
+    let arbiter = parts.runtime.control().clone();
+    supervise(parts, "batch", simple(arbiter, make, file)).await
+}
+
+fn hang_lines(parts: &Arc<Parts>) {
+    let book = Arc::clone(&parts.book);
+    let flush = move |durability| {
+        let batch = book.batch.read().clone();
+        let sent: crate::tiers::Boxed<_> = Box::pin(async move {
+            let batch = batch.ok_or(Error::Closed)?;
+            batch.send(Flush { durability }).await?
+        });
+        sent
+    };
+    let book = Arc::clone(&parts.book);
+    let sweep = move || {
+        if let Some(memory) = &*book.memory.read() {
+            // Refused if its mailbox is full: then a sweep is under way anyway.
+            let _ = memory.try_send(Sweep);
+        }
+    };
+    let lines = Lines {
+        subscribe: Box::new(|_| Box::pin(async { Err(Error::Closed) })),
+        unsubscribe: Arc::new(|_| {}),
+        attend: Box::new(|_| {}),
+        flush: Box::new(flush),
+        sweep: Box::new(sweep),
+    };
+    let _ = parts.tiers.lines.set(lines);
+}
