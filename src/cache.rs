@@ -4,11 +4,13 @@
 //! what comes back. The desk calls the same methods for those who send messages.
 
 mod build;
+mod many;
 mod mutate;
 mod read;
 mod scan;
 
 pub use build::CacheBuilder;
+pub use many::{BatchReport, ChunkReport, GetMany, RemoveMany, SetMany};
 pub use mutate::{Clear, Expire, Remove, Set, Touch, Update};
 pub use read::{Get, GetFuture};
 pub use scan::{Cursor, Page, Scan};

@@ -47,6 +47,8 @@ pub(crate) struct Tiers {
     pub hurry: Arc<Notify>,
     pub closed: AtomicBool,
     pub counts: Counts,
+    /// Items of one chunk of a batch call, per driver.
+    pub chunk_counts: Vec<usize>,
     /// Whether memory may hold, for a cache with tiers, what no tier does.
     pub unstored: AtomicBool,
     /// Ways to the actors, hung by the builder.

@@ -135,6 +135,10 @@ fn tiers(
         hurry: Arc::new(Notify::new()),
         closed: AtomicBool::new(false),
         counts: Counts::default(),
+        chunk_counts: drivers
+            .iter()
+            .map(|plan| plan.commits.chunk_count)
+            .collect(),
         unstored: AtomicBool::new(false),
         lines: OnceLock::new(),
         config,

@@ -70,7 +70,7 @@ impl Tiers {
             .map(|l| (l.name, (l.slot, Source::Memory)))
             .collect();
         if let Some(port) = up {
-            let stored_end = self.stored(place, &ask, port, &wait, &mut page).await?;
+            let stored_end = self.add_stored(place, &ask, port, &wait, &mut page).await?;
             // Beyond the last key that one side has looked at, the page is not complete.
             ends_at = match (ends_at, stored_end) {
                 (Some(a), Some(b)) => Some(a.min(b)),
@@ -93,8 +93,8 @@ impl Tiers {
     }
 
     /// Adds what a store holds, as reads would show it. Returns the last key that was looked at, or
-    /// `None` if the store has no more.
-    async fn stored(
+    /// `None` if the store has no more: a page that is short in both count and bytes is the last.
+    async fn add_stored(
         &self,
         place: &Place,
         ask: &PageAsk<'_>,
@@ -113,6 +113,11 @@ impl Tiers {
         };
         let records = port.scan(prefix, after, limit, wait).await?;
         let now_ms = self.now_ms();
+        let bytes: usize = records
+            .iter()
+            .map(|(key, record)| key.len() + record.len())
+            .sum();
+        let is_end = records.len() < limit.count_max && bytes < limit.bytes_max;
         let mut last = None;
         for (key, record) in &records {
             let Some((_, name)) = split_stored_key(key) else {
@@ -125,7 +130,7 @@ impl Tiers {
                 page.remove(name);
             }
         }
-        Ok(last)
+        Ok(if is_end { None } else { last })
     }
 
     /// What a read would show for a key whose record was just read from a store.

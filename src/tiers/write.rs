@@ -13,7 +13,7 @@ use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
 use crate::port::Wait;
 use crate::shelf::{
     Applied, Ask, Body, Brought, Change, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket,
-    TierSet,
+    TierSet, Waiting,
 };
 use crate::sync::Arc;
 
@@ -72,6 +72,14 @@ impl Tiers {
         mut order: Order<'_>,
     ) -> Result<WriteOutcome, Error> {
         self.check_open()?;
+        if self.config.disabled {
+            return Ok(WriteOutcome {
+                version: self.shelf.versions().next(self.now_ms()),
+                replaced: None,
+                durability: order.durability,
+                degraded: Vec::new(),
+            });
+        }
         let wait = self.wait(order.wait);
         let needed = store_durability(order.durability);
         if needed.is_some() && order.by_name && place.durable().is_none() {
@@ -192,11 +200,7 @@ impl Tiers {
         if place.tiers.is_empty() {
             return Ok(None);
         }
-        let payload = match &order.intent {
-            Intent::Put(p) | Intent::Renew(p) => p.encoded.as_ref().map_or(0, |e| e.payload.len()),
-            Intent::Remove => 0,
-        };
-        let bytes = (payload + order.name.len() + DIRTY_OVERHEAD_BYTES)
+        let bytes = (order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES)
             .min(self.config.limits.dirty_bytes_max);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
@@ -225,34 +229,17 @@ impl Tiers {
         &self,
         place: &Place,
         order: &Order<'_>,
-        waiting: crate::shelf::Waiting,
+        waiting: Waiting,
         wait: &Wait<'_>,
         outcome: &mut WriteOutcome,
     ) -> Result<(), Error> {
-        let Some(port) = place.durable().and_then(|tier| self.port(tier)) else {
-            return Ok(());
-        };
-        self.hurry.notify_waiters();
-        let stored = if port.is_up() {
-            let late = || {
-                if port.is_up() {
-                    wait.exceeded()
-                } else {
-                    port.unavailable()
-                }
-            };
-            match wait.until(waiting, late).await {
-                Ok(Ok(stored)) => stored,
-                Ok(Err(_)) => Err(port.unavailable()),
-                Err(late) => Err(late),
-            }
-        } else {
-            Err(port.unavailable())
-        };
-        match stored {
-            Ok(()) => outcome.durability = order.durability,
+        match self.stored(place, order.durability, waiting, wait).await {
+            Ok(durability) => outcome.durability = durability,
             Err(error) if order.by_name => return Err(error),
             Err(_) => {
+                let Some(port) = place.durable().and_then(|tier| self.port(tier)) else {
+                    return Ok(());
+                };
                 let reason = if port.is_up() {
                     DegradedReason::Late
                 } else {
@@ -266,6 +253,50 @@ impl Tiers {
         Ok(())
     }
 
+    /// Waits for a ticket that stands for a whole chunk. The durability that was reached.
+    pub(crate) async fn await_ticket(
+        &self,
+        place: &Place,
+        durability: Durability,
+        waiting: Waiting,
+        wait: Option<Duration>,
+    ) -> Result<Durability, Error> {
+        if store_durability(durability).is_none() {
+            return Ok(Durability::Queued);
+        }
+        self.stored(place, durability, waiting, &self.wait(wait))
+            .await
+    }
+
+    async fn stored(
+        &self,
+        place: &Place,
+        durability: Durability,
+        waiting: Waiting,
+        wait: &Wait<'_>,
+    ) -> Result<Durability, Error> {
+        let Some(port) = place.durable().and_then(|tier| self.port(tier)) else {
+            return Ok(Durability::Queued);
+        };
+        self.hurry.notify_waiters();
+        if !port.is_up() {
+            // While it is down there is no waiting.
+            return Err(port.unavailable());
+        }
+        let late = || {
+            if port.is_up() {
+                wait.exceeded()
+            } else {
+                port.unavailable()
+            }
+        };
+        match wait.until(waiting, late).await? {
+            Ok(Ok(())) => Ok(durability),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(port.unavailable()),
+        }
+    }
+
     fn note_down(&self, place: &Place, memory_only: bool, outcome: &mut WriteOutcome) {
         for port in place.tiers.iter().filter_map(|tier| self.port(tier)) {
             if memory_only {
@@ -277,6 +308,16 @@ impl Tiers {
                     .degraded
                     .push(Degraded::new(&port.name, DegradedReason::Down));
             }
+        }
+    }
+}
+
+impl Intent {
+    /// Bytes of the value on its way down.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Put(p) | Self::Renew(p) => p.encoded.as_ref().map_or(0, |e| e.payload.len()),
+            Self::Remove => 0,
         }
     }
 }
