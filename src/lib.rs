@@ -13,6 +13,7 @@ pub mod messages;
 pub mod record;
 pub mod shelf;
 mod sync;
+mod timers;
 mod typed;
 pub mod version;
 
