@@ -7,9 +7,10 @@
 //! rounded up to [`TICK_MS`], so less than 16 ms late, plus the clock's own tick (4 ms on Linux).
 //!
 //! **Memory.** A node is 48 bytes (key 32, deadline 8, two links 8). Its number in the index is 4
-//! bytes and a control byte per bucket; tables are between 3/8 and 7/8 full, which makes 5.7 to 13.3
-//! bytes. So a timer takes 54 to 61.4 bytes, and the wheel 3 KB. A name over 23 bytes is shared with the
-//! entry. Memory of nodes is reused, and given back when there are none.
+//! bytes and a control byte per bucket; a table that grows is between 3/8 and 7/8 full, which makes 5.7 to
+//! 13.3 bytes. So a timer takes 54 to 61.4 bytes at the time when there are most of them, beside 60 KB
+//! for one. A name over 23 bytes is shared with the entry. Nodes of timers that are gone are used again, and given back when
+//! there are none.
 
 mod index;
 mod slab;
@@ -25,9 +26,10 @@ use crate::clock::{Millis, NEVER};
 use crate::key::Key;
 use index::Index;
 use slab::Slab;
-pub use wheel::TICK_MS;
 use wheel::Wheel;
 
+/// What deadlines are rounded up to.
+const TICK_MS: Millis = 16;
 /// Node numbers stay below the bit that marks a list.
 const NODES_MAX: usize = 1 << 30;
 

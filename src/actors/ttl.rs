@@ -8,7 +8,8 @@
 //! set less than `wake_pause_ms` ago may be late by that much.
 
 mod announced;
-mod parts;
+mod below;
+pub mod parts;
 mod pass;
 mod reclaim;
 #[cfg(test)]
@@ -20,17 +21,15 @@ use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Ha
 use actix::{SpawnHandle, WrapFuture};
 
 use self::announced::Announced;
-use self::parts::{LOOKUP_PAUSE_MS, MAILBOX_MAX};
-pub use self::parts::{Below, Reclaimer, TtlConfig, TtlParts, TtlStats, Watched};
+use self::parts::{MAILBOX_MAX, TtlParts};
 use self::pass::{Pass, Trimming};
 use self::reclaim::Schedule;
 use super::guard::DeathGuard;
 use crate::clock::{Millis, NEVER};
-use crate::drivers::Reclaimed;
-use crate::key::{Key, split_stored_key};
+use crate::key::Key;
 use crate::messages::control::Stop;
 use crate::messages::ttl::{Attend, ReclaimAt, Wake};
-use crate::shelf::{Due, Scope};
+use crate::shelf::Due;
 use crate::sync::Ordering;
 use crate::timers::Timers;
 use crate::version::Version;
@@ -161,7 +160,8 @@ impl TtlManager {
     }
 
     fn trim(&mut self, now_ms: Millis) {
-        if self.trimming.wants(now_ms, self.timers.len()) {
+        let timers = self.timers.len();
+        if self.trimming.wants(now_ms, timers) || self.trimming.has_room_again(timers) {
             self.pass.want();
         }
         if !self.is_sweeping() {
@@ -169,9 +169,8 @@ impl TtlManager {
         }
         let watched = &*self.parts.watched;
         let count_max = self.parts.config.fire_count_max;
-        let over = self.timers.trim(count_max, watched);
-        if over && self.trimming.done(now_ms, self.timers.len()) {
-            self.pass.want();
+        if self.timers.trim(count_max, watched) {
+            self.trimming.done(now_ms, self.timers.len());
         }
     }
 
@@ -211,75 +210,6 @@ impl TtlManager {
             Due::Unknown => return Some(key),
         }
         None
-    }
-
-    /// Asks the tiers when the record of a watched key expires.
-    fn ask(&mut self, key: Key, now_ms: Millis, ctx: &mut Context<Self>) {
-        if self.asking >= self.parts.config.lookups_max {
-            // Its timer waits for it.
-            self.arm(key, now_ms.saturating_add(LOOKUP_PAUSE_MS));
-            return;
-        }
-        self.asking += 1;
-        let answer = (self.parts.below)(key.clone());
-        let answer = answer.into_actor(self).map(move |found, act, ctx| {
-            act.asking -= 1;
-            let now_ms = act.parts.clock.now_ms();
-            match found {
-                Some((_, at_ms)) if at_ms > now_ms => act.arm(key, at_ms),
-                Some((version, _)) => {
-                    if let Some(scope) = act.parts.shelf.scope_by_id(key.cache) {
-                        act.announce(&scope, &key.name, version, now_ms);
-                    }
-                }
-                None => {}
-            }
-            act.rest(now_ms, ctx);
-        });
-        ctx.spawn(answer);
-    }
-
-    fn announce(&mut self, scope: &Scope, name: &str, version: Version, now_ms: Millis) {
-        let shelf = &self.parts.shelf;
-        let hash = shelf.hash(scope.id, name);
-        let known = self.announced.covers(hash, version);
-        if !known && shelf.expired_below(scope, name, version, now_ms) {
-            self.announced.remember(hash, version);
-            self.parts.stats.expired.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn reclaim(&mut self, now_ms: Millis, ctx: &mut Context<Self>) {
-        for (tier, reclaimer) in self.schedule.due(now_ms) {
-            let run = reclaimer(now_ms, self.parts.config.reclaim_count_max);
-            let run = run.into_actor(self).map(move |reclaimed, act, ctx| {
-                act.reclaimed(tier, reclaimed);
-                act.rest(act.parts.clock.now_ms(), ctx);
-            });
-            ctx.spawn(run);
-        }
-    }
-
-    fn reclaimed(&mut self, tier: u8, reclaimed: Option<Reclaimed>) {
-        let now_ms = self.parts.clock.now_ms();
-        let next_ms = reclaimed.as_ref().and_then(|reclaimed| reclaimed.next_ms);
-        self.schedule
-            .done(tier, now_ms, reclaimed.is_some(), next_ms);
-        let records = reclaimed.unwrap_or_default().records;
-        let count = &self.parts.stats.reclaimed;
-        count.fetch_add(records.len() as u64, Ordering::Relaxed);
-        if !self.parts.shelf.is_watched() {
-            return;
-        }
-        for (stored, version) in records {
-            let Some((cache, name)) = split_stored_key(&stored) else {
-                continue;
-            };
-            let scope = self.parts.shelf.scope(cache);
-            if (self.parts.watched)(&Key::new(scope.id, name)) {
-                self.announce(&scope, name, version, now_ms);
-            }
-        }
     }
 
     /// When there is something to do.
@@ -353,7 +283,10 @@ impl Handler<Wake> for TtlManager {
 
     fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
         self.rung = true;
-        self.turn(ctx);
+        // Else the end of the pause is a turn.
+        if !self.pausing {
+            self.turn(ctx);
+        }
     }
 }
 

@@ -32,7 +32,7 @@ impl Index {
     /// Adds a number that is not there.
     pub fn add(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
         if let Some(table) = self.0.get_mut(Self::at(hash)) {
-            if table.len() >= table.capacity() {
+            if table.len() == table.capacity() {
                 make_room(table, &hash_of);
             }
             table.insert_unique(hash, id, |id| hash_of(*id));
@@ -42,14 +42,13 @@ impl Index {
     /// Removes a number. Its node must still be there, since tables that have become too large are
     /// made anew.
     pub fn remove(&mut self, hash: u64, id: u32, hash_of: impl Fn(u32) -> u64) {
-        let Some(table) = self.0.get_mut(Self::at(hash)) else {
-            return;
-        };
-        if let Ok(found) = table.find_entry(hash, |other| *other == id) {
-            found.remove();
-        }
-        if table.len() * 8 < table.num_buckets() && table.capacity() > ROOM_MIN {
-            rebuild(table, table.len() * 2, &hash_of);
+        if let Some(table) = self.0.get_mut(Self::at(hash)) {
+            if let Ok(found) = table.find_entry(hash, |other| *other == id) {
+                found.remove();
+            }
+            if table.len() * 8 < table.num_buckets() && table.capacity() > ROOM_MIN {
+                rebuild(table, table.len() * 2, &hash_of);
+            }
         }
     }
 

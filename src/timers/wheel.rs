@@ -4,11 +4,10 @@
 //! the level of the highest group of six bits in which its tick differs from the current one, and moves
 //! down when time reaches its slot. Eleven levels hold every `u64` deadline, so nothing overflows.
 
+use super::TICK_MS;
 use super::slab::{NIL, Slab};
 use crate::clock::{Millis, NEVER};
 
-/// One turn of the finest wheel is 64 of these.
-pub const TICK_MS: Millis = 16;
 const LEVELS: usize = 11;
 const SLOTS: usize = 64;
 const GROUP_BITS: u32 = 6;

@@ -97,13 +97,17 @@ impl Trimming {
         self.refused = true;
     }
 
-    /// The search is over and has left so many timers; `true` if there is now room for deadlines
-    /// that were refused, so that another pass should find them.
-    pub fn done(&mut self, now_ms: Millis, timers: usize) -> bool {
+    /// The search is over and has left so many timers.
+    pub fn done(&mut self, now_ms: Millis, timers: usize) {
         self.marking = false;
         self.at_count = (timers * 2).max(self.count_min).min(self.timers_max);
         self.from_ms = now_ms.saturating_add(TRIM_PAUSE_MS);
-        std::mem::take(&mut self.refused) && timers < self.timers_max
+    }
+
+    /// Whether there is room again for deadlines that were refused, so that a pass should find them.
+    pub fn has_room_again(&mut self, timers: usize) -> bool {
+        let has_room = timers <= self.timers_max - self.timers_max / 8;
+        has_room && !self.marking && std::mem::take(&mut self.refused)
     }
 }
 
@@ -140,7 +144,7 @@ mod tests {
         assert!(!trimming.wants(0, 9) && trimming.wants(0, 10));
         trimming.begin();
         assert!(trimming.is_running() && !trimming.wants(0, 99));
-        assert!(!trimming.done(0, 20));
+        trimming.done(0, 20);
         assert!(!trimming.wants(TRIM_PAUSE_MS, 39) && trimming.wants(TRIM_PAUSE_MS, 40));
         assert!(!trimming.wants(TRIM_PAUSE_MS - 1, 40));
     }
@@ -149,10 +153,16 @@ mod tests {
     fn room_for_refused_deadlines_asks_for_another_pass() {
         let mut trimming = Trimming::new(&config());
         trimming.refused();
-        assert!(trimming.done(0, 30));
-        assert!(!trimming.done(0, 30), "once");
-        trimming.refused();
-        assert!(!trimming.done(0, 50), "no room");
+        assert!(!trimming.has_room_again(45), "not enough");
+        assert!(trimming.has_room_again(44));
+        assert!(!trimming.has_room_again(44), "once");
+    }
+
+    #[test]
+    fn a_trim_that_frees_nothing_is_not_repeated_at_once() {
+        let mut trimming = Trimming::new(&config());
+        trimming.done(0, 50);
+        assert!(!trimming.wants(TRIM_PAUSE_MS - 1, 50));
         assert!(trimming.wants(TRIM_PAUSE_MS, 50), "at the bound");
     }
 }
