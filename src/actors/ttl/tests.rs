@@ -29,6 +29,21 @@ async fn an_entry_expires_by_itself_and_is_announced_once() {
 }
 
 #[actix::test]
+async fn an_earlier_deadline_cuts_the_sleep_short() {
+    let bench = Bench::new();
+    let addr = bench.start();
+    for (sets, ttl_ms) in [(1, 3_600_000), (2, 60_000), (3, 100)] {
+        bench.set(&format!("k{ttl_ms}"), ttl_ms);
+        until(|| bench.timers() == sets).await;
+    }
+    bench.advance(116);
+    until(|| bench.entries() == 2).await;
+    bench.advance(60_000);
+    until(|| bench.entries() == 1).await;
+    drop(addr);
+}
+
+#[actix::test]
 async fn a_late_timer_never_removes_a_fresh_value() {
     let bench = Bench::new();
     let addr = bench.start();
