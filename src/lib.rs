@@ -23,6 +23,7 @@ mod runtime;
 pub mod shelf;
 mod sync;
 mod tiers;
+mod timers;
 mod typed;
 pub mod version;
 mod wiring;

@@ -8,7 +8,7 @@ mod read;
 mod scan;
 mod write;
 
-pub(crate) use fence::{FENCES, load as load_fences};
+pub(crate) use fence::load as load_fences;
 pub(crate) use read::{Found, ReadOptions};
 pub(crate) use scan::PageAsk;
 pub(crate) use write::{Intent, Order, Prepared, Targets};

@@ -20,6 +20,8 @@ use crate::actors::batch::{BatchWriter, Lane};
 use crate::actors::guard::DeathGuard;
 use crate::actors::memory::MemoryDriver;
 use crate::actors::supervisor::{Halt, Launch, Supervisor};
+use crate::actors::ttl::parts::{TtlConfig, TtlParts, TtlStats};
+use crate::actors::ttl::{self, TtlManager};
 use crate::actors::{ActorHealth, ActorState};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -41,6 +43,7 @@ pub(crate) struct Parts {
     pub runtime: Arc<Runtime>,
     pub book: Arc<Book>,
     pub versions: Arc<VersionClock>,
+    pub ttl_stats: Arc<TtlStats>,
 }
 
 impl Parts {
@@ -70,12 +73,14 @@ pub(crate) async fn start(
         runtime,
         book: Arc::new(Book::default()),
         versions,
+        ttl_stats: Arc::default(),
     });
     for (at, plan) in drivers.iter().enumerate() {
         let port = &parts.tiers.ports.get(at).ok_or(Error::Closed)?;
         driver::start(&parts, plan, port).await?;
     }
     start_memory(&parts).await?;
+    start_ttl(&parts).await?;
     start_batch(&parts, &drivers).await?;
     let home = Arc::new(Home {
         tiers: Arc::clone(&parts.tiers),
@@ -179,7 +184,7 @@ async fn supervise(parts: &Arc<Parts>, name: &str, launch: Launch) -> Result<(),
 fn simple<A, M, F>(arbiter: ArbiterHandle, make: M, file: F) -> Launch
 where
     A: Actor<Context = actix::Context<A>>,
-    M: Fn(DeathGuard) -> A + Send + Sync + 'static,
+    M: Fn(DeathGuard) -> Addr<A> + Send + Sync + 'static,
     F: Fn(Addr<A>) + Send + Sync + 'static,
 {
     let make = Arc::new(make);
@@ -187,7 +192,7 @@ where
     Box::new(move |guard| {
         let (make, file, arbiter) = (Arc::clone(&make), Arc::clone(&file), arbiter.clone());
         Box::pin(async move {
-            let addr = on(&arbiter, move || make(guard).start()).await;
+            let addr = on(&arbiter, move || make(guard)).await;
             file(addr.map_err(Failure::reopen)?);
             Ok(())
         })
@@ -196,10 +201,13 @@ where
 
 async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {
     let (shelf, clock) = (Arc::clone(&parts.tiers.shelf), parts.tiers.clock.clone());
-    let make = move |guard| MemoryDriver {
-        shelf: Arc::clone(&shelf),
-        clock: clock.clone(),
-        _guard: guard,
+    let make = move |guard| {
+        let memory = MemoryDriver {
+            shelf: Arc::clone(&shelf),
+            clock: clock.clone(),
+            _guard: guard,
+        };
+        memory.start()
     };
     let book = Arc::clone(&parts.book);
     let file = move |addr: Addr<MemoryDriver>| {
@@ -208,6 +216,35 @@ async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {
     };
     let arbiter = parts.runtime.control().clone();
     supervise(parts, "memory", simple(arbiter, make, file)).await
+}
+
+async fn start_ttl(parts: &Arc<Parts>) -> Result<(), Error> {
+    let (weak, names) = (Arc::downgrade(parts), Arc::downgrade(&parts.book));
+    let reclaimers = parts
+        .tiers
+        .ports
+        .iter()
+        .map(|port| (port.id.0, driver::reclaimer(&names, port)));
+    let ttl = TtlParts {
+        shelf: Arc::clone(&parts.tiers.shelf),
+        clock: parts.tiers.clock.clone(),
+        config: TtlConfig::default(),
+        watched: Arc::new(|_| false),
+        below: Arc::new(move |key| {
+            let parts = weak.upgrade();
+            Box::pin(async move { parts?.tiers.deadline_of(&key).await })
+        }),
+        reclaimers: reclaimers.collect(),
+        stats: Arc::clone(&parts.ttl_stats),
+    };
+    let make = move |guard| ttl::start(ttl.clone(), guard);
+    let book = Arc::clone(&parts.book);
+    let file = move |addr: Addr<TtlManager>| {
+        book.stopper("ttl", addr.clone().recipient::<Stop>());
+        *book.ttl.write() = Some(addr);
+    };
+    let arbiter = parts.runtime.control().clone();
+    supervise(parts, "ttl", simple(arbiter, make, file)).await
 }
 
 async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), Error> {
@@ -223,13 +260,8 @@ async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), E
         Arc::clone(&tiers.hurry),
     );
     let make = move |guard| {
-        BatchWriter::new(
-            Arc::clone(&shelf),
-            clock.clone(),
-            Arc::clone(&hurry),
-            &lanes,
-            guard,
-        )
+        let (shelf, clock, hurry) = (Arc::clone(&shelf), clock.clone(), Arc::clone(&hurry));
+        BatchWriter::new(shelf, clock, hurry, &lanes, guard).start()
     };
     let book = Arc::clone(&parts.book);
     let file = move |addr: Addr<BatchWriter>| {

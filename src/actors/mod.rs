@@ -8,5 +8,6 @@ pub(crate) mod driver;
 pub(crate) mod guard;
 pub(crate) mod memory;
 pub(crate) mod supervisor;
+pub(crate) mod ttl;
 
 pub use supervisor::{ActorHealth, ActorState, Backoff};

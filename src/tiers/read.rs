@@ -8,7 +8,7 @@ use super::{Place, Tiers};
 use crate::clock::Millis;
 use crate::entry::Source;
 use crate::error::Error;
-use crate::key::stored_key;
+use crate::key::{Key, stored_key};
 use crate::outcome::{Degraded, DegradedReason};
 use crate::port::{Port, Wait};
 use crate::record::{self, Header};
@@ -16,6 +16,7 @@ use crate::shelf::{
     Body, Brought, Encoded, Extra, Freshness, MarkId, Priority, Seen, Slot, TierSet,
 };
 use crate::sync::Arc;
+use crate::version::Version;
 
 /// How a read is made.
 #[derive(Clone, Copy, Default)]
@@ -314,20 +315,12 @@ impl Tiers {
     }
 
     /// A stored version and deadline, for the TTL manager; nothing is promoted.
-    pub(crate) async fn deadline_below(
-        &self,
-        place: &Place,
-        name: &str,
-    ) -> Option<(crate::Version, Millis)> {
-        let options = ReadOptions {
-            stale_ok: true,
-            ..ReadOptions::default()
-        };
+    pub(crate) async fn deadline_of(&self, key: &Key) -> Option<(Version, Millis)> {
+        let scope = self.shelf.scope_by_id(key.cache)?;
         let wait = self.wait(None);
-        let key = Bytes::from(stored_key(&place.scope.name, name));
-        for tier in place.tiers.iter().filter(|tier| !options.skip.has(*tier)) {
-            let port = self.port(tier)?;
-            if let Ok(Some((header, _))) = self.ask(port, &key, &wait, &mut Vec::new()).await {
+        let stored = Bytes::from(stored_key(&scope.name, &key.name));
+        for port in &self.ports {
+            if let Ok(Some((header, _))) = self.ask(port, &stored, &wait, &mut Vec::new()).await {
                 return Some((header.version, header.expires_ms));
             }
         }

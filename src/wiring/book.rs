@@ -11,6 +11,7 @@ use crate::actors::batch::BatchWriter;
 use crate::actors::driver::StorageDriver;
 use crate::actors::memory::MemoryDriver;
 use crate::actors::supervisor::Supervisor;
+use crate::actors::ttl::TtlManager;
 use crate::messages::control::Stop;
 use crate::messages::supervise::{Failed, Restart};
 
@@ -19,6 +20,7 @@ use crate::messages::supervise::{Failed, Restart};
 pub(crate) struct Book {
     pub memory: RwLock<Option<Addr<MemoryDriver>>>,
     pub batch: RwLock<Option<Addr<BatchWriter>>>,
+    pub ttl: RwLock<Option<Addr<TtlManager>>>,
     pub drivers: RwLock<BTreeMap<String, Addr<StorageDriver>>>,
     stoppers: RwLock<BTreeMap<String, Recipient<Stop>>>,
     supervisors: RwLock<Vec<Supervised>>,

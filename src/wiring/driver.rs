@@ -4,7 +4,7 @@
 //! A successor is opened only when every thread of its predecessor has returned and the store has
 //! been let go (PROTOCOL rule 10).
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use actix::{Actor, Addr, ArbiterHandle};
 use parking_lot::Mutex;
@@ -15,14 +15,17 @@ use crate::actors::batch::Lane;
 use crate::actors::driver::{COMMANDS_MAX, RESERVE_MS, StorageDriver};
 use crate::actors::guard::DeathGuard;
 use crate::actors::supervisor::Launch;
+use crate::actors::ttl::parts::Reclaimer;
+use crate::clock::NEVER;
 use crate::config::CommitConfig;
 use crate::drivers::lanes::{LaneEnds, Lanes, lanes};
-use crate::drivers::{Driver, Factory, Failure, Watermark};
+use crate::drivers::{Driver, Factory, Failure, Watermark, Write};
 use crate::entry::Source;
 use crate::error::Error;
 use crate::messages::control::Stop;
-use crate::messages::storage::Commit;
+use crate::messages::storage::{Commit, Reclaim};
 use crate::messages::supervise::Failed;
+use crate::messages::ttl::ReclaimAt;
 use crate::port::Port;
 use crate::runtime::{Runtime, on};
 use crate::tiers::load_fences;
@@ -79,12 +82,46 @@ pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>) -> Lan
         send: Arc::new(move |batch, durability| {
             let driver = book.drivers.read().get(&name).cloned();
             let port = Arc::clone(&at);
+            note_keep(&book, &port, &batch);
             Box::pin(async move {
                 let driver = driver.ok_or_else(|| port.unavailable())?;
                 let sent = driver.send(Commit { batch, durability }).await;
                 sent.map_err(|_| port.unavailable())?
             })
         }),
+    }
+}
+
+/// How the TTL manager has a driver reclaim.
+pub(super) fn reclaimer(book: &Weak<Book>, port: &Arc<Port>) -> Reclaimer {
+    let (book, port) = (book.clone(), Arc::clone(port));
+    Arc::new(move |now_ms, count_max| {
+        let book = book.upgrade();
+        let driver = book.and_then(|book| book.drivers.read().get(&*port.name).cloned());
+        let up = port.is_up();
+        Box::pin(async move {
+            let driver = driver.filter(|_| up)?;
+            driver.send(Reclaim { now_ms, count_max }).await.ok()?.ok()
+        })
+    })
+}
+
+/// Tells the TTL manager that a driver is to store something that may be reclaimed from then on.
+fn note_keep(book: &Book, port: &Port, batch: &[Write]) {
+    let keeps = batch.iter().map(|write| match write {
+        Write::Put { keep_ms, .. } => *keep_ms,
+        Write::Delete { .. } => NEVER,
+    });
+    let at_ms = keeps.min().unwrap_or(NEVER);
+    if at_ms == NEVER {
+        return;
+    }
+    if let Some(ttl) = &*book.ttl.read() {
+        // A full mailbox: the next reclaim finds it.
+        let _ = ttl.try_send(ReclaimAt {
+            tier: port.id.0,
+            at_ms,
+        });
     }
 }
 
