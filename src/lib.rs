@@ -15,6 +15,7 @@ pub mod shelf;
 mod sync;
 mod typed;
 pub mod version;
+pub mod watch;
 
 pub use codec::{Codec, Value};
 pub use entry::{Entry, Source};

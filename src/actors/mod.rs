@@ -4,3 +4,4 @@
 //! recipients that the builder hands in.
 
 pub mod guard;
+pub mod hub;

@@ -1,4 +1,5 @@
 //! Typed messages.
 
+pub mod control;
 pub mod hub;
 pub mod ttl;
