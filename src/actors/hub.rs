@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use actix::fut::{ActorFutureExt, wrap_future};
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 
 use crate::actors::guard::DeathGuard;
@@ -18,7 +19,7 @@ use crate::watch::Registry;
 
 /// The second fence behind the permits of those who subscribe; never to be reached.
 pub const HUB_MAILBOX: usize = 1_024;
-/// Events delivered in one turn, before other messages have theirs.
+/// Events delivered in one turn, before the other actors of the arbiter have theirs.
 const TURN_EVENTS_MAX: usize = 1_024;
 /// When those who are behind are told, if no event comes along that they are told before.
 const REMIND_EVERY: Duration = Duration::from_millis(100);
@@ -30,6 +31,8 @@ pub struct Hub {
     /// Taken and not delivered yet; refilled only when empty, so that the bound of the shelf's
     /// outboxes bounds it too.
     pending: VecDeque<RawEvent>,
+    /// A further turn is under way.
+    is_going_on: bool,
     is_reminding: bool,
     guard: DeathGuard,
 }
@@ -43,6 +46,7 @@ pub fn start(shelf: Arc<Shelf>, registry: Arc<Mutex<Registry>>, guard: DeathGuar
         shelf,
         registry,
         pending: VecDeque::new(),
+        is_going_on: false,
         is_reminding: false,
         guard,
     }
@@ -111,18 +115,30 @@ impl Handler<Stop> for Hub {
 impl Hub {
     /// One bounded helping of work.
     fn turn(&mut self, ctx: &mut Context<Self>) {
-        let is_fresh = self.pending.is_empty();
-        if is_fresh {
+        if self.is_going_on {
+            return;
+        }
+        let has_looked = self.pending.is_empty();
+        if has_looked {
             self.take();
         }
         self.deliver(TURN_EVENTS_MAX);
         self.tell_shelf();
-        if !self.pending.is_empty() || !is_fresh {
-            // One of these per turn, and a turn of the bell's is not answered before the next look: so
-            // at most two are under way.
-            ctx.notify(Wake);
-        }
         self.remind_later(ctx);
+        // A ring may have come in while there was enough to do, and nobody has looked since.
+        if !self.pending.is_empty() || !has_looked {
+            self.go_on(ctx);
+        }
+    }
+
+    /// Takes another turn when the other actors of this arbiter have had theirs.
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        self.is_going_on = true;
+        let others = wrap_future(tokio::task::yield_now());
+        ctx.spawn(others.map(|(), hub: &mut Self, ctx| {
+            hub.is_going_on = false;
+            hub.turn(ctx);
+        }));
     }
 
     fn take(&mut self) {

@@ -175,10 +175,11 @@ impl Sink for LogSink {
     }
 }
 
-/// A source that gives these answers in turn, and what it was asked to go on after.
-pub fn script(
-    answers: Vec<Result<SnapshotPage<u64>, Error>>,
-) -> (SnapshotFn<u64>, Arc<Mutex<Vec<Option<String>>>>) {
+/// What a source was asked to go on after.
+pub type Asked = Arc<Mutex<Vec<Option<String>>>>;
+
+/// A source that gives these answers in turn, and what it was asked.
+pub fn script(answers: Vec<Result<SnapshotPage<u64>, Error>>) -> (SnapshotFn<u64>, Asked) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&asked);
     let answers = Mutex::new(answers.into_iter());

@@ -105,10 +105,10 @@ impl Watchers {
         let name = event.key.name.as_str();
         let mut ids: Vec<_> = self.all.iter().copied().collect();
         ids.extend(self.by_prefix(name));
-        if let Some(key) = self.keys.get_mut(name) {
-            if key.order.admits(event) {
-                ids.extend(&key.ids);
-            }
+        if let Some(key) = self.keys.get_mut(name)
+            && key.order.admits(event)
+        {
+            ids.extend(&key.ids);
         }
         ids
     }

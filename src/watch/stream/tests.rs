@@ -6,7 +6,7 @@ use super::*;
 use crate::error::Error;
 use crate::messages::hub::{Offer, Sink};
 use crate::shelf::EventKind::{self, Removed, Updated};
-use crate::watch::fixture::{event, page, script};
+use crate::watch::fixture::{Asked, event, page, script};
 use crate::watch::{InboxSink, queue_inbox};
 
 fn watch(events_max: usize, answers: Vec<Result<SnapshotPage<u64>, Error>>) -> Ends {
@@ -29,7 +29,7 @@ fn watch(events_max: usize, answers: Vec<Result<SnapshotPage<u64>, Error>>) -> E
 struct Ends {
     sink: InboxSink,
     watch: Watch<u64>,
-    asked: Arc<crate::sync::Mutex<Vec<Option<String>>>>,
+    asked: Asked,
     dropped: Arc<AtomicUsize>,
 }
 
