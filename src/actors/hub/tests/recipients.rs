@@ -70,7 +70,7 @@ async fn an_actor_with_a_full_mailbox_is_told_how_many_it_missed_though_nothing_
     for n in 1..=10 {
         put(&house.shelf, "k", n, n);
     }
-    house.settle().await;
+    send(&house.hub, Wake).await;
     let stats = house.registry.lock().stats();
     assert_eq!(stats.delivered + stats.missed, 10);
     assert!(stats.missed > 0 && stats.delivered <= 3, "{stats:?}");
