@@ -5,12 +5,12 @@ use std::fmt;
 use crate::clock::Millis;
 use crate::codec::Value;
 use crate::entry::{Entry, Source};
+use crate::error::Error;
 use crate::shelf::{EventKind, Freshness, OldSlot, RawEvent, Slot};
 use crate::typed;
 use crate::version::Version;
 
-/// One thing a watcher is told.
-#[derive(Debug)]
+/// One thing a watcher is told. `Debug` shows neither keys nor values.
 #[non_exhaustive]
 pub enum EntryEvent<V> {
     /// Something happened to an entry.
@@ -28,6 +28,9 @@ pub enum EntryEvent<V> {
         /// Its entry.
         entry: Option<Entry<V>>,
     },
+    /// The snapshots that should follow a [`Lagged`](EntryEvent::Lagged) could not be read (to the
+    /// end); changes go on.
+    SnapshotFailed(Error),
 }
 
 /// One change of one entry. Per key, changes arrive in the order of their versions.
@@ -83,6 +86,20 @@ impl<V: Value> Change<V> {
             },
             new: raw.new.as_ref().and_then(entry),
             at_ms: raw.at_ms,
+        }
+    }
+}
+
+impl<V> fmt::Debug for EntryEvent<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed(change) => change.fmt(f),
+            Self::Lagged { missed } => f.debug_struct("Lagged").field("missed", missed).finish(),
+            Self::Snapshot { entry, .. } => f
+                .debug_struct("Snapshot")
+                .field("entry", entry)
+                .finish_non_exhaustive(),
+            Self::SnapshotFailed(error) => f.debug_tuple("SnapshotFailed").field(error).finish(),
         }
     }
 }

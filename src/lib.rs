@@ -26,6 +26,7 @@ mod tiers;
 mod timers;
 mod typed;
 pub mod version;
+pub mod watch;
 mod wiring;
 
 pub use actors::{ActorHealth, ActorState, Backoff};

@@ -6,6 +6,7 @@
 pub(crate) mod batch;
 pub(crate) mod driver;
 pub(crate) mod guard;
+pub(crate) mod hub;
 pub(crate) mod memory;
 pub(crate) mod supervisor;
 pub(crate) mod ttl;

@@ -5,11 +5,13 @@ use std::fmt;
 use actix::Message;
 use smol_str::SmolStr;
 
+use crate::codec::Value;
+use crate::event::EntryEvent;
 use crate::key::CacheId;
 use crate::shelf::RawEvent;
 
-/// What a watcher wants to hear of.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What a watcher wants to hear of. `Debug` shows no key.
+#[derive(Clone, PartialEq, Eq)]
 pub enum Filter {
     /// One key.
     Key(CacheId, SmolStr),
@@ -17,6 +19,26 @@ pub enum Filter {
     Prefix(CacheId, SmolStr),
     /// A whole cache.
     All(CacheId),
+}
+
+impl Filter {
+    /// The cache it is about.
+    pub fn cache(&self) -> CacheId {
+        match self {
+            Self::Key(cache, _) | Self::Prefix(cache, _) | Self::All(cache) => *cache,
+        }
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, bytes) = match self {
+            Self::Key(_, name) => ("Key", name.len()),
+            Self::Prefix(_, prefix) => ("Prefix", prefix.len()),
+            Self::All(_) => ("All", 0),
+        };
+        write!(f, "{kind}({}, {bytes} bytes)", self.cache().0)
+    }
 }
 
 /// What a sink did with what it was offered.
@@ -37,6 +59,11 @@ pub trait Sink: Send {
     /// Tells the watcher that it has missed `missed` events since it was last told (0: unknown).
     /// Called before the next event is offered; `Full` means that it will be tried again.
     fn lagged(&mut self, missed: u64) -> Offer;
+    /// Whether it is already certain that nobody listens any more. Asked before a subscription is
+    /// refused for want of room.
+    fn is_gone(&self) -> bool {
+        false
+    }
 }
 
 /// Names one subscription.
@@ -59,6 +86,11 @@ impl fmt::Debug for Subscribe {
 
 impl Message for Subscribe {
     type Result = Result<SubscriptionId, crate::Error>;
+}
+
+/// What an actor that subscribed with its address receives.
+impl<V: Value> Message for EntryEvent<V> {
+    type Result = ();
 }
 
 /// Ends a subscription.
