@@ -8,12 +8,13 @@ mod many;
 mod mutate;
 mod read;
 mod scan;
+mod watching;
 
 pub use build::CacheBuilder;
 pub use many::{BatchReport, ChunkReport, GetMany, RemoveMany, SetMany};
 pub use mutate::{Clear, Expire, Remove, Set, Touch, Update};
 pub use read::{Get, GetFuture};
-pub use scan::{Cursor, Page, Scan};
+pub use scan::{Cursor, PAGE_SIZE, Page, Scan};
 
 use std::future::Future;
 use std::pin::Pin;
@@ -50,6 +51,11 @@ type Weigher<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
 
 struct Inner<V> {
     home: Arc<Home>,
+    definition: Arc<Definition<V>>,
+}
+
+/// What a cache is, whoever holds it: all handles of a name and type share one.
+struct Definition<V> {
     place: Place,
     defaults: Defaults,
     weigher: Option<Weigher<V>>,
@@ -79,7 +85,7 @@ impl<V> Clone for Cache<V> {
 impl<V> std::fmt::Debug for Cache<V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cache")
-            .field("name", &self.inner.place.scope.name)
+            .field("name", &self.inner.definition.place.scope.name)
             .finish_non_exhaustive()
     }
 }
@@ -95,9 +101,20 @@ pub(crate) struct EntryOptions {
 }
 
 impl<V: Value> Cache<V> {
+    /// The cache of this name as it was opened last, or with default settings.
+    pub(crate) fn named(home: Arc<Home>, name: &str) -> Result<Self, Error> {
+        let opened = home.tiers.definitions.read().get(name).cloned();
+        if let Some(definition) = opened.and_then(|any| any.downcast::<Definition<V>>().ok()) {
+            home.tiers.check_open()?;
+            let inner = Arc::new(Inner { home, definition });
+            return Ok(Self { inner });
+        }
+        CacheBuilder::new(home, name).open()
+    }
+
     /// The cache's name.
     pub fn name(&self) -> &str {
-        &self.inner.place.scope.name
+        &self.inner.definition.place.scope.name
     }
 
     fn tiers(&self) -> &Tiers {
@@ -105,7 +122,7 @@ impl<V: Value> Cache<V> {
     }
 
     fn place(&self) -> &Place {
-        &self.inner.place
+        &self.inner.definition.place
     }
 
     fn check_key(&self, key: &str) -> Result<(), Error> {
@@ -129,7 +146,7 @@ impl<V: Value> Cache<V> {
 
     /// Encodes and measures a value on the caller's thread, before any lock.
     fn prepare(&self, value: Arc<V>, options: &EntryOptions) -> Result<Prepared, Error> {
-        let (inner, tiers) = (&*self.inner, self.tiers());
+        let (inner, tiers) = (&*self.inner.definition, self.tiers());
         let defaults = &inner.defaults;
         let now_ms = tiers.now_ms();
         let idle_ms = idle_ms(options.idle.unwrap_or(defaults.idle))?;

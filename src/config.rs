@@ -56,6 +56,8 @@ pub struct Limits {
     pub deadlines_waiting_max: usize,
     /// Keys whose stored copies are distrusted one by one. More: whole stripes of a store are.
     pub distrusted_keys_max: usize,
+    /// Subscriptions at once. More: [`Error::Overloaded`].
+    pub subscriptions_max: usize,
     /// Largest page of a scan (entries). More: [`Error::Invalid`].
     pub page_size_max: usize,
 }
@@ -76,6 +78,7 @@ impl Default for Limits {
             events_waiting_max: 65_536,
             deadlines_waiting_max: 262_144,
             distrusted_keys_max: 65_536,
+            subscriptions_max: 65_536,
             page_size_max: 10_000,
         }
     }
@@ -206,6 +209,7 @@ impl Config {
             1,
             1 << 24,
         );
+        within("limits.subscriptions_max", l.subscriptions_max, 1, 1 << 24);
         within("limits.page_size_max", l.page_size_max, 1, 1 << 20);
         within(
             "call_ms_max",

@@ -5,16 +5,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use actix::Addr;
+
 use crate::actors::ActorHealth;
+use crate::actors::desk::Desk;
 use crate::builder::Builder;
 use crate::cache::{Cache, CacheBuilder};
 use crate::codec::Value;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
+use crate::messages::larder::Warmed;
 use crate::messages::memory::Resize;
 use crate::outcome::Durability;
 use crate::port::Wait;
 use crate::runtime;
+use crate::stats::Stats;
 use crate::tiers::Home;
 use crate::wiring::Parts;
 
@@ -58,13 +63,13 @@ impl Larder {
         Self { home, parts }
     }
 
-    /// The cache of this name, with default settings.
+    /// The cache of this name, as it was opened last or with default settings.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] for the name, [`Error::Overloaded`] beyond `caches_max`, [`Error::Closed`].
     pub fn cache<V: Value>(&self, name: &str) -> Result<Cache<V>, Error> {
-        self.cache_builder(name).open()
+        Cache::named(Arc::clone(&self.home), name)
     }
 
     /// The cache of this name, with settings of its own.
@@ -83,14 +88,51 @@ impl Larder {
     ///
     /// Dropping it stops only the waiting.
     pub async fn flush(&self, durability: Durability) -> Result<(), Error> {
-        let tiers = &self.parts.tiers;
-        tiers.check_open()?;
-        let durability = match durability {
-            Durability::Queued => return Ok(()),
-            Durability::Written => StoreDurability::Written,
-            Durability::Synced => StoreDurability::Synced,
-        };
-        tiers.flush(durability, &tiers.wait(None)).await
+        self.parts.tiers.check_open()?;
+        self.parts.flush(durability).await
+    }
+
+    /// The address of the desk, which takes everything that a handle can do as a message: see
+    /// [`messages`](crate::messages). After a restart of the desk there is a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] while it is being restarted for the first time, [`Error::Closed`].
+    pub fn desk(&self) -> Result<Addr<Desk>, Error> {
+        self.parts.tiers.check_open()?;
+        let desk = self.parts.book.desk.read().clone();
+        desk.ok_or_else(|| down("desk"))
+    }
+
+    /// Loads entries into memory before they are asked for, named as `cache/key`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a name without a `/`, and as [`Cache::get`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, some may be loaded.
+    pub async fn warm<I: IntoIterator<Item: AsRef<str>>>(
+        &self,
+        entries: I,
+    ) -> Result<Warmed, Error> {
+        self.parts.tiers.check_open()?;
+        self.parts.warm(entries).await
+    }
+
+    /// Everything that larder counts, and the configuration that is in effect.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn stats(&self) -> Result<Stats, Error> {
+        self.parts.tiers.check_open()?;
+        Ok(self.parts.stats().await)
     }
 
     /// Gives memory another budget in bytes; what no longer fits is evicted before this returns.
@@ -183,6 +225,13 @@ impl Larder {
         // The timer's own thread is among those that end, so from here on there is none to wait on.
         runtime.stop().await;
         stored
+    }
+}
+
+fn down(actor: &str) -> Error {
+    Error::Unavailable {
+        driver: actor.into(),
+        retry_after: Duration::from_millis(250),
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) use read::{Found, ReadOptions};
 pub(crate) use scan::PageAsk;
 pub(crate) use write::{Intent, Order, Prepared, Targets};
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use smol_str::SmolStr;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::{Clock, Millis};
@@ -51,6 +55,8 @@ pub(crate) struct Tiers {
     pub chunk_counts: Vec<usize>,
     /// Whether memory may hold, for a cache with tiers, what no tier does.
     pub unstored: AtomicBool,
+    /// What each named cache is, as it was opened last; bounded by `caches_max`.
+    pub definitions: RwLock<HashMap<SmolStr, Arc<dyn Any + Send + Sync>>>,
     /// Ways to the actors, hung by the builder.
     pub lines: OnceLock<Lines>,
 }

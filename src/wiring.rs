@@ -4,20 +4,24 @@
 
 mod book;
 mod driver;
+mod parts;
 
 pub(crate) use book::Book;
 pub(crate) use driver::DriverPlan;
+pub(crate) use parts::Parts;
 
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 
 use actix::{Actor, Addr, ArbiterHandle};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::actors::batch::{BatchWriter, Lane};
+use crate::actors::desk::{Desk, DeskLines};
 use crate::actors::guard::DeathGuard;
+use crate::actors::hub::{self, Hub};
 use crate::actors::memory::MemoryDriver;
 use crate::actors::supervisor::{Halt, Launch, Supervisor};
 use crate::actors::ttl::parts::{TtlConfig, TtlParts, TtlStats};
@@ -27,35 +31,19 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::drivers::Failure;
 use crate::error::Error;
+use crate::gate::Gate;
 use crate::larder::Larder;
 use crate::messages::control::Stop;
+use crate::messages::hub::{Subscribe, Unsubscribe};
 use crate::messages::memory::Sweep;
+use crate::messages::ttl::Attend;
 use crate::messages::write::Flush;
 use crate::port::Port;
 use crate::runtime::{Runtime, on};
 use crate::shelf::{Bounds, Shelf, TierId};
-use crate::tiers::{Counts, Home, Lines, Tiers};
+use crate::tiers::{Boxed, Counts, Home, Lines, Tiers};
 use crate::version::VersionClock;
-
-/// What everything is built from.
-pub(crate) struct Parts {
-    pub tiers: Arc<Tiers>,
-    pub runtime: Arc<Runtime>,
-    pub book: Arc<Book>,
-    pub versions: Arc<VersionClock>,
-    pub ttl_stats: Arc<TtlStats>,
-}
-
-impl Parts {
-    /// Answers everybody who still waits: nothing more will come.
-    pub fn close_all(&self) {
-        self.tiers.room.close();
-        for port in &self.tiers.ports {
-            port.gate.close();
-            self.tiers.shelf.fail_waiters(port.id, &Error::Closed);
-        }
-    }
-}
+use crate::watch::Registry;
 
 /// Starts a larder.
 pub(crate) async fn start(
@@ -67,6 +55,10 @@ pub(crate) async fn start(
     // Ends the threads again if anything below fails or is dropped.
     let mut unfinished = Unfinished(Some(Arc::clone(&runtime)));
     let versions = Arc::new(VersionClock::new(0));
+    let (subscriptions_max, messages_max) = (
+        config.limits.subscriptions_max,
+        config.limits.messages_in_flight_max,
+    );
     let tiers = Arc::new(tiers(config, clock, &drivers, &runtime, &versions));
     let parts = Arc::new(Parts {
         tiers,
@@ -74,12 +66,15 @@ pub(crate) async fn start(
         book: Arc::new(Book::default()),
         versions,
         ttl_stats: Arc::default(),
+        registry: Arc::new(Mutex::new(Registry::new(subscriptions_max))),
+        gate: Gate::new("messages_in_flight_max", messages_max),
     });
     for (at, plan) in drivers.iter().enumerate() {
         let port = &parts.tiers.ports.get(at).ok_or(Error::Closed)?;
         driver::start(&parts, plan, port).await?;
     }
     start_memory(&parts).await?;
+    start_hub(&parts).await?;
     start_ttl(&parts).await?;
     start_batch(&parts, &drivers).await?;
     let home = Arc::new(Home {
@@ -87,6 +82,7 @@ pub(crate) async fn start(
         farewell: Mutex::new(None),
     });
     hang_lines(&parts);
+    start_desk(&parts, &home).await?;
     unfinished.0 = None;
     Ok(Larder::new(home, parts))
 }
@@ -145,6 +141,7 @@ fn tiers(
             .map(|plan| plan.commits.chunk_count)
             .collect(),
         unstored: AtomicBool::new(false),
+        definitions: RwLock::default(),
         lines: OnceLock::new(),
         config,
     }
@@ -218,8 +215,56 @@ async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {
     supervise(parts, "memory", simple(arbiter, make, file)).await
 }
 
+async fn start_hub(parts: &Arc<Parts>) -> Result<(), Error> {
+    let (shelf, registry) = (Arc::clone(&parts.tiers.shelf), Arc::clone(&parts.registry));
+    let make = move |guard| hub::start(Arc::clone(&shelf), Arc::clone(&registry), guard);
+    let book = Arc::clone(&parts.book);
+    let file = move |addr: Addr<Hub>| {
+        book.stopper("hub", addr.clone().recipient::<Stop>());
+        *book.hub.write() = Some(addr);
+    };
+    let arbiter = parts.runtime.control().clone();
+    supervise(parts, "hub", simple(arbiter, make, file)).await
+}
+
+async fn start_desk(parts: &Arc<Parts>, home: &Arc<Home>) -> Result<(), Error> {
+    let arbiter = parts.runtime.arbiter().await?;
+    let (flush, warm, stats) = (
+        Arc::downgrade(parts),
+        Arc::downgrade(parts),
+        Arc::downgrade(parts),
+    );
+    let lines = Arc::new(DeskLines {
+        home: Arc::downgrade(home),
+        flush: Box::new(move |durability| {
+            let parts = flush.upgrade();
+            Box::pin(async move { parts.ok_or(Error::Closed)?.flush(durability).await })
+        }),
+        warm: Box::new(move |entries| {
+            let parts = warm.upgrade();
+            Box::pin(async move { parts.ok_or(Error::Closed)?.warm(entries).await })
+        }),
+        stats: Box::new(move || {
+            let parts = stats.upgrade();
+            Box::pin(async move { Ok(parts.ok_or(Error::Closed)?.stats().await) })
+        }),
+    });
+    let (gate, capacity) = (
+        parts.gate.clone(),
+        parts.tiers.config.limits.messages_in_flight_max,
+    );
+    let make = move |guard| Desk::new(Arc::clone(&lines), gate.clone(), capacity, guard).start();
+    let book = Arc::clone(&parts.book);
+    let file = move |addr: Addr<Desk>| {
+        book.stopper("desk", addr.clone().recipient::<Stop>());
+        *book.desk.write() = Some(addr);
+    };
+    supervise(parts, "desk", simple(arbiter, make, file)).await
+}
+
 async fn start_ttl(parts: &Arc<Parts>) -> Result<(), Error> {
     let (weak, names) = (Arc::downgrade(parts), Arc::downgrade(&parts.book));
+    let registry = Arc::clone(&parts.registry);
     let reclaimers = parts
         .tiers
         .ports
@@ -229,7 +274,7 @@ async fn start_ttl(parts: &Arc<Parts>) -> Result<(), Error> {
         shelf: Arc::clone(&parts.tiers.shelf),
         clock: parts.tiers.clock.clone(),
         config: TtlConfig::default(),
-        watched: Arc::new(|_| false),
+        watched: Arc::new(move |key| registry.lock().watches(key)),
         below: Arc::new(move |key| {
             let parts = weak.upgrade();
             Box::pin(async move { parts?.tiers.deadline_of(&key).await })
@@ -239,8 +284,14 @@ async fn start_ttl(parts: &Arc<Parts>) -> Result<(), Error> {
     };
     let make = move |guard| ttl::start(ttl.clone(), guard);
     let book = Arc::clone(&parts.book);
+    let registry = Arc::clone(&parts.registry);
     let file = move |addr: Addr<TtlManager>| {
         book.stopper("ttl", addr.clone().recipient::<Stop>());
+        // A new generation finds in the shelf what is there; what is watched may lie below only.
+        for key in registry.lock().keys() {
+            // A full mailbox leaves the rest to the records' own reclaim.
+            let _ = addr.try_send(Attend(key));
+        }
         *book.ttl.write() = Some(addr);
     };
     let arbiter = parts.runtime.control().clone();
@@ -276,7 +327,7 @@ fn hang_lines(parts: &Arc<Parts>) {
     let book = Arc::clone(&parts.book);
     let flush = move |durability| {
         let batch = book.batch.read().clone();
-        let sent: crate::tiers::Boxed<_> = Box::pin(async move {
+        let sent: Boxed<_> = Box::pin(async move {
             let batch = batch.ok_or(Error::Closed)?;
             batch.send(Flush { durability }).await?
         });
@@ -289,10 +340,36 @@ fn hang_lines(parts: &Arc<Parts>) {
             let _ = memory.try_send(Sweep);
         }
     };
+    let book = Arc::clone(&parts.book);
+    let subscribe = move |ask: Subscribe| {
+        let hub = book.hub.read().clone();
+        let sent: Boxed<_> = Box::pin(async move {
+            let down = || Error::Unavailable {
+                driver: "hub".into(),
+                retry_after: std::time::Duration::from_millis(250),
+            };
+            hub.ok_or_else(down)?.send(ask).await.map_err(|_| down())?
+        });
+        sent
+    };
+    let book = Arc::clone(&parts.book);
+    let unsubscribe = move |id| {
+        if let Some(hub) = &*book.hub.read() {
+            // One message per subscription.
+            hub.do_send(Unsubscribe(id));
+        }
+    };
+    let book = Arc::clone(&parts.book);
+    let attend = move |key| {
+        if let Some(ttl) = &*book.ttl.read() {
+            // A full mailbox: then the record's own reclaim announces it.
+            let _ = ttl.try_send(Attend(key));
+        }
+    };
     let lines = Lines {
-        subscribe: Box::new(|_| Box::pin(async { Err(Error::Closed) })),
-        unsubscribe: Arc::new(|_| {}),
-        attend: Box::new(|_| {}),
+        subscribe: Box::new(subscribe),
+        unsubscribe: Arc::new(unsubscribe),
+        attend: Box::new(attend),
         flush: Box::new(flush),
         sweep: Box::new(sweep),
     };

@@ -4,6 +4,7 @@
 //! recipients that the builder hands in.
 
 pub(crate) mod batch;
+pub(crate) mod desk;
 pub(crate) mod driver;
 pub(crate) mod guard;
 pub(crate) mod hub;

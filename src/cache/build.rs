@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Cache, Defaults, Inner, MEMORY, Weigher};
+use super::{Cache, Defaults, Definition, Inner, MEMORY, Weigher};
 use crate::codec::{Codec, Value};
 use crate::config::refuse;
 use crate::error::Error;
@@ -168,13 +168,17 @@ impl<V: Value> CacheBuilder<V> {
             tiers: below,
             schema: self.schema,
         };
+        let definition = Arc::new(Definition {
+            place,
+            defaults: self.defaults,
+            weigher: self.weigher,
+        });
+        // Messages, and handles that are opened without settings, follow the one opened last.
+        let shared: Arc<dyn std::any::Any + Send + Sync> = Arc::clone(&definition) as _;
+        tiers.definitions.write().insert(self.name.into(), shared);
+        let home = Arc::clone(&self.home);
         Ok(Cache {
-            inner: Arc::new(Inner {
-                home: Arc::clone(&self.home),
-                place,
-                defaults: self.defaults,
-                weigher: self.weigher,
-            }),
+            inner: Arc::new(Inner { home, definition }),
         })
     }
 

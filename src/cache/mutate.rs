@@ -446,7 +446,7 @@ impl<V: Value> Touch<'_, V> {
 
     async fn run(self) -> Result<Option<Version>, Error> {
         let cache = self.call.cache;
-        let stale_for = millis(cache.inner.defaults.stale_for);
+        let stale_for = millis(cache.inner.definition.defaults.stale_for);
         let times = |now_ms| {
             let expires_ms = deadline("ttl", now_ms, Some(self.ttl), 0.0)?;
             Ok((expires_ms, expires_ms.saturating_add(stale_for)))
@@ -475,7 +475,10 @@ impl<V: Value> Expire<'_, V> {
 
     async fn run(self) -> Result<Option<Version>, Error> {
         let cache = self.call.cache;
-        let keep = millis(self.keep.unwrap_or(cache.inner.defaults.expired_keep));
+        let keep = millis(
+            self.keep
+                .unwrap_or(cache.inner.definition.defaults.expired_keep),
+        );
         let times = |now_ms: Millis| Ok((now_ms, now_ms.saturating_add(keep)));
         cache.retime(&self.call, times).await
     }

@@ -174,7 +174,7 @@ impl<V: Value> Cache<V> {
         expires_ms: u64,
         keep_ms: u64,
     ) -> Result<Prepared, Error> {
-        let (tiers, defaults) = (self.tiers(), &self.inner.defaults);
+        let (tiers, defaults) = (self.tiers(), &self.inner.definition.defaults);
         let encoded = match &slot.body {
             Body::Encoded(encoded) => Some(Arc::clone(encoded)),
             Body::Decoded(_) if self.place().tiers.is_empty() => None,

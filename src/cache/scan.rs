@@ -85,6 +85,13 @@ pub struct Cursor {
     after: String,
 }
 
+impl Cursor {
+    /// The last key of the page that it was given with.
+    pub fn key(&self) -> &str {
+        &self.after
+    }
+}
+
 impl<V: Value> Scan<'_, V> {
     /// Most entries of the page (1 to `page_size_max`); 100 where nothing is said.
     pub fn page_size(mut self, count: usize) -> Self {
@@ -95,6 +102,16 @@ impl<V: Value> Scan<'_, V> {
     /// Goes on where an earlier page of the same scan ended.
     pub fn after(mut self, cursor: Cursor) -> Self {
         self.after = Some(cursor);
+        self
+    }
+
+    /// Goes on after this key, whether it is there or not.
+    pub fn after_key(mut self, key: &str) -> Self {
+        self.after = Some(Cursor {
+            cache: self.cache.name().to_owned(),
+            prefix: self.prefix.to_owned(),
+            after: key.to_owned(),
+        });
         self
     }
 

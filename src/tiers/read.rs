@@ -8,7 +8,7 @@ use super::{Place, Tiers};
 use crate::clock::Millis;
 use crate::entry::Source;
 use crate::error::Error;
-use crate::key::{Key, stored_key};
+use crate::key::{Key, split_stored_key, stored_key};
 use crate::outcome::{Degraded, DegradedReason};
 use crate::port::{Port, Wait};
 use crate::record::{self, Header};
@@ -312,6 +312,26 @@ impl Tiers {
             found: found.slot.map(|(slot, ..)| slot),
         };
         Ok((brought, flight))
+    }
+
+    /// Loads `cache/key` into memory; whether it is there now.
+    pub(crate) async fn warm(&self, entry: &str) -> Result<bool, Error> {
+        let (cache, name) = split_stored_key(entry.as_bytes()).ok_or_else(|| Error::Invalid {
+            field: "entries",
+            reason: "has one that is not of the form cache/key".into(),
+        })?;
+        let all = self
+            .ports
+            .iter()
+            .fold(TierSet::NONE, |set, port| set.with(port.id));
+        let place = Place {
+            scope: self.shelf.scope(cache),
+            memory: true,
+            tiers: all,
+            schema: 0,
+        };
+        let found = self.read(&place, name, ReadOptions::default()).await?;
+        Ok(found.slot.is_some())
     }
 
     /// A stored version and deadline, for the TTL manager; nothing is promoted.

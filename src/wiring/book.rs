@@ -8,7 +8,9 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::actors::ActorHealth;
 use crate::actors::batch::BatchWriter;
+use crate::actors::desk::Desk;
 use crate::actors::driver::StorageDriver;
+use crate::actors::hub::Hub;
 use crate::actors::memory::MemoryDriver;
 use crate::actors::supervisor::Supervisor;
 use crate::actors::ttl::TtlManager;
@@ -20,6 +22,8 @@ use crate::messages::supervise::{Failed, Restart};
 pub(crate) struct Book {
     pub memory: RwLock<Option<Addr<MemoryDriver>>>,
     pub batch: RwLock<Option<Addr<BatchWriter>>>,
+    pub desk: RwLock<Option<Addr<Desk>>>,
+    pub hub: RwLock<Option<Addr<Hub>>>,
     pub ttl: RwLock<Option<Addr<TtlManager>>>,
     pub drivers: RwLock<BTreeMap<String, Addr<StorageDriver>>>,
     stoppers: RwLock<BTreeMap<String, Recipient<Stop>>>,

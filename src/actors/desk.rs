@@ -1,0 +1,355 @@
+//! The desk: takes public messages and does what the handle does.
+//!
+//! It stands above the handle: each handler opens the cache that the message names and calls the same
+//! method. It has an arbiter of its own, so that encoding a large value never holds up a supervisor,
+//! and a gate, because its mailbox bounds nothing.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Weak};
+
+use actix::prelude::*;
+
+use super::guard::DeathGuard;
+use crate::cache::Cache;
+use crate::codec::Value;
+use crate::error::Error;
+use crate::gate::Gate;
+use crate::messages::control::Stop;
+use crate::messages::entry::{
+    Clear, CompareAndSet, Contains, Expire, Get, GetMany, Remove, RemoveMany, Scan, Set, SetMany,
+    Subscribe, Touch, Unsubscribe, Watching,
+};
+use crate::messages::hub::SubscriptionId;
+use crate::messages::larder::{Flush, TakeStats, Warm, Warmed};
+use crate::outcome::Durability;
+use crate::stats::Stats;
+use crate::tiers::{Boxed, Home};
+use crate::watch;
+
+/// Permits beyond the gate's that the mailbox holds: refusals on their way out.
+const MAILBOX_SLACK: usize = 64;
+
+/// What the desk needs of larder as a whole.
+pub(crate) struct DeskLines {
+    pub home: Weak<Home>,
+    pub flush: Box<dyn Fn(Durability) -> Boxed<Result<(), Error>> + Send + Sync>,
+    pub warm: Box<dyn Fn(Vec<String>) -> Boxed<Result<Warmed, Error>> + Send + Sync>,
+    pub stats: Box<dyn Fn() -> Boxed<Result<Stats, Error>> + Send + Sync>,
+}
+
+/// The actor that takes public messages.
+pub struct Desk {
+    lines: Arc<DeskLines>,
+    gate: Gate,
+    capacity: usize,
+    forwards: HashMap<SubscriptionId, SpawnHandle>,
+    issued: u64,
+    // IMPORTANT: last.
+    _guard: DeathGuard,
+}
+
+type Reply<T> = ResponseFuture<Result<T, Error>>;
+
+impl Desk {
+    pub(crate) fn new(
+        lines: Arc<DeskLines>,
+        gate: Gate,
+        capacity: usize,
+        guard: DeathGuard,
+    ) -> Self {
+        Self {
+            lines,
+            gate,
+            capacity,
+            forwards: HashMap::new(),
+            issued: 0,
+            _guard: guard,
+        }
+    }
+
+    /// Opens the cache and runs `call` on it, within the gate.
+    fn on<V, T, F>(&self, cache: &str, call: impl FnOnce(Cache<V>) -> F) -> Reply<T>
+    where
+        V: Value,
+        T: 'static,
+        F: Future<Output = Result<T, Error>> + 'static,
+    {
+        let opened = self.gate.try_pass().and_then(|permit| {
+            let home = self.lines.home.upgrade().ok_or(Error::Closed)?;
+            Ok((permit, Cache::<V>::named(home, cache)?))
+        });
+        match opened {
+            Ok((permit, cache)) => {
+                let done = call(cache);
+                Box::pin(async move {
+                    let result = done.await;
+                    drop(permit);
+                    result
+                })
+            }
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
+    }
+
+    fn whole<T: 'static>(
+        &self,
+        call: impl FnOnce(&DeskLines) -> Boxed<Result<T, Error>>,
+    ) -> Reply<T> {
+        match self.gate.try_pass() {
+            Ok(permit) => {
+                let done = call(&self.lines);
+                Box::pin(async move {
+                    let result = done.await;
+                    drop(permit);
+                    result
+                })
+            }
+            Err(error) => Box::pin(async move { Err(error) }),
+        }
+    }
+}
+
+impl Actor for Desk {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(self.capacity + MAILBOX_SLACK);
+    }
+}
+
+impl<V: Value> Handler<Get<V>> for Desk {
+    type Result = Reply<Option<crate::Entry<V>>>;
+
+    fn handle(&mut self, get: Get<V>, _: &mut Self::Context) -> Self::Result {
+        self.on(&get.cache, |cache: Cache<V>| async move {
+            let read = cache.get(&get.key);
+            if get.allow_stale {
+                read.allow_stale().await
+            } else {
+                read.await
+            }
+        })
+    }
+}
+
+impl<V: Value> Handler<Contains<V>> for Desk {
+    type Result = Reply<bool>;
+
+    fn handle(&mut self, asked: Contains<V>, _: &mut Self::Context) -> Self::Result {
+        self.on(&asked.cache, |cache: Cache<V>| async move {
+            cache.contains(&asked.key).await
+        })
+    }
+}
+
+impl<V: Value> Handler<GetMany<V>> for Desk {
+    type Result = Reply<Vec<(String, Option<crate::Entry<V>>)>>;
+
+    fn handle(&mut self, get: GetMany<V>, _: &mut Self::Context) -> Self::Result {
+        self.on(&get.cache, |cache: Cache<V>| async move {
+            cache.get_many(get.keys).await
+        })
+    }
+}
+
+impl<V: Value> Handler<Set<V>> for Desk {
+    type Result = Reply<crate::Version>;
+
+    fn handle(&mut self, set: Set<V>, _: &mut Self::Context) -> Self::Result {
+        let name = set.cache.clone();
+        self.on(&name, |cache: Cache<V>| async move {
+            as_call(&cache, &set).await
+        })
+    }
+}
+
+impl<V: Value> Handler<CompareAndSet<V>> for Desk {
+    type Result = Reply<crate::Version>;
+
+    fn handle(&mut self, ask: CompareAndSet<V>, _: &mut Self::Context) -> Self::Result {
+        let name = ask.set.cache.clone();
+        self.on(&name, |cache: Cache<V>| async move {
+            let set = as_call(&cache, &ask.set);
+            match ask.expected {
+                Some(version) => set.if_version(version).await,
+                None => set.if_absent().await,
+            }
+        })
+    }
+}
+
+/// The handle's call that a message stands for.
+fn as_call<'a, V: Value>(cache: &'a Cache<V>, set: &'a Set<V>) -> crate::cache::Set<'a, V> {
+    let mut call = cache.set(&set.key, Arc::clone(&set.value)).tags(&set.tags);
+    if let Some(ttl) = set.ttl {
+        call = call.ttl(ttl);
+    }
+    if let Some(priority) = set.priority {
+        call = call.priority(priority);
+    }
+    match set.durability {
+        Some(durability) => call.durability(durability),
+        None => call,
+    }
+}
+
+impl<V: Value> Handler<SetMany<V>> for Desk {
+    type Result = Reply<crate::cache::BatchReport>;
+
+    fn handle(&mut self, set: SetMany<V>, _: &mut Self::Context) -> Self::Result {
+        self.on(&set.cache, |cache: Cache<V>| async move {
+            let mut call = cache.set_many(set.items);
+            if let Some(ttl) = set.ttl {
+                call = call.ttl(ttl);
+            }
+            if let Some(durability) = set.durability {
+                call = call.durability(durability);
+            }
+            call.await
+        })
+    }
+}
+
+impl<V: Value> Handler<Remove<V>> for Desk {
+    type Result = Reply<crate::Version>;
+
+    fn handle(&mut self, remove: Remove<V>, _: &mut Self::Context) -> Self::Result {
+        self.on(&remove.cache, |cache: Cache<V>| async move {
+            let mut call = cache.remove(&remove.key);
+            if let Some(version) = remove.if_version {
+                call = call.if_version(version);
+            }
+            if let Some(durability) = remove.durability {
+                call = call.durability(durability);
+            }
+            call.await
+        })
+    }
+}
+
+impl<V: Value> Handler<RemoveMany<V>> for Desk {
+    type Result = Reply<crate::cache::BatchReport>;
+
+    fn handle(&mut self, remove: RemoveMany<V>, _: &mut Self::Context) -> Self::Result {
+        self.on(&remove.cache, |cache: Cache<V>| async move {
+            cache.remove_many(remove.keys).await
+        })
+    }
+}
+
+impl<V: Value> Handler<Touch<V>> for Desk {
+    type Result = Reply<Option<crate::Version>>;
+
+    fn handle(&mut self, touch: Touch<V>, _: &mut Self::Context) -> Self::Result {
+        self.on(&touch.cache, |cache: Cache<V>| async move {
+            cache.touch(&touch.key, touch.ttl).await
+        })
+    }
+}
+
+impl<V: Value> Handler<Expire<V>> for Desk {
+    type Result = Reply<Option<crate::Version>>;
+
+    fn handle(&mut self, expire: Expire<V>, _: &mut Self::Context) -> Self::Result {
+        self.on(&expire.cache, |cache: Cache<V>| async move {
+            cache.expire(&expire.key).await
+        })
+    }
+}
+
+impl<V: Value> Handler<Scan<V>> for Desk {
+    type Result = Reply<crate::cache::Page<V>>;
+
+    fn handle(&mut self, scan: Scan<V>, _: &mut Self::Context) -> Self::Result {
+        self.on(&scan.cache, |cache: Cache<V>| async move {
+            let mut call = cache.scan(&scan.prefix).page_size(scan.page_size);
+            if let Some(after) = scan.after {
+                call = call.after(after);
+            }
+            call.await
+        })
+    }
+}
+
+impl Handler<Clear> for Desk {
+    type Result = Reply<crate::Version>;
+
+    fn handle(&mut self, clear: Clear, _: &mut Self::Context) -> Self::Result {
+        // A fence knows no type; any will do.
+        self.on(&clear.cache, |cache: Cache<()>| async move {
+            match &clear.tag {
+                Some(tag) => cache.remove_tag(tag).await,
+                None => cache.clear().await,
+            }
+        })
+    }
+}
+
+impl<V: Value> Handler<Subscribe<V>> for Desk {
+    type Result = ResponseActFuture<Self, Result<SubscriptionId, Error>>;
+
+    fn handle(&mut self, ask: Subscribe<V>, _: &mut Self::Context) -> Self::Result {
+        let recipient = ask.recipient;
+        let watching = self.on(&ask.cache, |cache: Cache<V>| async move {
+            match &ask.watching {
+                Watching::Key(key) => cache.watch(key).await,
+                Watching::Prefix(prefix) => cache.watch_prefix(prefix).await,
+                Watching::All => cache.watch_all().await,
+            }
+        });
+        Box::pin(watching.into_actor(self).map(|watching, this, ctx| {
+            let watch = watching?;
+            this.issued += 1;
+            let id = SubscriptionId(this.issued);
+            let forward = watch::forward(watch, recipient).into_actor(this);
+            let forward = ctx.spawn(forward.map(move |(), this, _| {
+                this.forwards.remove(&id);
+            }));
+            this.forwards.insert(id, forward);
+            Ok(id)
+        }))
+    }
+}
+
+impl Handler<Unsubscribe> for Desk {
+    type Result = ();
+
+    fn handle(&mut self, unsubscribe: Unsubscribe, ctx: &mut Self::Context) {
+        if let Some(forward) = self.forwards.remove(&unsubscribe.0) {
+            ctx.cancel_future(forward);
+        }
+    }
+}
+
+impl Handler<Flush> for Desk {
+    type Result = Reply<()>;
+
+    fn handle(&mut self, flush: Flush, _: &mut Self::Context) -> Self::Result {
+        self.whole(|lines| (lines.flush)(flush.durability))
+    }
+}
+
+impl Handler<Warm> for Desk {
+    type Result = Reply<Warmed>;
+
+    fn handle(&mut self, warm: Warm, _: &mut Self::Context) -> Self::Result {
+        self.whole(|lines| (lines.warm)(warm.entries))
+    }
+}
+
+impl Handler<TakeStats> for Desk {
+    type Result = Reply<Stats>;
+
+    fn handle(&mut self, _: TakeStats, _: &mut Self::Context) -> Self::Result {
+        self.whole(|lines| (lines.stats)())
+    }
+}
+
+impl Handler<Stop> for Desk {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

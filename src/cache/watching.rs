@@ -1,0 +1,173 @@
+//! Watching a cache: subscribing at the hub, and what a subscriber that lags is shown.
+
+use std::sync::Arc;
+
+use smol_str::SmolStr;
+
+use super::Cache;
+use crate::codec::Value;
+use crate::error::Error;
+use crate::key::Key;
+use crate::messages::hub::{Filter, Subscribe};
+use crate::tiers::Tiers;
+use crate::version::Version;
+use crate::watch::{
+    Inbox, InboxSink, OnDrop, SnapshotFn, SnapshotPage, WATCH_BUFFER_EVENTS, Watch, WatchLatest,
+    latest_inbox, queue_inbox,
+};
+
+/// Entries of one page of a snapshot.
+const SNAPSHOT_PAGE: usize = 500;
+
+impl<V: Value> Cache<V> {
+    /// A stream of what happens to one key: each change with its version, the old and the new value.
+    /// Changes that begin after this has returned are seen, in the order of their versions.
+    ///
+    /// A subscriber that is too slow is told so and then shown what is there now; it never slows a
+    /// writer. Dropping the stream unsubscribes.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Cache::get) for the key; [`Error::Overloaded`] with too many subscriptions;
+    /// [`Error::Unavailable`] while the hub is being restarted; [`Error::Closed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, nothing is subscribed for long.
+    pub async fn watch(&self, key: &str) -> Result<Watch<V>, Error> {
+        self.check_key(key)?;
+        let filter = Filter::Key(self.place().scope.id, SmolStr::new(key));
+        self.stream(filter, self.snapshot_of_key(key)).await
+    }
+
+    /// As [`watch`](Cache::watch), for all keys that begin with `prefix`.
+    ///
+    /// # Errors
+    ///
+    /// As [`watch`](Cache::watch).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`watch`](Cache::watch).
+    pub async fn watch_prefix(&self, prefix: &str) -> Result<Watch<V>, Error> {
+        let filter = Filter::Prefix(self.place().scope.id, SmolStr::new(prefix));
+        self.stream(filter, self.snapshot_of_prefix(prefix)).await
+    }
+
+    /// As [`watch`](Cache::watch), for the whole cache.
+    ///
+    /// # Errors
+    ///
+    /// As [`watch`](Cache::watch).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`watch`](Cache::watch).
+    pub async fn watch_all(&self) -> Result<Watch<V>, Error> {
+        let filter = Filter::All(self.place().scope.id);
+        self.stream(filter, self.snapshot_of_prefix("")).await
+    }
+
+    /// As [`watch`](Cache::watch), but keeps at most the newest change that was not seen yet: for
+    /// those who care what is, not what was.
+    ///
+    /// # Errors
+    ///
+    /// As [`watch`](Cache::watch).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`watch`](Cache::watch).
+    pub async fn watch_latest(&self, key: &str) -> Result<WatchLatest<V>, Error> {
+        self.check_key(key)?;
+        let filter = Filter::Key(self.place().scope.id, SmolStr::new(key));
+        let (sink, inbox) = latest_inbox();
+        let on_drop = self.subscribe(filter, sink).await?;
+        let schema = self.place().schema;
+        Ok(WatchLatest::new(
+            inbox,
+            schema,
+            self.snapshot_of_key(key),
+            on_drop,
+        ))
+    }
+
+    async fn stream(&self, filter: Filter, source: SnapshotFn<V>) -> Result<Watch<V>, Error> {
+        let (sink, inbox): (InboxSink, Inbox) = queue_inbox(WATCH_BUFFER_EVENTS);
+        let on_drop = self.subscribe(filter, sink).await?;
+        Ok(Watch::new(inbox, self.place().schema, source, on_drop))
+    }
+
+    async fn subscribe(&self, filter: Filter, sink: InboxSink) -> Result<OnDrop, Error> {
+        let tiers = self.tiers();
+        tiers.check_open()?;
+        let lines = tiers.lines()?;
+        let watched = match &filter {
+            Filter::Key(cache, name) => Some(Key::new(*cache, name)),
+            _ => None,
+        };
+        let subscribe = Subscribe {
+            filter,
+            sink: Box::new(sink),
+        };
+        let wait = tiers.wait(None);
+        let id = wait
+            .until((lines.subscribe)(subscribe), || wait.exceeded())
+            .await??;
+        if let Some(key) = watched {
+            // It may lie on a disk only, from an earlier process: then nobody knows its deadline yet.
+            (lines.attend)(key);
+        }
+        let unsubscribe = Arc::clone(&lines.unsubscribe);
+        Ok(Box::new(move || unsubscribe(id)))
+    }
+
+    fn snapshot_of_key(&self, key: &str) -> SnapshotFn<V> {
+        let (cache, key) = (self.clone(), key.to_owned());
+        Arc::new(move |_| {
+            let (cache, key) = (cache.clone(), key.clone());
+            Box::pin(async move {
+                let (as_of, at_ms) = now(cache.tiers());
+                let entry = cache.peek(&key).await?;
+                Ok(SnapshotPage {
+                    as_of,
+                    at_ms,
+                    entries: vec![(key, entry)],
+                    next: None,
+                })
+            })
+        })
+    }
+
+    fn snapshot_of_prefix(&self, prefix: &str) -> SnapshotFn<V> {
+        let (cache, prefix) = (self.clone(), prefix.to_owned());
+        Arc::new(move |after| {
+            let (cache, prefix) = (cache.clone(), prefix.clone());
+            Box::pin(async move {
+                let (as_of, at_ms) = now(cache.tiers());
+                let size = SNAPSHOT_PAGE.min(cache.tiers().config.limits.page_size_max);
+                let mut scan = cache.scan(&prefix).page_size(size);
+                if let Some(after) = after {
+                    scan = scan.after_key(&after);
+                }
+                let page = scan.await?;
+                let entries = page
+                    .entries
+                    .into_iter()
+                    .map(|(key, entry)| (key, Some(entry)));
+                Ok(SnapshotPage {
+                    as_of,
+                    at_ms,
+                    entries: entries.collect(),
+                    next: page.next.map(|cursor| cursor.key().to_owned()),
+                })
+            })
+        })
+    }
+}
+
+/// The newest version and the time. IMPORTANT: before the page is read; see [`SnapshotPage`].
+fn now(tiers: &Tiers) -> (Version, u64) {
+    let last = Version::new(tiers.shelf.versions().last());
+    (last.unwrap_or(Version::at(0)), tiers.now_ms())
+}

@@ -1,0 +1,329 @@
+//! To the desk: what a handle can do with entries, as messages.
+//!
+//! Each is typed by the value. Where a handle's call has options, the message has fields with the
+//! same meaning; `None` takes the cache's default.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Message, Recipient};
+
+use crate::cache::{BatchReport, Cursor, Page};
+use crate::codec::Value;
+use crate::entry::Entry;
+use crate::error::Error;
+use crate::event::EntryEvent;
+use crate::messages::hub::SubscriptionId;
+use crate::outcome::Durability;
+use crate::shelf::Priority;
+use crate::version::Version;
+
+macro_rules! message {
+    ($name:ident => $reply:ty) => {
+        impl<V: Value> Message for $name<V> {
+            type Result = Result<$reply, Error>;
+        }
+    };
+}
+
+/// Which value a message is about, where it carries none.
+type Of<V> = std::marker::PhantomData<fn() -> V>;
+
+/// Read an entry.
+#[derive(Debug)]
+pub struct Get<V> {
+    /// The cache.
+    pub cache: String,
+    /// The key.
+    pub key: String,
+    /// Show it past its TTL while it is kept as a fallback.
+    pub allow_stale: bool,
+    of: Of<V>,
+}
+message!(Get => Option<Entry<V>>);
+
+impl<V> Get<V> {
+    /// Reads `key` of `cache`.
+    pub fn new(cache: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            cache: cache.into(),
+            key: key.into(),
+            allow_stale: false,
+            of: Of::default(),
+        }
+    }
+}
+
+/// Tell whether there is an entry.
+#[derive(Debug)]
+pub struct Contains<V> {
+    /// The cache.
+    pub cache: String,
+    /// The key.
+    pub key: String,
+    of: Of<V>,
+}
+message!(Contains => bool);
+
+impl<V> Contains<V> {
+    /// Asks for `key` of `cache`.
+    pub fn new(cache: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            cache: cache.into(),
+            key: key.into(),
+            of: Of::default(),
+        }
+    }
+}
+
+/// Read many entries.
+#[derive(Debug)]
+pub struct GetMany<V> {
+    /// The cache.
+    pub cache: String,
+    /// The keys.
+    pub keys: Vec<String>,
+    of: Of<V>,
+}
+message!(GetMany => Vec<(String, Option<Entry<V>>)>);
+
+impl<V> GetMany<V> {
+    /// Reads `keys` of `cache`.
+    pub fn new<K: Into<String>>(
+        cache: impl Into<String>,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Self {
+        Self {
+            cache: cache.into(),
+            keys: keys.into_iter().map(Into::into).collect(),
+            of: Of::default(),
+        }
+    }
+}
+
+/// Set an entry.
+pub struct Set<V> {
+    /// The cache.
+    pub cache: String,
+    /// The key.
+    pub key: String,
+    /// The value.
+    pub value: Arc<V>,
+    /// Expires so long after now.
+    pub ttl: Option<Duration>,
+    /// Names under which it can be invalidated.
+    pub tags: Vec<String>,
+    /// How long it should outlast others.
+    pub priority: Option<Priority>,
+    /// What to wait for.
+    pub durability: Option<Durability>,
+}
+message!(Set => Version);
+
+impl<V> Set<V> {
+    /// Sets `key` of `cache` with the cache's defaults.
+    pub fn new(cache: impl Into<String>, key: impl Into<String>, value: impl Into<Arc<V>>) -> Self {
+        Self {
+            cache: cache.into(),
+            key: key.into(),
+            value: value.into(),
+            ttl: None,
+            tags: Vec::new(),
+            priority: None,
+            durability: None,
+        }
+    }
+}
+
+/// Set an entry if it is what the sender has seen.
+pub struct CompareAndSet<V> {
+    /// What to set, and how.
+    pub set: Set<V>,
+    /// The version it must have; `None`: there must be no live entry.
+    pub expected: Option<Version>,
+}
+message!(CompareAndSet => Version);
+
+/// Set many entries.
+pub struct SetMany<V> {
+    /// The cache.
+    pub cache: String,
+    /// Keys and values.
+    pub items: Vec<(String, Arc<V>)>,
+    /// They expire so long after they are set.
+    pub ttl: Option<Duration>,
+    /// What to wait for, chunk by chunk.
+    pub durability: Option<Durability>,
+}
+message!(SetMany => BatchReport);
+
+/// Remove an entry.
+#[derive(Debug)]
+pub struct Remove<V> {
+    /// The cache.
+    pub cache: String,
+    /// The key.
+    pub key: String,
+    /// Only if it has this version.
+    pub if_version: Option<Version>,
+    /// What to wait for.
+    pub durability: Option<Durability>,
+    of: Of<V>,
+}
+message!(Remove => Version);
+
+impl<V> Remove<V> {
+    /// Removes `key` of `cache`.
+    pub fn new(cache: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            cache: cache.into(),
+            key: key.into(),
+            if_version: None,
+            durability: None,
+            of: Of::default(),
+        }
+    }
+}
+
+/// Remove many entries.
+#[derive(Debug)]
+pub struct RemoveMany<V> {
+    /// The cache.
+    pub cache: String,
+    /// The keys.
+    pub keys: Vec<String>,
+    of: Of<V>,
+}
+message!(RemoveMany => BatchReport);
+
+impl<V> RemoveMany<V> {
+    /// Removes `keys` of `cache`.
+    pub fn new<K: Into<String>>(
+        cache: impl Into<String>,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Self {
+        Self {
+            cache: cache.into(),
+            keys: keys.into_iter().map(Into::into).collect(),
+            of: Of::default(),
+        }
+    }
+}
+
+/// Give a live entry a new TTL.
+#[derive(Debug)]
+pub struct Touch<V> {
+    /// The cache.
+    pub cache: String,
+    /// The key.
+    pub key: String,
+    /// The new TTL.
+    pub ttl: Duration,
+    of: Of<V>,
+}
+message!(Touch => Option<Version>);
+
+impl<V> Touch<V> {
+    /// Gives `key` of `cache` a new TTL.
+    pub fn new(cache: impl Into<String>, key: impl Into<String>, ttl: Duration) -> Self {
+        Self {
+            cache: cache.into(),
+            key: key.into(),
+            ttl,
+            of: Of::default(),
+        }
+    }
+}
+
+/// Let an entry expire now and keep its value as a fallback.
+#[derive(Debug)]
+pub struct Expire<V> {
+    /// The cache.
+    pub cache: String,
+    /// The key.
+    pub key: String,
+    of: Of<V>,
+}
+message!(Expire => Option<Version>);
+
+impl<V> Expire<V> {
+    /// Lets `key` of `cache` expire.
+    pub fn new(cache: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            cache: cache.into(),
+            key: key.into(),
+            of: Of::default(),
+        }
+    }
+}
+
+/// Read a page of entries in order.
+#[derive(Debug)]
+pub struct Scan<V> {
+    /// The cache.
+    pub cache: String,
+    /// What the keys begin with.
+    pub prefix: String,
+    /// Where an earlier page of the same scan ended.
+    pub after: Option<Cursor>,
+    /// Most entries of the page.
+    pub page_size: usize,
+    of: Of<V>,
+}
+message!(Scan => Page<V>);
+
+impl<V> Scan<V> {
+    /// The first page of `cache`, keys that begin with `prefix`.
+    pub fn new(cache: impl Into<String>, prefix: impl Into<String>) -> Self {
+        Self {
+            cache: cache.into(),
+            prefix: prefix.into(),
+            after: None,
+            page_size: crate::cache::PAGE_SIZE,
+            of: Of::default(),
+        }
+    }
+}
+
+/// Make every entry of a cache, or those with a tag, a miss.
+#[derive(Debug)]
+pub struct Clear {
+    /// The cache.
+    pub cache: String,
+    /// Only entries with this tag.
+    pub tag: Option<String>,
+}
+
+impl Message for Clear {
+    type Result = Result<Version, Error>;
+}
+
+/// What of a cache to watch.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Watching {
+    /// One key.
+    Key(String),
+    /// Keys that begin with this.
+    Prefix(String),
+    /// Everything.
+    All,
+}
+
+/// Receive what happens, as messages. Ends when the receiver is gone, with [`Unsubscribe`], or when
+/// the desk is restarted: the receiver then subscribes again.
+///
+/// [`Unsubscribe`]: crate::messages::entry::Unsubscribe
+pub struct Subscribe<V: Value> {
+    /// The cache.
+    pub cache: String,
+    /// What of it.
+    pub watching: Watching,
+    /// Where events go. What finds its mailbox full is missed, and the next thing it is told is that.
+    pub recipient: Recipient<EntryEvent<V>>,
+}
+message!(Subscribe => SubscriptionId);
+
+/// End a subscription made by message.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Unsubscribe(pub SubscriptionId);

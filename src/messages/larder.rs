@@ -1,0 +1,37 @@
+//! To the desk: what a handle can do with larder as a whole, as messages.
+
+use actix::Message;
+
+use crate::error::Error;
+use crate::outcome::Durability;
+use crate::stats::Stats;
+
+/// Store everything that is acknowledged and not stored yet.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<(), Error>")]
+pub struct Flush {
+    /// How safely.
+    pub durability: Durability,
+}
+
+/// Load entries into memory before they are asked for.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Warmed, Error>")]
+pub struct Warm {
+    /// What, as `cache/key`.
+    pub entries: Vec<String>,
+}
+
+/// What a warm-up did.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Warmed {
+    /// Entries that are in memory now.
+    pub loaded: usize,
+    /// Entries that no tier has.
+    pub missing: usize,
+}
+
+/// Tell everything that is counted.
+#[derive(Message, Debug)]
+#[rtype(result = "Result<Stats, Error>")]
+pub struct TakeStats;

@@ -1,0 +1,137 @@
+//! Statistics: one serialisable snapshot of everything that larder counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use crate::actors::ActorHealth;
+use crate::config::Config;
+use crate::histogram::Latency;
+use crate::port::{BreakerState, Port};
+use crate::shelf::ShelfStats;
+
+/// Everything that a larder counts, as it was when it was asked. Counters begin at zero with the
+/// process.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The memory tier.
+    pub memory: ShelfStats,
+    /// Each driver below memory, in their order.
+    pub drivers: Vec<DriverStats>,
+    /// The dirty set.
+    pub dirty: DirtyStats,
+    /// Expiry.
+    pub expiry: ExpiryStats,
+    /// Watching.
+    pub watch: WatchStats,
+    /// Values that could not be encoded.
+    pub encode_errors: u64,
+    /// Stored values that could not be decoded.
+    pub decode_errors: u64,
+    /// Stored values of another schema or type that were passed over.
+    pub schema_misses: u64,
+    /// Calls refused because a limit was reached.
+    pub overloaded: u64,
+    /// Messages that the desk is working on.
+    pub messages_in_flight: usize,
+    /// How every actor is.
+    pub actors: Vec<ActorHealth>,
+    /// The configuration that is in effect.
+    pub config: Config,
+}
+
+/// One driver.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct DriverStats {
+    /// Its name.
+    pub name: String,
+    /// Whether calls go to it.
+    pub breaker: BreakerState,
+    /// Records it holds, possibly estimated; `None` if it cannot tell or is not up.
+    pub entries: Option<u64>,
+    /// Bytes on its device; `None` if it is not up.
+    pub bytes: Option<u64>,
+    /// Reads that found a record.
+    pub hits: u64,
+    /// Reads that found none.
+    pub misses: u64,
+    /// Reads under way or waiting for a thread.
+    pub reads_in_flight: usize,
+    /// Calls that failed.
+    pub failures: u64,
+    /// Commits.
+    pub commits: u64,
+    /// Changes in them.
+    pub writes: u64,
+    /// Commits that had to be made again.
+    pub retries: u64,
+    /// Records that could not be read.
+    pub damaged: u64,
+    /// How long reads took, waiting included.
+    pub read_latency: Latency,
+    /// How long commits took, waiting included.
+    pub commit_latency: Latency,
+}
+
+/// What is acknowledged and not stored.
+#[derive(Clone, Copy, Default, Debug, Serialize)]
+#[non_exhaustive]
+pub struct DirtyStats {
+    /// Entries.
+    pub slots: usize,
+    /// Their part of `dirty_bytes_max`.
+    pub bytes: usize,
+    /// Sets that were kept in memory only because there was no room while a driver was down.
+    pub memory_only_sets: u64,
+}
+
+/// Expiry.
+#[derive(Clone, Copy, Default, Debug, Serialize)]
+#[non_exhaustive]
+pub struct ExpiryStats {
+    /// Entries that expired.
+    pub expired: u64,
+    /// Records that drivers deleted because their time was over.
+    pub reclaimed: u64,
+    /// Timers.
+    pub timers: u64,
+    /// Deadlines that got no timer.
+    pub timers_refused: u64,
+}
+
+/// Watching.
+#[derive(Clone, Copy, Default, Debug, Serialize)]
+#[non_exhaustive]
+pub struct WatchStats {
+    /// Subscriptions.
+    pub subscriptions: u64,
+    /// Events delivered.
+    pub delivered: u64,
+    /// Events that subscribers missed, and were told so.
+    pub missed: u64,
+}
+
+impl DriverStats {
+    pub(crate) fn of(port: &Port, usage: Option<crate::drivers::Usage>) -> Self {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let stats = &port.stats;
+        Self {
+            name: port.name.to_string(),
+            breaker: port.state(),
+            entries: usage.and_then(|u| u.entries),
+            bytes: usage.map(|u| u.bytes),
+            hits: count(&stats.hits),
+            misses: count(&stats.misses),
+            reads_in_flight: port.gate.in_flight(),
+            failures: count(&stats.failures),
+            commits: count(&stats.commits),
+            writes: count(&stats.writes),
+            retries: count(&stats.retries),
+            damaged: count(&stats.damaged),
+            read_latency: stats.read_latency.latency(),
+            commit_latency: stats.commit_latency.latency(),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a larder is made of, and what is asked of it as a whole.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::Book;
+use crate::actors::ttl::parts::TtlStats;
+use crate::drivers::StoreDurability;
+use crate::error::Error;
+use crate::gate::Gate;
+use crate::messages::larder::Warmed;
+use crate::messages::storage::Measure;
+use crate::outcome::Durability;
+use crate::runtime::Runtime;
+use crate::stats::{DirtyStats, DriverStats, ExpiryStats, Stats, WatchStats};
+use crate::sync::Ordering;
+use crate::tiers::Tiers;
+use crate::version::VersionClock;
+use crate::watch::Registry;
+
+/// What everything is built from.
+pub(crate) struct Parts {
+    pub tiers: Arc<Tiers>,
+    pub runtime: Arc<Runtime>,
+    pub book: Arc<Book>,
+    pub versions: Arc<VersionClock>,
+    pub ttl_stats: Arc<TtlStats>,
+    /// Who watches what; the hub's alone, but it outlives a generation of it.
+    pub registry: Arc<Mutex<Registry>>,
+    /// The desk's gate; outlives its generations.
+    pub gate: Gate,
+}
+
+impl Parts {
+    /// Stores everything that is dirty, this safely.
+    pub async fn flush(&self, durability: Durability) -> Result<(), Error> {
+        let durability = match durability {
+            Durability::Queued => return Ok(()),
+            Durability::Written => StoreDurability::Written,
+            Durability::Synced => StoreDurability::Synced,
+        };
+        self.tiers.flush(durability, &self.tiers.wait(None)).await
+    }
+
+    /// Loads entries into memory.
+    pub async fn warm<I: IntoIterator<Item: AsRef<str>>>(
+        &self,
+        entries: I,
+    ) -> Result<Warmed, Error> {
+        let mut warmed = Warmed::default();
+        for entry in entries {
+            if self.tiers.warm(entry.as_ref()).await? {
+                warmed.loaded += 1;
+            } else {
+                warmed.missing += 1;
+            }
+        }
+        Ok(warmed)
+    }
+
+    /// Everything that is counted.
+    pub async fn stats(&self) -> Stats {
+        let tiers = &self.tiers;
+        let mut drivers = Vec::new();
+        for port in &tiers.ports {
+            let driver = self.book.drivers.read().get(&*port.name).cloned();
+            let usage = match driver.filter(|_| port.is_up()) {
+                Some(driver) => {
+                    let wait = tiers.wait(None);
+                    let asked = wait.until(driver.send(Measure), || wait.exceeded()).await;
+                    asked.ok().and_then(|sent| sent.ok()?.ok())
+                }
+                None => None,
+            };
+            drivers.push(DriverStats::of(port, usage));
+        }
+        let (ttl, watch, counts) = (&self.ttl_stats, self.registry.lock().stats(), &tiers.counts);
+        let memory = tiers.shelf.stats();
+        Stats {
+            memory,
+            drivers,
+            dirty: DirtyStats {
+                slots: memory.dirty_slots,
+                bytes: tiers
+                    .config
+                    .limits
+                    .dirty_bytes_max
+                    .saturating_sub(tiers.room.available_permits()),
+                memory_only_sets: counts.memory_only_sets.load(Ordering::Relaxed),
+            },
+            expiry: ExpiryStats {
+                expired: ttl.expired.load(Ordering::Relaxed),
+                reclaimed: ttl.reclaimed.load(Ordering::Relaxed),
+                timers: ttl.timers.load(Ordering::Relaxed),
+                timers_refused: ttl.timers_refused.load(Ordering::Relaxed),
+            },
+            watch: WatchStats {
+                subscriptions: watch.subscriptions as u64,
+                delivered: watch.delivered,
+                missed: watch.missed,
+            },
+            encode_errors: counts.encode_errors.load(Ordering::Relaxed),
+            decode_errors: counts.decode_errors.load(Ordering::Relaxed),
+            schema_misses: counts.schema_misses.load(Ordering::Relaxed),
+            overloaded: counts.overloaded.load(Ordering::Relaxed),
+            messages_in_flight: self.gate.in_flight(),
+            actors: self.book.health(),
+            config: tiers.config.clone(),
+        }
+    }
+
+    /// Answers everybody who still waits: nothing more will come.
+    pub fn close_all(&self) {
+        self.tiers.room.close();
+        for port in &self.tiers.ports {
+            port.gate.close();
+            self.tiers.shelf.fail_waiters(port.id, &Error::Closed);
+        }
+    }
+}
