@@ -4,11 +4,12 @@
 //! it, to be dropped by the caller after the lock is released.
 
 use super::ask::{Applied, Ask, Brought, Call, Change, Condition, Draft};
-use super::dirty::{NewDirty, Waiter};
+use super::dirty::NewDirty;
 use super::effects::Effects;
 use super::event::{EventKind, OldSlot, RawEvent};
 use super::slot::{Encoded, Slot};
 use super::stripe::{Known, Stripe};
+use super::taken::Waiter;
 use super::tier::TierSet;
 use crate::clock::{Millis, NEVER};
 use crate::key::Key;

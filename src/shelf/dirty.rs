@@ -10,7 +10,7 @@ use hashbrown::HashTable;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::slot::{Encoded, Slot};
-use super::ticket::Ticket;
+use super::taken::{Settled, Taken, Waiter};
 use super::tier::{TierId, TierSet};
 use crate::drivers::StoreDurability;
 use crate::key::{CacheId, Key};
@@ -19,18 +19,6 @@ use crate::version::Version;
 
 /// Stale places a queue may hold beyond twice the living ones.
 const STALE_MAX: usize = 64;
-
-/// Somebody waits until a tier has stored a slot.
-pub struct Waiter {
-    /// The tier.
-    pub tier: TierId,
-    /// The change they wait for: a commit of this stamp or a later one answers them.
-    pub stamp: u64,
-    /// What the commit must survive.
-    pub durability: StoreDurability,
-    /// How to tell them.
-    pub ticket: Ticket,
-}
 
 /// One acknowledged change on its way down.
 pub(super) struct Dirty {
@@ -69,41 +57,6 @@ pub(super) struct NewDirty {
     pub delete: TierSet,
     pub waiters: Vec<Waiter>,
     pub room: Option<OwnedSemaphorePermit>,
-}
-
-/// What a lane took: one slot as it was.
-pub struct Taken {
-    /// The slot's hash and name.
-    pub hash: u64,
-    /// The entry.
-    pub key: Key,
-    /// The mutation.
-    pub version: Version,
-    /// The slot's stamp when it was taken; it is clean only if it is still this.
-    pub stamp: u64,
-    /// The value to store; `None` deletes.
-    pub value: Option<(Slot, Arc<Encoded>)>,
-    /// What the commit must survive for those who wait.
-    pub durability: StoreDurability,
-}
-
-impl Taken {
-    /// About how many bytes it adds to a batch.
-    pub fn weight(&self) -> usize {
-        let payload = self.value.as_ref().map_or(0, |(_, e)| e.payload.len());
-        self.key.name.len() + payload
-    }
-}
-
-/// What a commit has settled.
-#[derive(Default)]
-pub(super) struct Settled {
-    /// Who has been waiting for just that.
-    pub done: Vec<Ticket>,
-    /// The slot, if it is clean in every tier and has left.
-    pub gone: Option<Dirty>,
-    /// It has to be stored once more.
-    pub again: bool,
 }
 
 #[derive(Default)]
@@ -230,11 +183,7 @@ impl DirtySet {
     /// Takes the oldest queued slot of a tier, as it is now.
     pub fn take(&mut self, tier: TierId) -> Option<Taken> {
         loop {
-            let place = self
-                .lanes
-                .get_mut(usize::from(tier.0))?
-                .queue
-                .pop_front()?;
+            let place = self.lanes.get_mut(usize::from(tier.0))?.queue.pop_front()?;
             if !stands(&self.slots, &place, tier) {
                 continue;
             }
@@ -326,6 +275,12 @@ impl DirtySet {
         self.lanes
             .get(usize::from(tier.0))
             .map_or(0, |lane| lane.count)
+    }
+
+    #[cfg(test)]
+    pub fn places(&self, tier: TierId) -> usize {
+        let lane = self.lanes.get(usize::from(tier.0));
+        lane.map_or(0, |lane| lane.queue.len())
     }
 
     fn enters(&mut self, tiers: TierSet) {

@@ -91,7 +91,8 @@ impl Distrusts {
 
     /// A tier was emptied at `as_of`: nothing that was distrusted until then is in it any more.
     pub fn end_all(&mut self, tier: TierId, as_of: Version) {
-        self.stores.retain(|(t, since)| *t != tier || *since > as_of);
+        self.stores
+            .retain(|(t, since)| *t != tier || *since > as_of);
         self.keys.retain(|doubt| {
             if doubt.as_of <= as_of {
                 doubt.tiers = doubt.tiers.without(tier);

@@ -6,9 +6,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::dirty::{Dirty, Waiter};
+use super::dirty::Dirty;
 use super::event::RawEvent;
 use super::slot::Slot;
+use super::taken::Waiter;
 
 #[derive(Default)]
 pub(super) struct Effects {

@@ -24,13 +24,14 @@ mod stats;
 mod store;
 mod stripe;
 mod table;
+mod taken;
 #[cfg(test)]
-mod testing;
+mod tests;
+
 mod ticket;
 mod tier;
 
 pub use ask::{Applied, Ask, Bounds, Brought, Change, Condition, Draft, Plan};
-pub use dirty::{Taken, Waiter};
 pub use event::{EventKind, OldSlot, RawEvent};
 pub use expiry::Due;
 pub use fence::{Covers, Scope};
@@ -39,6 +40,7 @@ pub use marks::MarkId;
 pub use slot::{Body, Encoded, Extra, Priority, Shared, Slot};
 pub use stats::ShelfStats;
 pub use table::{ENTRY_OVERHEAD_BYTES, PINNED_SHARE};
+pub use taken::{Taken, Waiter};
 pub use ticket::{Ticket, Waiting};
 pub use tier::{TierId, TierSet};
 

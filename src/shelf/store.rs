@@ -1,8 +1,8 @@
 //! The way down: what a lane takes from the dirty set, and what becomes of it afterwards.
 
 use super::Shelf;
-use super::dirty::{Taken, Waiter};
 use super::effects::let_go;
+use super::taken::{Taken, Waiter};
 use super::ticket::Ticket;
 use super::tier::{TierId, TierSet};
 use crate::clock::Millis;
@@ -47,7 +47,7 @@ impl Shelf {
                 taken.push(next);
             }
             drop(stripe);
-            if taken.len() >= count_max || bytes >= bytes_max {
+            if taken.len() >= count_max || (bytes >= bytes_max && !taken.is_empty()) {
                 // A stripe that fills every batch must not keep the others from theirs.
                 *from = at + 1;
                 break;
