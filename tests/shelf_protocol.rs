@@ -15,271 +15,13 @@
 //! | `fence_sync` (14) | the caller of `fence`, who stores it before it is acknowledged | the tests of `clear` |
 //! | `cancel_hands_over` (4) | the flight's guard; here only that `release` frees the key | the fetch tests |
 
-use std::collections::HashMap;
-use std::sync::Arc;
+#[path = "support/one_key.rs"]
+mod one_key;
 
-use larder::Version;
-use larder::drivers::StoreDurability::{self, Synced, Written};
+use larder::drivers::StoreDurability::{Synced, Written};
 use larder::shelf::*;
-use larder::version::VersionClock;
-use tokio::sync::Semaphore;
 
-const DISK: TierId = TierId(0);
-const NEVER: u64 = u64::MAX;
-const K: &str = "k";
-
-/// A shelf over one store, with the lane in the test's hands.
-struct World {
-    shelf: Shelf,
-    scope: Arc<Scope>,
-    store: HashMap<String, Slot>,
-    room: Arc<Semaphore>,
-    now_ms: u64,
-}
-
-/// A read on its way down.
-struct Flight {
-    mark: MarkId,
-    distrusted: TierSet,
-    found: Option<Slot>,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::with_budget(1 << 20)
-    }
-
-    fn with_budget(bytes: usize) -> Self {
-        let bounds = Bounds {
-            events_max: 64,
-            deadlines_max: 64,
-            distrusted_max: 2,
-        };
-        let versions = Arc::new(VersionClock::new(0));
-        let shelf = Shelf::new(1, bytes, 4, bounds, versions);
-        Self {
-            scope: shelf.scope("users"),
-            shelf,
-            store: HashMap::new(),
-            room: Arc::new(Semaphore::new(1_000)),
-            now_ms: 1_000,
-        }
-    }
-
-    /// A world whose store holds 1 under `K` and whose memory holds nothing.
-    fn stored() -> Self {
-        let mut world = Self::new();
-        world.set(1);
-        world.flush();
-        world.evict();
-        world
-    }
-
-    fn hash(&self) -> u64 {
-        self.shelf.hash(self.scope.id, K)
-    }
-
-    fn ask(&self, change: Change) -> Ask<'_> {
-        Ask {
-            scope: &self.scope,
-            hash: self.hash(),
-            name: K,
-            now_ms: self.now_ms,
-            change,
-            condition: Condition::None,
-            brought: None,
-            plan: Plan {
-                memory: true,
-                put: TierSet::NONE.with(DISK),
-                delete: TierSet::NONE,
-            },
-            room: Arc::clone(&self.room).try_acquire_owned().ok(),
-            waiter: None,
-        }
-    }
-
-    fn set(&self, value: u64) -> Version {
-        self.put(draft(value))
-    }
-
-    fn put(&self, draft: Draft) -> Version {
-        done(self.shelf.apply(self.ask(Change::Put(draft))))
-    }
-
-    fn remove(&self) -> Version {
-        done(self.shelf.apply(self.ask(Change::Remove)))
-    }
-
-    /// Sets while the store is down and the dirty budget is used up.
-    fn overflow(&self, value: u64) {
-        let mut ask = self.ask(Change::Put(draft(value)));
-        ask.room = None;
-        done(self.shelf.apply(ask));
-    }
-
-    fn clear(&self) -> Version {
-        self.shelf.fence(&self.scope, Covers::All, self.now_ms).0
-    }
-
-    fn wait_for(&self, durability: StoreDurability, value: u64) -> Waiting {
-        let (ticket, waiting) = Ticket::new();
-        let mut ask = self.ask(Change::Put(draft(value)));
-        ask.waiter = Some((DISK, durability, ticket));
-        done(self.shelf.apply(ask));
-        waiting
-    }
-
-    fn evict(&self) {
-        self.shelf.resize(0, self.now_ms);
-        self.shelf.resize(1 << 20, self.now_ms);
-    }
-
-    fn take(&self) -> Vec<Taken> {
-        self.shelf.take(DISK, 100, 1 << 20, self.now_ms, &mut 0)
-    }
-
-    /// The store does what was taken; nobody is told yet.
-    fn commit(&mut self, taken: &[Taken]) {
-        for one in taken {
-            let name = one.key.name.to_string();
-            match &one.value {
-                Some((slot, _)) => self.store.insert(name, slot.clone()),
-                None => self.store.remove(&name),
-            };
-        }
-    }
-
-    fn settle(&self, taken: &[Taken]) {
-        self.shelf.settle(DISK, taken, Written);
-    }
-
-    fn flush(&mut self) -> usize {
-        let taken = self.take();
-        self.commit(&taken);
-        self.settle(&taken);
-        taken.len()
-    }
-
-    /// The first step of a read that memory cannot answer: leaves the mark, asks the store.
-    fn go_down(&self) -> Flight {
-        let now = || self.now_ms;
-        let seen = self
-            .shelf
-            .read_or_mark(&self.scope, self.hash(), K, now, false, |_, _| ());
-        let Seen::Below(mark, distrusted) = seen else {
-            panic!("memory can answer");
-        };
-        let mut flight = Flight {
-            mark,
-            distrusted,
-            found: None,
-        };
-        self.look(&mut flight);
-        flight
-    }
-
-    fn look(&self, flight: &mut Flight) {
-        let trusted = !flight.distrusted.has(DISK);
-        let stored = self.store.get(K).filter(|_| trusted);
-        let shows =
-            |s: &&Slot| s.is_fresh(|| self.now_ms) && self.scope.accepts(s.version, s.tags());
-        flight.found = stored.filter(shows).cloned();
-    }
-
-    /// The last step: keeps what was found, if it may.
-    fn come_up(&self, flight: &Flight) -> bool {
-        let hash = self.hash();
-        match flight.found.clone() {
-            Some(slot) => self
-                .shelf
-                .promote(&self.scope, hash, K, flight.mark, slot, self.now_ms),
-            None => {
-                self.shelf.release(&self.scope, hash, K, flight.mark);
-                false
-            }
-        }
-    }
-
-    /// A whole read, down to the store if need be.
-    fn get(&self) -> Option<u64> {
-        let now = || self.now_ms;
-        let show = |slot: &Slot, _| value_of(slot);
-        match self
-            .shelf
-            .read(&self.scope, self.hash(), K, now, false, show)
-        {
-            Seen::Hit(value) => Some(value),
-            Seen::Gone(_) => None,
-            _ => {
-                let flight = self.go_down();
-                self.come_up(&flight);
-                flight.found.as_ref().map(value_of)
-            }
-        }
-    }
-
-    fn set_if(&self, value: u64, condition: Condition, flight: Option<&Flight>) -> Applied {
-        let mut ask = self.ask(Change::Put(draft(value)));
-        ask.condition = condition;
-        ask.brought = flight.map(|flight| Brought {
-            mark: flight.mark,
-            found: flight.found.clone(),
-        });
-        self.shelf.apply(ask)
-    }
-
-    fn begin_fetch(&self) -> (MarkId, Version) {
-        self.shelf.claim(&self.scope, self.hash(), K, self.now_ms)
-    }
-
-    fn end_fetch(&self, value: u64, (mark, began): (MarkId, Version)) -> Applied {
-        let mut ask = self.ask(Change::Fetched(draft(value), began));
-        ask.condition = Condition::Flight(mark);
-        self.shelf.apply(ask)
-    }
-}
-
-fn draft(value: u64) -> Draft {
-    Draft {
-        body: Body::Decoded(Arc::new(value)),
-        encoded: Some(Arc::new(Encoded {
-            codec: 0,
-            type_tag: 0,
-            payload: value.to_le_bytes().to_vec().into(),
-        })),
-        weight: 8,
-        created_ms: 0,
-        expires_ms: NEVER,
-        extra: None,
-        schema: 0,
-        priority: Priority::Normal,
-    }
-}
-
-fn until(value: u64, expires_ms: u64) -> Draft {
-    Draft {
-        expires_ms,
-        ..draft(value)
-    }
-}
-
-fn value_of(slot: &Slot) -> u64 {
-    match &slot.body {
-        Body::Decoded(value) => *value.downcast_ref().unwrap(),
-        Body::Encoded(_) => panic!("this store keeps values"),
-    }
-}
-
-fn done(applied: Applied) -> Version {
-    match applied {
-        Applied::Done { version, .. } => version,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn is_conflict(applied: &Applied) -> bool {
-    matches!(applied, Applied::Conflict { .. })
-}
+use one_key::{DISK, Flight, K, World, done, draft, is_conflict, until, value_of};
 
 // Rule 4, `mark_first`: the mark is left in the same critical section as the miss.
 #[test]
@@ -612,15 +354,16 @@ fn an_acknowledged_value_outlives_the_distrust_that_other_keys_brought_on_its_st
 fn a_value_too_heavy_for_memory_strikes_marks_and_leaves_no_elder_behind() {
     let mut world = World::stored();
     let flight = world.go_down();
+    world.set(2);
     world.put(Draft {
         weight: 1 << 21,
-        ..draft(2)
+        ..draft(3)
     });
     assert!(!world.come_up(&flight));
-    assert_eq!(world.get(), Some(2), "from the dirty set");
+    assert_eq!(world.get(), Some(3), "from the dirty set");
     world.flush();
     assert!(!world.come_up(&flight));
-    assert_eq!(world.get(), Some(2));
+    assert_eq!(world.get(), Some(3));
 }
 
 // Rules 4 and 14, `fence_on_promote`: a promotion compares the fence once more.

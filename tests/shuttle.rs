@@ -3,7 +3,8 @@
 //! The same files as in the library are compiled here against shuttle's locks and atomics. Each
 //! scenario is a law in a few threads over a fake store; a failure prints the schedule that broke it.
 //! Not here: memory order weaker than sequential consistency, which shuttle does not explore.
-#![allow(dead_code, unused_imports, unreachable_pub)]
+#![allow(dead_code, unused_imports)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 #[path = "../src/bell.rs"]
 mod bell;
@@ -210,7 +211,7 @@ fn value_of(slot: &Slot) -> u64 {
 
 /// Runs each of `tasks` in a thread and waits for all.
 fn together(tasks: Vec<Box<dyn FnOnce() + Send>>) {
-    let threads: Vec<_> = tasks.into_iter().map(|task| thread::spawn(task)).collect();
+    let threads: Vec<_> = tasks.into_iter().map(thread::spawn).collect();
     threads.into_iter().for_each(|t| t.join().unwrap());
 }
 

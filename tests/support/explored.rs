@@ -50,6 +50,7 @@ guard!(ReadGuard, RwLockReadGuard, RwLockReadGuard);
 guard!(WriteGuard, RwLockWriteGuard, RwLockWriteGuard, DerefMut);
 guard!(MutexGuard, MutexGuard, MutexGuard, DerefMut);
 
+#[allow(clippy::large_enum_variant)] // a few of them, for a few seconds
 pub enum RwLock<T> {
     Explored(shuttle::sync::RwLock<T>),
     Plain(std::sync::RwLock<T>),
@@ -79,6 +80,7 @@ impl<T> RwLock<T> {
     }
 }
 
+#[allow(clippy::large_enum_variant)] // as above
 pub enum Mutex<T> {
     Explored(shuttle::sync::Mutex<T>),
     Plain(std::sync::Mutex<T>),
