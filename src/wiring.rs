@@ -43,6 +43,7 @@ use crate::runtime::{Runtime, on};
 use crate::shelf::{Bounds, Shelf, TierId};
 use crate::tiers::{Boxed, Counts, Home, Lines, Tiers};
 use crate::version::VersionClock;
+use crate::wait::Timer;
 use crate::watch::Registry;
 
 /// Starts a larder.
@@ -131,7 +132,7 @@ fn tiers(
         shelf: Arc::new(shelf),
         ports: ports.collect(),
         clock,
-        timer: runtime.timer().clone(),
+        timer: Timer::new(runtime.timer().clone()),
         room: Arc::new(Semaphore::new(limits.dirty_bytes_max)),
         hurry: Arc::new(Notify::new()),
         closed: AtomicBool::new(false),

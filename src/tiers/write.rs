@@ -10,12 +10,12 @@ use crate::clock::Millis;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
 use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
-use crate::port::Wait;
 use crate::shelf::{
     Applied, Ask, Body, Brought, Change, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket,
     TierSet, Waiting,
 };
 use crate::sync::Arc;
+use crate::wait::Wait;
 
 /// How often a conditional change looks below again because somebody else changed the key.
 const LOOKS_MAX: usize = 16;
@@ -60,7 +60,7 @@ pub(crate) struct Order<'a> {
     /// Whether the caller asked for that durability by name.
     pub by_name: bool,
     /// Waits for more than one change at once; replaces `durability`'s own wait.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<&'a Ticket>,
     pub wait: Option<Duration>,
 }
 
@@ -96,7 +96,7 @@ impl Tiers {
                 // Before the change, so that no scan that begins after it overlooks it.
                 self.unstored.store(true, Ordering::SeqCst);
             }
-            let (ticket, waiting) = match (order.ticket.as_ref(), needed) {
+            let (ticket, waiting) = match (order.ticket, needed) {
                 (Some(shared), Some(_)) => (Some(shared.share()), None),
                 (None, Some(_)) => {
                     let (ticket, waiting) = Ticket::new();
