@@ -26,13 +26,12 @@ use crate::actors::memory::MemoryDriver;
 use crate::actors::supervisor::{Halt, Launch, Supervisor};
 use crate::actors::ttl::parts::{TtlConfig, TtlParts, TtlStats};
 use crate::actors::ttl::{self, TtlManager};
-use crate::actors::{ActorHealth, ActorState};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::drivers::Failure;
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::larder::Larder;
+use crate::health::{ActorHealth, ActorState};
 use crate::messages::control::Stop;
 use crate::messages::hub::{Subscribe, Unsubscribe};
 use crate::messages::memory::Sweep;
@@ -45,12 +44,12 @@ use crate::tiers::{Boxed, Counts, Home, Lines, Tiers};
 use crate::version::VersionClock;
 use crate::watch::Registry;
 
-/// Starts a larder.
+/// Starts everything that a larder is made of.
 pub(crate) async fn start(
     config: Config,
     clock: Clock,
     drivers: Vec<DriverPlan>,
-) -> Result<Larder, Error> {
+) -> Result<(Arc<Home>, Arc<Parts>), Error> {
     let runtime = Runtime::start().await?;
     // Ends the threads again if anything below fails or is dropped.
     let mut unfinished = Unfinished(Some(Arc::clone(&runtime)));
@@ -84,7 +83,7 @@ pub(crate) async fn start(
     hang_lines(&parts);
     start_desk(&parts, &home).await?;
     unfinished.0 = None;
-    Ok(Larder::new(home, parts))
+    Ok((home, parts))
 }
 
 struct Unfinished(Option<Arc<Runtime>>);
