@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 
 use super::guard::DeathGuard;
-use crate::clock::{Clock, Millis};
+use crate::clock::Clock;
 use crate::drivers::Failure;
 use crate::health::{ActorHealth, ActorState, Backoff};
 use crate::messages::supervise::{Died, Failed, Restart};
