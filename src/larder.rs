@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use actix::Addr;
 
-use crate::actors::ActorHealth;
 use crate::actors::desk::Desk;
 use crate::builder::Builder;
 use crate::cache::{Cache, CacheBuilder};
@@ -15,6 +14,7 @@ use crate::clock::Clock;
 use crate::codec::Value;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
+use crate::health::ActorHealth;
 use crate::messages::larder::Warmed;
 use crate::messages::memory::Resize;
 use crate::outcome::Durability;

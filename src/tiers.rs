@@ -4,6 +4,7 @@
 //! driver. Everything that may wait is bounded by the call's deadline.
 
 mod fence;
+mod flight;
 mod read;
 mod scan;
 mod write;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use super::read::slot_of;
+use super::flight::slot_of;
 use super::{Place, Tiers};
 use crate::drivers::PageLimit;
 use crate::entry::Source;
