@@ -1,6 +1,9 @@
 //! The write path: room in the dirty set, one critical section, and the wait that was asked for.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -81,62 +84,13 @@ impl Tiers {
             });
         }
         let wait = self.wait(order.wait);
-        let needed = store_durability(order.durability);
-        if needed.is_some() && order.by_name && place.durable().is_none() {
-            return Err(Error::Invalid {
-                field: "durability",
-                reason: format!("{:?} needs a cache with a durable driver", order.durability),
-            });
-        }
+        self.check_durability(place, &order)?;
         let (mut brought, mut flight) = (None, None);
         for _ in 0..LOOKS_MAX {
             let room = self.room_for(place, &order, &wait).await?;
-            let whole = order.targets.is_none_or(|t| t.tiers == place.tiers);
-            if !place.tiers.is_empty() && (room.is_none() || !whole) {
-                // Before the change, so that no scan that begins after it overlooks it.
-                self.unstored.store(true, Ordering::SeqCst);
-            }
-            let (ticket, waiting) = match (order.ticket, needed) {
-                (Some(shared), Some(_)) => (Some(shared.share()), None),
-                (None, Some(_)) => {
-                    let (ticket, waiting) = Ticket::new();
-                    (Some(ticket), Some(waiting))
-                }
-                _ => (None, None),
-            };
-            let durable = place.durable().zip(needed).zip(ticket);
-            let ask = self.ask_for(
-                place,
-                &mut order,
-                brought.take(),
-                room,
-                durable.map(|((tier, d), t)| (tier, d, t)),
-            );
-            let applied = self.shelf.apply(ask);
+            let attempt = self.attempt(place, &mut order, brought.take(), room);
             drop(flight.take());
-            match applied {
-                Applied::Done {
-                    version,
-                    replaced,
-                    memory_only,
-                } => {
-                    let mut outcome = WriteOutcome {
-                        version,
-                        replaced,
-                        durability: Durability::Queued,
-                        degraded: Vec::new(),
-                    };
-                    if memory_only {
-                        Counts::add(&self.counts.memory_only_sets);
-                    }
-                    self.note_down(place, memory_only, &mut outcome);
-                    if let Some(waiting) = waiting {
-                        self.await_stored(place, &order, waiting, &wait, &mut outcome)
-                            .await?;
-                    }
-                    return Ok(outcome);
-                }
-                Applied::Conflict { current } => return Err(Error::Conflict { current }),
+            match attempt.applied {
                 Applied::Below(mark, distrusted) => {
                     let (found, down) = self
                         .bring(place, order.name, mark, distrusted, &wait)
@@ -145,6 +99,7 @@ impl Tiers {
                     // Held until the decision, so that the mark stands.
                     flight = Some(down);
                 }
+                _ => return self.conclude(place, &order, attempt, &wait).await,
             }
         }
         Err(Error::Overloaded {
@@ -153,23 +108,58 @@ impl Tiers {
         })
     }
 
-    fn ask_for<'a>(
+    /// Refuses a durability, asked for by name, that no tier of this call can give.
+    pub(super) fn check_durability(&self, place: &Place, order: &Order<'_>) -> Result<(), Error> {
+        let storing = match order.intent {
+            Intent::Remove => place.tiers,
+            Intent::Put(_) | Intent::Renew(_) => order.plan(place).put,
+        };
+        let is_needed = order.by_name && store_durability(order.durability).is_some();
+        if !is_needed || !storing.is_empty() || self.config.disabled {
+            return Ok(());
+        }
+        Err(Error::Invalid {
+            field: "durability",
+            reason: format!(
+                "is {:?}, which needs a driver that stores the entry; cache {:?} has none for this call",
+                order.durability, place.scope.name
+            ),
+        })
+    }
+
+    /// The critical section of a mutation.
+    pub(super) fn attempt(
         &self,
-        place: &'a Place,
-        order: &'a mut Order<'_>,
+        place: &Place,
+        order: &mut Order<'_>,
         brought: Option<Brought>,
         room: Option<OwnedSemaphorePermit>,
-        waiter: Option<(crate::shelf::TierId, StoreDurability, Ticket)>,
-    ) -> Ask<'a> {
-        let targets = order.targets.unwrap_or(Targets {
-            memory: place.memory,
-            tiers: place.tiers,
+    ) -> Attempt {
+        let plan = order.plan(place);
+        if !place.tiers.is_empty() && (room.is_none() || plan.put != place.tiers) {
+            // Before the change, so that no scan that begins after it overlooks it.
+            self.unstored.store(true, Ordering::SeqCst);
+        }
+        let awaited = match store_durability(order.durability) {
+            Some(_) => order.awaited(place),
+            None => TierSet::NONE,
+        };
+        let (own, waiting) = match order.ticket {
+            None if !awaited.is_empty() => {
+                let (ticket, waiting) = Ticket::new();
+                (Some(ticket), Some(waiting))
+            }
+            _ => (None, None),
+        };
+        let shared = order.ticket.or(own.as_ref());
+        let waiters = awaited.iter().filter_map(|tier| {
+            let durability = store_durability(order.durability)?;
+            Some((tier, durability, shared?.share()))
         });
-        let name = order.name;
-        Ask {
+        let ask = Ask {
             scope: &place.scope,
-            hash: self.shelf.hash(place.scope.id, name),
-            name,
+            hash: self.shelf.hash(place.scope.id, order.name),
+            name: order.name,
             now_ms: self.now_ms(),
             change: match &order.intent {
                 Intent::Put(prepared) => Change::Put(prepared.draft(place.schema)),
@@ -178,19 +168,62 @@ impl Tiers {
             },
             condition: order.condition,
             brought,
-            plan: Plan {
-                memory: targets.memory,
-                put: TierSet(place.tiers.0 & targets.tiers.0),
-                // What a call skips must not keep an older copy.
-                delete: TierSet(place.tiers.0 & !targets.tiers.0),
-            },
+            plan,
             room,
-            waiter,
+            kind: place.kind,
+            waiters: waiters.collect(),
+        };
+        let applied = self.shelf.apply(ask);
+        if let Some(own) = own {
+            // Those that the tiers hold are what is left to wait for.
+            own.done();
+        }
+        Attempt {
+            applied,
+            waiting,
+            awaited,
         }
     }
 
+    /// What follows a critical section that came to a decision.
+    pub(super) async fn conclude(
+        &self,
+        place: &Place,
+        order: &Order<'_>,
+        attempt: Attempt,
+        wait: &Wait<'_>,
+    ) -> Result<WriteOutcome, Error> {
+        let Applied::Done {
+            version,
+            replaced,
+            memory_only,
+        } = attempt.applied
+        else {
+            let current = match attempt.applied {
+                Applied::Conflict { current } => current,
+                _ => None,
+            };
+            return Err(Error::Conflict { current });
+        };
+        let mut outcome = WriteOutcome {
+            version,
+            replaced,
+            durability: Durability::Queued,
+            degraded: Vec::new(),
+        };
+        if memory_only {
+            Counts::add(&self.counts.memory_only_sets);
+        }
+        self.note_down(place, memory_only, &mut outcome);
+        if let Some(waiting) = attempt.waiting {
+            self.await_stored(order, attempt.awaited, waiting, wait, &mut outcome)
+                .await?;
+        }
+        Ok(outcome)
+    }
+
     /// Its part of the dirty budget. Waits for it while the drivers are up; with one down there is no
-    /// waiting: the change is then kept in memory only (PROTOCOL rule 11).
+    /// waiting: the change is then kept in memory only (the slot protocol, rule 11).
     async fn room_for(
         &self,
         place: &Place,
@@ -206,10 +239,6 @@ impl Tiers {
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
             return Ok(Some(permit));
         }
-        let is_down = |tier| self.port(tier).is_none_or(|port| !port.is_up());
-        if place.tiers.iter().any(is_down) {
-            return Ok(None);
-        }
         self.hurry.notify_waiters();
         let late = || {
             Counts::add(&self.counts.overloaded);
@@ -218,35 +247,59 @@ impl Tiers {
                 retry_after: Duration::from_millis(100),
             }
         };
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes);
-        let permit = wait.until(room, late).await?;
-        permit.map(Some).map_err(|_| Error::Closed)
+        let mut room = pin!(Arc::clone(&self.room).acquire_many_owned(bytes));
+        let mut down = pin!(self.one_down(place));
+        let either = poll_fn(|cx| {
+            if let Poll::Ready(permit) = room.as_mut().poll(cx) {
+                return Poll::Ready(permit.map(Some).map_err(|_| Error::Closed));
+            }
+            down.as_mut().poll(cx).map(|()| Ok(None))
+        });
+        wait.until(either, late).await?
     }
 
-    /// Waits until the durable tier has stored it. A promise that was only the default is taken back
-    /// when it cannot be kept, and the outcome says so; one asked for by name is an error.
+    /// Waits until a tier of this cache is not up.
+    async fn one_down(&self, place: &Place) {
+        let ports: Vec<_> = place.tiers.iter().filter_map(|t| self.port(t)).collect();
+        let mut gone: Vec<_> = ports.iter().map(|p| Box::pin(p.gone.notified())).collect();
+        for gone in &mut gone {
+            // Before the look, so that none goes unnoticed after it.
+            gone.as_mut().enable();
+        }
+        if ports.iter().any(|port| !port.is_up()) {
+            return;
+        }
+        poll_fn(|cx| {
+            let told = gone.iter_mut().any(|g| g.as_mut().poll(cx).is_ready());
+            if told { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Waits until the tiers have stored it. A promise that was only the default is taken back when it
+    /// cannot be kept, and the outcome says so; one asked for by name is an error.
     async fn await_stored(
         &self,
-        place: &Place,
         order: &Order<'_>,
+        awaited: TierSet,
         waiting: Waiting,
         wait: &Wait<'_>,
         outcome: &mut WriteOutcome,
     ) -> Result<(), Error> {
-        match self.stored(place, order.durability, waiting, wait).await {
+        match self.stored(awaited, order.durability, waiting, wait).await {
             Ok(durability) => outcome.durability = durability,
             Err(error) if order.by_name => return Err(error),
             Err(_) => {
-                let Some(port) = place.durable().and_then(|tier| self.port(tier)) else {
-                    return Ok(());
-                };
-                let reason = if port.is_up() {
-                    DegradedReason::Late
-                } else {
-                    DegradedReason::Down
-                };
-                if !outcome.degraded.iter().any(|d| *d.driver == *port.name) {
-                    outcome.degraded.push(Degraded::new(&port.name, reason));
+                let ports = awaited.iter().filter_map(|tier| self.port(tier));
+                for port in ports {
+                    let reason = if port.is_up() {
+                        DegradedReason::Late
+                    } else {
+                        DegradedReason::Down
+                    };
+                    if !outcome.degraded.iter().any(|d| *d.driver == *port.name) {
+                        outcome.degraded.push(Degraded::new(&port.name, reason));
+                    }
                 }
             }
         }
@@ -261,39 +314,43 @@ impl Tiers {
         waiting: Waiting,
         wait: Option<Duration>,
     ) -> Result<Durability, Error> {
-        if store_durability(durability).is_none() {
+        let Some(tier) = place
+            .durable()
+            .filter(|_| store_durability(durability).is_some())
+        else {
             return Ok(Durability::Queued);
-        }
-        self.stored(place, durability, waiting, &self.wait(wait))
-            .await
+        };
+        self.stored(
+            TierSet::NONE.with(tier),
+            durability,
+            waiting,
+            &self.wait(wait),
+        )
+        .await
     }
 
     async fn stored(
         &self,
-        place: &Place,
+        awaited: TierSet,
         durability: Durability,
         waiting: Waiting,
         wait: &Wait<'_>,
     ) -> Result<Durability, Error> {
-        let Some(port) = place.durable().and_then(|tier| self.port(tier)) else {
-            return Ok(Durability::Queued);
-        };
         self.hurry.notify_waiters();
-        if !port.is_up() {
+        let down = || {
+            let mut ports = awaited.iter().filter_map(|tier| self.port(tier));
+            ports.find(|port| !port.is_up())
+        };
+        if let Some(port) = down() {
             // While it is down there is no waiting.
             return Err(port.unavailable());
         }
-        let late = || {
-            if port.is_up() {
-                wait.exceeded()
-            } else {
-                port.unavailable()
-            }
-        };
+        let late = || down().map_or_else(|| wait.exceeded(), |port| port.unavailable());
+        let first = awaited.first().and_then(|tier| self.port(tier));
         match wait.until(waiting, late).await? {
             Ok(Ok(())) => Ok(durability),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(port.unavailable()),
+            Err(_) => Err(down().or(first).map_or(Error::Closed, |p| p.unavailable())),
         }
     }
 
@@ -310,6 +367,39 @@ impl Tiers {
             }
         }
     }
+}
+
+impl Order<'_> {
+    /// Where it goes. What a call skips must not keep an older copy.
+    fn plan(&self, place: &Place) -> Plan {
+        let targets = self.targets.unwrap_or(Targets {
+            memory: place.memory,
+            tiers: place.tiers,
+        });
+        Plan {
+            memory: targets.memory,
+            put: place.tiers.and(targets.tiers),
+            delete: place.tiers.minus(targets.tiers),
+        }
+    }
+
+    /// The tiers whose commits acknowledge `Written` and `Synced`: the first that stores a value, and
+    /// every one that must not keep an older.
+    fn awaited(&self, place: &Place) -> TierSet {
+        let Plan { put, delete, .. } = self.plan(place);
+        match (&self.intent, put.first()) {
+            (Intent::Remove, _) => place.tiers,
+            (_, Some(first)) => delete.with(first),
+            (_, None) => delete,
+        }
+    }
+}
+
+/// What came of a critical section, and what is left to wait for.
+pub(super) struct Attempt {
+    pub applied: Applied,
+    waiting: Option<Waiting>,
+    awaited: TierSet,
 }
 
 impl Intent {
