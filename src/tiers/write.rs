@@ -290,12 +290,14 @@ impl Tiers {
             Ok(durability) => outcome.durability = durability,
             Err(error) if order.by_name => return Err(error),
             Err(_) => {
-                let ports = awaited.iter().filter_map(|tier| self.port(tier));
-                for port in ports {
-                    let reason = if port.is_up() {
-                        DegradedReason::Late
-                    } else {
+                let ports: Vec<_> = awaited.iter().filter_map(|t| self.port(t)).collect();
+                let is_down = ports.iter().any(|port| !port.is_up());
+                // With one down nobody has waited for the others: they are not late.
+                for port in ports.into_iter().filter(|port| !(is_down && port.is_up())) {
+                    let reason = if is_down {
                         DegradedReason::Down
+                    } else {
+                        DegradedReason::Late
                     };
                     if !outcome.degraded.iter().any(|d| *d.driver == *port.name) {
                         outcome.degraded.push(Degraded::new(&port.name, reason));
