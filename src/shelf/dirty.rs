@@ -76,7 +76,7 @@ pub struct Waiter {
 
 /// One acknowledged change on its way down.
 pub(super) struct Dirty {
-    hash: u64,
+    pub hash: u64,
     pub key: Key,
     pub version: Version,
     pub stamp: u64,

@@ -2,15 +2,18 @@
 
 use std::collections::BinaryHeap;
 
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::dirty::TierSet;
+use super::dirty::{TierId, TierSet};
 use super::marks::MarkId;
 use super::stripe::Known;
 use super::{Scope, Shelf, Slot};
 use crate::clock::Millis;
+use crate::key::Key;
 use crate::sync::Ordering;
+use crate::version::Version;
 
 /// How an entry stands to its time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -36,13 +39,33 @@ pub enum Seen<R> {
     Unknown,
 }
 
+/// What to list.
+pub struct Listing<'a> {
+    /// The cache.
+    pub scope: &'a Scope,
+    /// What the keys begin with.
+    pub prefix: &'a str,
+    /// They are greater than this.
+    pub after: &'a str,
+    /// How many at most.
+    pub count_max: usize,
+    /// Whether the table may hold what no tier does, so that it is to be looked at too.
+    pub table: bool,
+    /// The tier that is going to be read beside it.
+    pub tier: Option<TierId>,
+    /// The current time.
+    pub now_ms: Millis,
+}
+
 /// One key of a listing with what memory knows about it.
 #[derive(Clone)]
 pub struct Listed {
     /// The key.
     pub name: SmolStr,
-    /// Its slot.
-    pub slot: Slot,
+    /// What a read shows.
+    pub slot: Option<Slot>,
+    /// A tier's record that is not newer than this is not to be believed; `None` for any record.
+    pub outdates: Option<Version>,
 }
 
 impl Shelf {
@@ -106,47 +129,94 @@ impl Shelf {
         self.cell(hash).stripe.read().distrusts(scope.id, name)
     }
 
-    /// The first `count_max` keys of a cache after `after` that begin with `prefix` and that memory
-    /// alone knows a value of: all of the dirty set, and of the table too if `table` says that it may
-    /// hold what no tier does. Locks one stripe at a time.
-    pub fn list(
-        &self,
-        scope: &Scope,
-        prefix: &str,
-        after: &str,
-        count_max: usize,
-        table: bool,
-        now_ms: Millis,
-    ) -> Vec<Listed> {
-        let mut first: BinaryHeap<ByName> = BinaryHeap::new();
+    /// The first `count_max` keys of a cache of which memory knows more than the tier does: those of
+    /// the dirty set, removed and expired ones too, those whose stored copies are distrusted, and, if
+    /// asked for, those of the table. Locks one stripe at a time.
+    ///
+    /// IMPORTANT: what is to be stored is listed even if it shows nothing. Whoever reads a tier next may
+    /// get a record from before that was stored, and find memory without a trace of it afterwards.
+    pub fn list(&self, listing: &Listing<'_>) -> Vec<Listed> {
+        let mut first = First::new(listing.count_max);
         for cell in &self.stripes {
             let stripe = cell.stripe.read();
-            let dirty = stripe.dirty.iter();
-            let dirty = dirty.filter_map(|d| d.value.as_ref().map(|(slot, _)| (&d.key, slot)));
-            let rows = table.then(|| stripe.table.iter()).into_iter().flatten();
-            for (key, slot) in dirty.chain(rows) {
-                let wanted = key.cache == scope.id
-                    && key.name.as_str() > after
-                    && key.name.starts_with(prefix)
-                    && slot.is_fresh(|| now_ms)
-                    && scope.accepts(slot.version, slot.tags());
-                let full = first.len() >= count_max;
-                if !wanted || full && first.peek().is_some_and(|last| last.0.name <= key.name) {
-                    continue;
-                }
-                if first.iter().any(|listed| listed.0.name == key.name) {
-                    continue;
-                }
-                first.push(ByName(Listed {
-                    name: key.name.clone(),
-                    slot: slot.clone(),
-                }));
-                if first.len() > count_max {
-                    first.pop();
+            for dirty in stripe.dirty.iter().filter(|d| listing.wants(&d.key)) {
+                let value = dirty.value.as_ref().map(|(slot, _)| slot);
+                first.offer(&dirty.key, || {
+                    let slot = stripe.table.peek_key(dirty.hash, &dirty.key).or(value);
+                    listing.listed(&dirty.key, slot, Some(dirty.version))
+                });
+            }
+            for key in stripe
+                .distrusted_by(listing.tier)
+                .filter(|k| listing.wants(k))
+            {
+                first.offer(key, || {
+                    let hash = self.hash(key.cache, &key.name);
+                    listing.listed(key, stripe.table.peek_key(hash, key), None)
+                });
+            }
+            let rows = listing.table.then(|| stripe.table.iter());
+            for (key, slot) in rows.into_iter().flatten() {
+                if listing.wants(key) && listing.shows(slot) {
+                    first.offer(key, || listing.listed(key, Some(slot), Some(slot.version)));
                 }
             }
         }
-        first.into_sorted_vec().into_iter().map(|b| b.0).collect()
+        first.into_sorted()
+    }
+}
+
+impl Listing<'_> {
+    fn wants(&self, key: &Key) -> bool {
+        key.cache == self.scope.id
+            && key.name.as_str() > self.after
+            && key.name.starts_with(self.prefix)
+    }
+
+    fn shows(&self, slot: &Slot) -> bool {
+        slot.is_fresh(|| self.now_ms) && self.scope.accepts(slot.version, slot.tags())
+    }
+
+    fn listed(&self, key: &Key, slot: Option<&Slot>, outdates: Option<Version>) -> Listed {
+        Listed {
+            name: key.name.clone(),
+            slot: slot.filter(|slot| self.shows(slot)).cloned(),
+            outdates,
+        }
+    }
+}
+
+/// The first keys of a listing, each once: what is offered first of a key stays.
+struct First {
+    heap: BinaryHeap<ByName>,
+    names: HashSet<SmolStr>,
+    count_max: usize,
+}
+
+impl First {
+    fn new(count_max: usize) -> Self {
+        Self {
+            heap: BinaryHeap::new(),
+            names: HashSet::new(),
+            count_max,
+        }
+    }
+
+    fn offer(&mut self, key: &Key, listed: impl FnOnce() -> Listed) {
+        let full = self.heap.len() >= self.count_max;
+        let is_beyond = full && self.heap.peek().is_some_and(|last| last.0.name < key.name);
+        if is_beyond || !self.names.insert(key.name.clone()) {
+            return;
+        }
+        self.heap.push(ByName(listed()));
+        if full && let Some(last) = self.heap.pop() {
+            self.names.remove(&last.0.name);
+        }
+    }
+
+    fn into_sorted(self) -> Vec<Listed> {
+        let sorted = self.heap.into_sorted_vec();
+        sorted.into_iter().map(|b| b.0).collect()
     }
 }
 

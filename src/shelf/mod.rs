@@ -22,7 +22,7 @@ pub use dirty::{Taken, TierId, TierSet, Waiter};
 pub use event::{EventKind, OldSlot, RawEvent};
 pub use expiry::Due;
 pub use fence::{Covers, Scope};
-pub use lookup::{Freshness, Listed, Seen};
+pub use lookup::{Freshness, Listed, Listing, Seen};
 pub use marks::MarkId;
 pub use slot::{Body, Encoded, Extra, Priority, Shared, Slot};
 pub use stripe::{Applied, Ask, Bounds, Brought, Change, Condition, Draft, Plan};

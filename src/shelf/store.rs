@@ -57,7 +57,7 @@ impl Shelf {
     pub fn settle(&self, tier: TierId, taken: &[Taken], stored: StoreDurability) {
         for one in taken {
             let mut stripe = self.cell(one.hash).stripe.write();
-            stripe.trust(&one.key, tier);
+            stripe.trust(&one.key, tier, one.stamp);
             let (done, _) = stripe.dirty.settle(tier, one, stored);
             drop(stripe);
             // Each has been told only after its slot has left, so that who is told finds it so.

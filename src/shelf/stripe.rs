@@ -170,6 +170,14 @@ pub(super) enum Known<'a> {
     Unknown,
 }
 
+/// Stored copies of one key that are not to be believed.
+#[derive(Clone, Copy, Default)]
+struct Distrust {
+    tiers: TierSet,
+    /// When it began: a commit of what was taken before does not end it.
+    since: u64,
+}
+
 pub(super) struct Stripe {
     pub table: Table,
     pub dirty: DirtySet,
@@ -177,7 +185,7 @@ pub(super) struct Stripe {
     pub outbox: Outbox,
     pub deadlines: Deadlines,
     stamps: u64,
-    distrusted: HashMap<Key, TierSet>,
+    distrusted: HashMap<Key, Distrust>,
     distrusted_all: TierSet,
 }
 
@@ -221,7 +229,8 @@ impl Stripe {
             return self.distrusted_all;
         }
         let one = self.distrusted.get(&Key::new(cache, name));
-        self.distrusted_all.or(one.copied().unwrap_or_default())
+        self.distrusted_all
+            .or(one.copied().unwrap_or_default().tiers)
     }
 
     /// Carries out a change, or says why not.
@@ -416,8 +425,16 @@ impl Stripe {
             self.distrusted_all = self.distrusted_all.or(tiers);
             return;
         }
-        let set = self.distrusted.entry(key).or_default();
-        *set = set.or(tiers);
+        let distrust = self.distrusted.entry(key).or_default();
+        distrust.tiers = distrust.tiers.or(tiers);
+        distrust.since = self.stamps;
+    }
+
+    /// The keys whose copies in this tier are distrusted one by one.
+    pub fn distrusted_by(&self, tier: Option<TierId>) -> impl Iterator<Item = &Key> {
+        let by = move |d: &Distrust| tier.is_some_and(|tier| d.tiers.has(tier));
+        let keys = self.distrusted.iter();
+        keys.filter(move |(_, d)| by(d)).map(|(key, _)| key)
     }
 
     /// Files tombstones for up to `count_max` distrusted keys, so that a tier that is back deletes
@@ -432,7 +449,7 @@ impl Stripe {
         let keys: Vec<Key> = self
             .distrusted
             .iter()
-            .filter(|(_, tiers)| tiers.has(tier))
+            .filter(|(_, distrust)| distrust.tiers.has(tier))
             .map(|(key, _)| key.clone())
             .take(count_max)
             .collect();
@@ -457,11 +474,16 @@ impl Stripe {
         keys.len()
     }
 
-    /// The stored copy of a key has been overwritten or deleted: it is believed again.
-    pub fn trust(&mut self, key: &Key, tier: TierId) {
-        if let Some(tiers) = self.distrusted.get_mut(key) {
-            *tiers = tiers.without(tier);
-            if tiers.is_empty() {
+    /// The stored copy of a key has been overwritten or deleted by what was taken at `stamp`: it is
+    /// believed again, unless it was already older than memory then.
+    pub fn trust(&mut self, key: &Key, tier: TierId, stamp: u64) {
+        if self.distrusted.is_empty() {
+            return;
+        }
+        let found = self.distrusted.get_mut(key);
+        if let Some(distrust) = found.filter(|distrust| distrust.since < stamp) {
+            distrust.tiers = distrust.tiers.without(tier);
+            if distrust.tiers.is_empty() {
                 self.distrusted.remove(key);
             }
         }

@@ -58,8 +58,8 @@ impl Table {
     }
 
     /// The slot of a key, without counting it as read.
-    pub fn peek(&self, hash: u64, cache: CacheId, name: &str) -> Option<&Slot> {
-        self.node(hash, cache, name)?.slot.as_ref()
+    pub fn peek_key(&self, hash: u64, key: &Key) -> Option<&Slot> {
+        self.node(hash, key.cache, &key.name)?.slot.as_ref()
     }
 
     /// The slot of a key, counted as read. Needs no exclusive access.

@@ -59,8 +59,9 @@ pub(crate) struct Order<'a> {
     pub durability: Durability,
     /// Whether the caller asked for that durability by name.
     pub by_name: bool,
-    /// Waits for more than one change at once; replaces `durability`'s own wait.
-    pub ticket: Option<Ticket>,
+    /// Waits for more than one change at once; replaces `durability`'s own wait. Borrowed: a holder
+    /// that is dropped without a word means that something was not stored.
+    pub ticket: Option<&'a Ticket>,
     pub wait: Option<Duration>,
 }
 
@@ -96,7 +97,7 @@ impl Tiers {
                 // Before the change, so that no scan that begins after it overlooks it.
                 self.unstored.store(true, Ordering::SeqCst);
             }
-            let (ticket, waiting) = match (order.ticket.as_ref(), needed) {
+            let (ticket, waiting) = match (order.ticket, needed) {
                 (Some(shared), Some(_)) => (Some(shared.share()), None),
                 (None, Some(_)) => {
                     let (ticket, waiting) = Ticket::new();
