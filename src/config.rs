@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::actors::Backoff;
 use crate::error::Error;
+use crate::health::Backoff;
 
 /// Memory for the shelf where nothing else is said: 64 MiB.
 pub const MEMORY_BYTES: usize = 64 << 20;

@@ -6,9 +6,10 @@ use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::dirty::{TierId, TierSet};
+use super::effects::let_go;
 use super::marks::MarkId;
 use super::stripe::Known;
+use super::tier::{TierId, TierSet};
 use super::{Scope, Shelf, Slot};
 use crate::clock::Millis;
 use crate::key::Key;
@@ -70,6 +71,8 @@ pub struct Listed {
 
 impl Shelf {
     /// Looks a key up. With `stale_ok` a value past its TTL is shown while it is kept as a fallback.
+    ///
+    /// Allocates nothing. `now` and `show` run under the stripe's lock: they must not call the shelf.
     #[inline]
     pub fn read<R>(
         &self,
@@ -82,13 +85,8 @@ impl Shelf {
     ) -> Seen<R> {
         let cell = self.cell(hash);
         let stripe = cell.stripe.read();
-        let seen = judge(
-            stripe.known(hash, scope.id, name),
-            scope,
-            now,
-            stale_ok,
-            show,
-        );
+        let known = stripe.read(hash, scope.id, name);
+        let seen = judge(known, scope, now, stale_ok, show);
         drop(stripe);
         let counter = match seen {
             Seen::Hit(_) => &cell.hits,
@@ -110,13 +108,8 @@ impl Shelf {
         show: impl FnOnce(&Slot, Freshness) -> R,
     ) -> Seen<R> {
         let mut stripe = self.cell(hash).stripe.write();
-        let seen = judge(
-            stripe.known(hash, scope.id, name),
-            scope,
-            now,
-            stale_ok,
-            show,
-        );
+        let known = stripe.known(hash, scope.id, name);
+        let seen = judge(known, scope, now, stale_ok, show);
         if let Seen::Unknown = seen {
             let (mark, distrusted) = stripe.mark(hash, scope.id, name);
             return Seen::Below(mark, distrusted);
@@ -126,7 +119,11 @@ impl Shelf {
 
     /// The tiers whose stored copy of a key is not believed.
     pub fn distrusts(&self, scope: &Scope, hash: u64, name: &str) -> TierSet {
-        self.cell(hash).stripe.read().distrusts(scope.id, name)
+        self.cell(hash)
+            .stripe
+            .read()
+            .distrusts
+            .of(hash, scope.id, name)
     }
 
     /// The first `count_max` keys of a cache of which memory knows more than the tier does: those of
@@ -140,27 +137,32 @@ impl Shelf {
         for cell in &self.stripes {
             let stripe = cell.stripe.read();
             for dirty in stripe.dirty.iter().filter(|d| listing.wants(&d.key)) {
+                let key = &dirty.key;
                 let value = dirty.value.as_ref().map(|(slot, _)| slot);
-                first.offer(&dirty.key, || {
-                    let slot = stripe.table.peek_key(dirty.hash, &dirty.key).or(value);
-                    listing.listed(&dirty.key, slot, Some(dirty.version))
+                first.offer(key, || {
+                    let slot = stripe
+                        .table
+                        .peek(dirty.hash, key.cache, &key.name)
+                        .or(value);
+                    listing.listed(key, slot, Some(dirty.version))
                 });
             }
-            for key in stripe
-                .distrusted_by(listing.tier)
-                .filter(|k| listing.wants(k))
-            {
+            let doubts = listing.tier.map(|tier| stripe.distrusts.keys_of(tier));
+            let doubts = doubts.into_iter().flatten();
+            for (hash, key) in doubts.filter(|(_, key)| listing.wants(key)) {
                 first.offer(key, || {
-                    let hash = self.hash(key.cache, &key.name);
-                    listing.listed(key, stripe.table.peek_key(hash, key), None)
+                    let slot = stripe.table.peek(hash, key.cache, &key.name);
+                    listing.listed(key, slot, None)
                 });
             }
             let rows = listing.table.then(|| stripe.table.iter());
-            for (key, slot) in rows.into_iter().flatten() {
+            for (_, key, slot) in rows.into_iter().flatten() {
                 if listing.wants(key) && listing.shows(slot) {
                     first.offer(key, || listing.listed(key, Some(slot), Some(slot.version)));
                 }
             }
+            drop(stripe);
+            first.drop_outside();
         }
         first.into_sorted()
     }
@@ -190,6 +192,7 @@ impl Listing<'_> {
 struct First {
     heap: BinaryHeap<ByName>,
     names: HashSet<SmolStr>,
+    dropped: Vec<ByName>,
     count_max: usize,
 }
 
@@ -198,20 +201,28 @@ impl First {
         Self {
             heap: BinaryHeap::new(),
             names: HashSet::new(),
+            dropped: Vec::new(),
             count_max,
         }
     }
 
     fn offer(&mut self, key: &Key, listed: impl FnOnce() -> Listed) {
         let full = self.heap.len() >= self.count_max;
-        let is_beyond = full && self.heap.peek().is_some_and(|last| last.0.name < key.name);
+        let is_beyond = full && self.heap.peek().is_none_or(|last| last.0.name < key.name);
         if is_beyond || !self.names.insert(key.name.clone()) {
             return;
         }
         self.heap.push(ByName(listed()));
         if full && let Some(last) = self.heap.pop() {
             self.names.remove(&last.0.name);
+            self.dropped.push(last);
         }
+    }
+
+    /// Drops what fell out, after the lock was released: it may have left its stripe since, and that
+    /// makes this the last reference to a host's value.
+    fn drop_outside(&mut self) {
+        self.dropped.drain(..).for_each(let_go);
     }
 
     fn into_sorted(self) -> Vec<Listed> {

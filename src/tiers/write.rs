@@ -10,12 +10,12 @@ use crate::clock::Millis;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
 use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
-use crate::port::Wait;
 use crate::shelf::{
     Applied, Ask, Body, Brought, Change, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket,
     TierSet, Waiting,
 };
 use crate::sync::Arc;
+use crate::wait::Wait;
 
 /// How often a conditional change looks below again because somebody else changed the key.
 const LOOKS_MAX: usize = 16;
