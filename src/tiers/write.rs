@@ -83,12 +83,7 @@ impl Tiers {
         }
         let wait = self.wait(order.wait);
         let needed = store_durability(order.durability);
-        if needed.is_some() && order.by_name && place.durable().is_none() {
-            return Err(Error::Invalid {
-                field: "durability",
-                reason: format!("{:?} needs a cache with a durable driver", order.durability),
-            });
-        }
+        check_promise(place, order.durability, order.by_name)?;
         let (mut brought, mut flight) = (None, None);
         for _ in 0..LOOKS_MAX {
             let room = self.room_for(place, &order, &wait).await?;
@@ -132,7 +127,8 @@ impl Tiers {
                     }
                     self.note_down(place, memory_only, &mut outcome);
                     if let Some(waiting) = waiting {
-                        self.await_stored(place, &order, waiting, &wait, &mut outcome)
+                        let promise = (order.durability, order.by_name);
+                        self.await_stored(place, promise, waiting, &wait, &mut outcome)
                             .await?;
                     }
                     return Ok(outcome);
@@ -154,7 +150,7 @@ impl Tiers {
         })
     }
 
-    fn ask_for<'a>(
+    pub(super) fn ask_for<'a>(
         &self,
         place: &'a Place,
         order: &'a mut Order<'_>,
@@ -226,17 +222,17 @@ impl Tiers {
 
     /// Waits until the durable tier has stored it. A promise that was only the default is taken back
     /// when it cannot be kept, and the outcome says so; one asked for by name is an error.
-    async fn await_stored(
+    pub(super) async fn await_stored(
         &self,
         place: &Place,
-        order: &Order<'_>,
+        (durability, by_name): (Durability, bool),
         waiting: Waiting,
         wait: &Wait<'_>,
         outcome: &mut WriteOutcome,
     ) -> Result<(), Error> {
-        match self.stored(place, order.durability, waiting, wait).await {
+        match self.stored(place, durability, waiting, wait).await {
             Ok(durability) => outcome.durability = durability,
-            Err(error) if order.by_name => return Err(error),
+            Err(error) if by_name => return Err(error),
             Err(_) => {
                 let Some(port) = place.durable().and_then(|tier| self.port(tier)) else {
                     return Ok(());
@@ -298,7 +294,7 @@ impl Tiers {
         }
     }
 
-    fn note_down(&self, place: &Place, memory_only: bool, outcome: &mut WriteOutcome) {
+    pub(super) fn note_down(&self, place: &Place, memory_only: bool, outcome: &mut WriteOutcome) {
         for port in place.tiers.iter().filter_map(|tier| self.port(tier)) {
             if memory_only {
                 outcome
@@ -336,6 +332,21 @@ impl Prepared {
             priority: self.priority,
         }
     }
+}
+
+/// Refuses a durability asked for by name that no driver of the cache can give.
+pub(super) fn check_promise(
+    place: &Place,
+    durability: Durability,
+    by_name: bool,
+) -> Result<(), Error> {
+    if by_name && store_durability(durability).is_some() && place.durable().is_none() {
+        return Err(Error::Invalid {
+            field: "durability",
+            reason: format!("{durability:?} needs a cache with a durable driver"),
+        });
+    }
+    Ok(())
 }
 
 /// What a commit must survive for a durability; `None` if nobody waits for one.
