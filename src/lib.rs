@@ -28,6 +28,7 @@ mod tiers;
 mod timers;
 mod typed;
 pub mod version;
+mod wait;
 pub mod watch;
 mod wiring;
 

@@ -40,6 +40,7 @@ use crate::runtime::{Runtime, on};
 use crate::shelf::{Bounds, Shelf, TierId};
 use crate::tiers::{Counts, Home, Tiers};
 use crate::version::VersionClock;
+use crate::wait::Timer;
 use crate::watch::Registry;
 
 /// Starts everything that a larder is made of.
@@ -128,7 +129,7 @@ fn tiers(
         shelf: Arc::new(shelf),
         ports: ports.collect(),
         clock,
-        timer: runtime.timer().clone(),
+        timer: Timer::new(runtime.timer().clone()),
         room: Arc::new(Semaphore::new(limits.dirty_bytes_max)),
         hurry: Arc::new(Notify::new()),
         closed: AtomicBool::new(false),

@@ -86,16 +86,23 @@ impl Supervisor {
             let _ = first.send(result.clone());
         }
         match result {
-            Ok(()) if self.died < generation => {
-                self.failures = 0;
-                self.enter(ActorState::Up, None);
-            }
+            Ok(()) if self.died < generation => self.enter(ActorState::Up, None),
             Ok(()) => self.down("it ended while it was starting".into(), ctx),
             Err(failure) => self.down(failure.to_string(), ctx),
         }
     }
 
     fn down(&mut self, reason: String, ctx: &mut Context<Self>) {
+        let (state, since_ms) = {
+            let health = self.health.lock();
+            (health.state, health.since_ms)
+        };
+        let up_ms = self.clock.now_ms().saturating_sub(since_ms);
+        if state == ActorState::Up && up_ms > self.backoff.ms_max {
+            // It worked for long. One that opens well and then fails each time does not get here, so its
+            // waits go on growing.
+            self.failures = 0;
+        }
         self.failures = self.failures.saturating_add(1);
         let wait_ms = self.backoff.wait_ms(self.failures, fastrand::f64());
         self.enter(ActorState::Down, Some(reason));

@@ -176,7 +176,7 @@ impl<V: Value> How<'_, V> {
             targets: None,
             durability: self.durability,
             by_name: self.by_name,
-            ticket: Some(ticket.share()),
+            ticket: Some(ticket),
             wait: self.wait,
         };
         let outcome = self.cache.tiers().write(self.cache.place(), order).await?;

@@ -150,6 +150,12 @@ impl Shelf {
         self.scopes.read().by_id.get(id.0 as usize).cloned()
     }
 
+    /// Whether there is a scope of this name, and how many there are in all.
+    pub fn has_scope(&self, name: &str) -> (bool, usize) {
+        let scopes = self.scopes.read();
+        (scopes.by_name.contains_key(name), scopes.by_id.len())
+    }
+
     fn scopes(&self) -> Arc<Vec<Arc<Scope>>> {
         Arc::clone(&self.scopes.read().by_id)
     }

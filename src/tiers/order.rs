@@ -46,7 +46,7 @@ pub(crate) struct Order<'a> {
     /// Whether the caller asked for that durability by name.
     pub by_name: bool,
     /// Waits for more than one change at once; replaces `durability`'s own wait.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<&'a Ticket>,
     pub wait: Option<Duration>,
 }
 
@@ -57,7 +57,7 @@ impl Order<'_> {
         &self,
         needed: Option<StoreDurability>,
     ) -> (Option<Ticket>, Option<Waiting>) {
-        match (self.ticket.as_ref(), needed) {
+        match (self.ticket, needed) {
             (Some(shared), Some(_)) => (Some(shared.share()), None),
             (None, Some(_)) => {
                 let (ticket, waiting) = Ticket::new();

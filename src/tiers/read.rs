@@ -11,11 +11,12 @@ use crate::entry::Source;
 use crate::error::Error;
 use crate::key::{Key, split_stored_key, stored_key};
 use crate::outcome::{Degraded, DegradedReason};
-use crate::port::{Port, Wait};
+use crate::port::Port;
 use crate::record::{self, Header};
 use crate::shelf::{Brought, Freshness, MarkId, Seen, Slot, TierSet};
 use crate::sync::Arc;
 use crate::version::Version;
+use crate::wait::Wait;
 
 /// How a read is made.
 #[derive(Clone, Copy, Default)]

@@ -10,9 +10,9 @@ use super::{Counts, Place, Tiers};
 use crate::drivers::StoreDurability;
 use crate::error::Error;
 use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
-use crate::port::Wait;
 use crate::shelf::{Applied, Ask, Brought, Change, Plan, Ticket, TierSet, Waiting};
 use crate::sync::Arc;
+use crate::wait::Wait;
 
 /// How often a conditional change looks below again because somebody else changed the key.
 const LOOKS_MAX: usize = 16;
