@@ -100,8 +100,10 @@ async fn settled(larder: &Larder) -> Result<(), Error> {
 /// it by key, lock by lock so as not to hold up anybody.
 pub struct Naive<V>(Arc<NaiveMap<V>>);
 
+type Entries<V> = HashMap<String, (Arc<V>, Option<Instant>)>;
+
 struct NaiveMap<V> {
-    entries: Mutex<HashMap<String, (Arc<V>, Option<Instant>)>>,
+    entries: Mutex<Entries<V>>,
     sweeps: AtomicU64,
 }
 
@@ -125,7 +127,7 @@ impl<V: Send + Sync + 'static> Naive<V> {
 }
 
 impl<V> NaiveMap<V> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Arc<V>, Option<Instant>)>> {
+    fn lock(&self) -> MutexGuard<'_, Entries<V>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
