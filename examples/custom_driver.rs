@@ -31,6 +31,8 @@ use log::Index;
 
 /// The log is written anew when it is larger than this and more than half of it is of no use.
 const TIDY_BYTES: u64 = 1 << 20;
+
+/// Records in a log file.
 struct LogDriver {
     path: PathBuf,
     /// Where the one commit lane writes.
