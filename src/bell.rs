@@ -1,8 +1,8 @@
 //! A bell: wakes an actor that takes its work from a shared structure.
 //!
 //! At most one ring is under way per receiver; it carries nothing, so losing one loses nothing as
-//! long as the receiver looks once more when it starts (PROTOCOL rule 8). This is the one place
-//! outside `actors/` from which a message is sent without waiting.
+//! long as the receiver looks once more when it starts (the slot protocol, rule 8, SEMANTICS.md).
+//! This is the one place outside `actors/` from which a message is sent without waiting.
 
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
@@ -26,10 +26,10 @@ impl Bell {
 
     /// Wakes the receiver, unless a ring is already on its way.
     pub fn ring(&self) {
-        if !self.ringing.swap(true, Ordering::SeqCst) {
-            if let Some(ring) = &*self.ring.lock() {
-                ring();
-            }
+        if !self.ringing.swap(true, Ordering::SeqCst)
+            && let Some(ring) = &*self.ring.lock()
+        {
+            ring();
         }
     }
 

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::actors::Backoff;
 use crate::clock::Clock;
 use crate::config::{CommitConfig, Config, Limits, refuse};
 #[cfg(feature = "disk")]
@@ -13,6 +12,7 @@ use crate::drivers::disk::{DiskConfig, DiskDriver};
 use crate::drivers::{Driver, Factory, Failure};
 use crate::entry::Source;
 use crate::error::Error;
+use crate::health::Backoff;
 use crate::larder::Larder;
 use crate::runtime;
 use crate::wiring::{self, DriverPlan};
@@ -169,7 +169,8 @@ impl Builder {
             self.drivers.clear();
         }
         let clock = self.clock.unwrap_or_else(Clock::system);
-        wiring::start(self.config, clock, self.drivers).await
+        let (home, parts) = wiring::start(self.config, clock, self.drivers).await?;
+        Ok(Larder::new(home, parts))
     }
 
     /// As [`start`](Builder::start), for hosts without a runtime. Blocks the calling thread; not for

@@ -4,17 +4,29 @@
 //! what comes back. The desk calls the same methods for those who send messages.
 
 mod build;
+#[macro_use]
+mod call;
+mod clear;
+mod get_many;
 mod many;
 mod mutate;
 mod read;
+mod report;
+mod retime;
 mod scan;
+mod update;
 mod watching;
 
 pub use build::CacheBuilder;
-pub use many::{BatchReport, ChunkReport, GetMany, RemoveMany, SetMany};
-pub use mutate::{Clear, Expire, Remove, Set, Touch, Update};
+pub use clear::Clear;
+pub use get_many::GetMany;
+pub use many::{RemoveMany, SetMany};
+pub use mutate::{Remove, Set};
 pub use read::{Get, GetFuture};
+pub use report::{BatchReport, ChunkReport};
+pub use retime::{Expire, Touch};
 pub use scan::{Cursor, PAGE_SIZE, Page, Scan};
+pub use update::Update;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use actix::Addr;
 
-use crate::actors::ActorHealth;
 use crate::actors::desk::Desk;
 use crate::builder::Builder;
 use crate::cache::{Cache, CacheBuilder};
+use crate::clock::Clock;
 use crate::codec::Value;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
+use crate::health::ActorHealth;
 use crate::messages::larder::Warmed;
 use crate::messages::memory::Resize;
 use crate::outcome::Durability;
-use crate::port::Wait;
 use crate::runtime;
 use crate::stats::Stats;
 use crate::tiers::Home;
@@ -54,9 +54,10 @@ impl Larder {
             let Some(runtime) = last.upgrade() else {
                 return;
             };
-            runtime.timer().clone().spawn(async move {
-                let wait = Wait::new(runtime.timer(), LAST_DRAIN);
+            tiers.timer.runtime().clone().spawn(async move {
+                let wait = tiers.timer.wait(LAST_DRAIN);
                 let _ = tiers.flush(StoreDurability::Written, &wait).await;
+                tiers.close_all();
                 runtime.stop_without_waiting();
             });
         }));
@@ -218,13 +219,19 @@ impl Larder {
         if tiers.closed.swap(true, Ordering::AcqRel) {
             return Err(Error::Closed);
         }
-        let wait = Wait::new(&tiers.timer, deadline);
-        let stored = tiers.flush(StoreDurability::Written, &wait).await;
-        self.parts.close_all();
-        let runtime = Arc::clone(&self.parts.runtime);
-        // The timer's own thread is among those that end, so from here on there is none to wait on.
-        runtime.stop().await;
-        stored
+        let began = Clock::instant();
+        let stored = tiers
+            .flush(StoreDurability::Written, &tiers.timer.wait(deadline))
+            .await;
+        tiers.close_all();
+        let left = deadline.saturating_sub(began.elapsed()).max(LEAST_JOIN);
+        let ended = self.parts.runtime.stop(left).await;
+        stored?;
+        if !ended {
+            // A driver that hangs keeps its thread; the host need not wait for it.
+            return Err(Error::DeadlineExceeded { after: deadline });
+        }
+        Ok(())
     }
 }
 
@@ -235,5 +242,7 @@ fn down(actor: &str) -> Error {
     }
 }
 
+/// How long the threads may take to end, even where the deadline has passed.
+const LEAST_JOIN: Duration = Duration::from_millis(200);
 /// How long what is dirty may take when nobody waits for it.
 const LAST_DRAIN: Duration = Duration::from_secs(5);

@@ -3,7 +3,6 @@
 //! It holds the gate, the breaker's state word and the present generation's lanes. An absent or open
 //! driver costs its callers one load. It knows lanes, not actors.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use crate::error::Error;
 use crate::gate::Gate;
 use crate::histogram::Histogram;
 use crate::shelf::TierId;
+use crate::wait::Wait;
 
 /// Whether calls go to a driver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -242,48 +242,5 @@ impl Port {
             driver: Arc::clone(&self.name),
             retry_after: Duration::from_millis(250),
         }
-    }
-}
-
-/// How long a call may still wait, on the timer of larder's own runtime: the host may run on any
-/// executor, or on one without a timer.
-pub struct Wait<'a> {
-    timer: &'a tokio::runtime::Handle,
-    began: std::time::Instant,
-    after: Duration,
-}
-
-impl<'a> Wait<'a> {
-    /// A call that begins now and may take `after`.
-    pub fn new(timer: &'a tokio::runtime::Handle, after: Duration) -> Self {
-        Self {
-            timer,
-            began: Clock::instant(),
-            after,
-        }
-    }
-
-    /// `future`'s outcome, or `late()` once the call's time is up.
-    ///
-    /// # Errors
-    ///
-    /// What `late` says.
-    pub async fn until<T>(
-        &self,
-        future: impl Future<Output = T>,
-        late: impl FnOnce() -> Error,
-    ) -> Result<T, Error> {
-        let left = self.after.saturating_sub(self.began.elapsed());
-        let timeout = {
-            // The timer belongs to the runtime that is entered where it is made, not where it is polled.
-            let _entered = self.timer.enter();
-            tokio::time::timeout(left, future)
-        };
-        timeout.await.map_err(|_| late())
-    }
-
-    /// What a caller gets whose time is up.
-    pub fn exceeded(&self) -> Error {
-        Error::DeadlineExceeded { after: self.after }
     }
 }

@@ -6,12 +6,17 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle, System};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::clock::Clock;
 use crate::error::Error;
+
+/// How often a shutdown looks whether the storage threads have ended.
+const JOIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// The running System of one larder.
 pub struct Runtime {
@@ -91,28 +96,32 @@ impl Runtime {
         Ok(())
     }
 
-    /// Ends the System and returns when every thread has ended.
+    /// Ends the System; `true` when every thread has ended within `deadline`.
     ///
     /// # Cancel safety
     ///
     /// Dropping it leaves the threads to end by themselves.
-    pub async fn stop(&self) {
+    pub async fn stop(&self, deadline: Duration) -> bool {
         self.stop_without_waiting();
         let threads = std::mem::take(&mut *self.threads.lock());
         let arbiters = std::mem::take(&mut *self.arbiters.lock());
         let (ended, all) = oneshot::channel();
+        // The timer's own thread is among those that end, so a thread keeps the time.
         let joiner = spawn("larder-join", move || {
-            for arbiter in arbiters {
+            let until = Clock::instant() + deadline;
+            // Arbiters tell nobody that they have ended but who joins them; they only run our own
+            // code, which never blocks, and end at once.
+            arbiters.into_iter().for_each(|arbiter| {
                 let _ = arbiter.join();
+            });
+            let mut running = threads;
+            while !running.is_empty() && Clock::instant() < until {
+                running.retain(|thread| !thread.is_finished());
+                thread::park_timeout(JOIN_PAUSE);
             }
-            for thread in threads {
-                let _ = thread.join();
-            }
-            let _ = ended.send(());
+            let _ = ended.send(running.is_empty());
         });
-        if joiner.is_ok() {
-            let _ = all.await;
-        }
+        joiner.is_ok() && all.await.unwrap_or(false)
     }
 
     /// Tells the System and its arbiters to end.

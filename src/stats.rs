@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use crate::actors::ActorHealth;
 use crate::config::Config;
+use crate::health::ActorHealth;
 use crate::histogram::Latency;
 use crate::port::{BreakerState, Port};
 use crate::shelf::ShelfStats;

@@ -4,14 +4,16 @@
 //! driver. Everything that may wait is bounded by the call's deadline.
 
 mod fence;
+mod flight;
+mod order;
 mod read;
 mod scan;
 mod write;
 
 pub(crate) use fence::load as load_fences;
+pub(crate) use order::{Intent, Order, Prepared, Targets};
 pub(crate) use read::{Found, ReadOptions};
 pub(crate) use scan::PageAsk;
-pub(crate) use write::{Intent, Order, Prepared, Targets};
 
 use std::any::Any;
 use std::future::Future;
@@ -27,13 +29,14 @@ use smol_str::SmolStr;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::{Clock, Millis};
-use crate::config::Config;
+use crate::config::{Config, refuse};
 use crate::drivers::StoreDurability;
 use crate::error::Error;
-use crate::key::Key;
+use crate::key::{Key, SEPARATOR};
 use crate::messages::hub::{Subscribe, SubscriptionId};
-use crate::port::{Port, Wait};
+use crate::port::Port;
 use crate::shelf::{Scope, Shelf, TierId, TierSet};
+use crate::wait::{Timer, Wait};
 
 /// A future that larder's own closures return.
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -44,7 +47,7 @@ pub(crate) struct Tiers {
     pub ports: Vec<Arc<Port>>,
     pub clock: Clock,
     pub config: Config,
-    pub timer: tokio::runtime::Handle,
+    pub timer: Timer,
     /// What is left of the dirty budget, in bytes.
     pub room: Arc<Semaphore>,
     /// Cuts the batch writer's linger short.
@@ -122,7 +125,7 @@ impl Tiers {
 
     /// A call that begins now.
     pub fn wait(&self, after: Option<Duration>) -> Wait<'_> {
-        Wait::new(&self.timer, after.unwrap_or(self.config.call_max()))
+        self.timer.wait(after.unwrap_or(self.config.call_max()))
     }
 
     /// The port of a tier.
@@ -135,6 +138,20 @@ impl Tiers {
         self.ports.iter().find(|p| &*p.name == name).map(|p| p.id)
     }
 
+    /// Refuses a name that no cache can have, and a new cache past the limit.
+    pub fn check_cache(&self, name: &str) -> Result<(), Error> {
+        let limits = &self.config.limits;
+        refuse(name_problems(name, limits.cache_name_bytes_max))?;
+        let (known, count) = self.shelf.has_scope(name);
+        if !known && count >= limits.caches_max {
+            return Err(Error::Overloaded {
+                limit: "caches_max",
+                retry_after: Duration::MAX,
+            });
+        }
+        Ok(())
+    }
+
     /// The ways to the actors.
     pub fn lines(&self) -> Result<&Lines, Error> {
         self.lines.get().ok_or(Error::Closed)
@@ -142,11 +159,18 @@ impl Tiers {
 
     /// Waits, on larder's own timer.
     pub async fn sleep(&self, time: Duration) {
-        let sleep = {
-            let _entered = self.timer.enter();
-            tokio::time::sleep(time)
-        };
-        sleep.await;
+        self.timer.wait(time).out().await;
+    }
+
+    /// Answers everybody who still waits: nothing more will come.
+    pub fn close_all(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.room.close();
+        for port in &self.ports {
+            port.gate.close();
+            self.shelf.fail_waiters(port.id, &Error::Closed);
+        }
+        self.timer.close();
     }
 
     /// Stores everything that is dirty.
@@ -169,4 +193,24 @@ impl Drop for Home {
             farewell();
         }
     }
+}
+
+/// What is wrong with the name of a cache.
+pub(crate) fn name_problems(name: &str, bytes_max: usize) -> Vec<String> {
+    let mut problems = Vec::new();
+    if name.is_empty() || name.len() > bytes_max {
+        problems.push(format!(
+            "cache name has {} bytes, allowed are 1 to {bytes_max}",
+            name.len()
+        ));
+    }
+    if name.contains(SEPARATOR) {
+        problems.push(format!(
+            "cache name {name:?} contains {SEPARATOR:?}, which separates it from keys"
+        ));
+    }
+    if name.chars().any(char::is_control) {
+        problems.push(format!("cache name {name:?} contains a control character"));
+    }
+    problems
 }

@@ -4,6 +4,7 @@
 
 mod book;
 mod driver;
+mod lines;
 mod parts;
 
 pub(crate) use book::Book;
@@ -24,33 +25,30 @@ use crate::actors::guard::DeathGuard;
 use crate::actors::hub::{self, Hub};
 use crate::actors::memory::MemoryDriver;
 use crate::actors::supervisor::{Halt, Launch, Supervisor};
-use crate::actors::ttl::parts::{TtlConfig, TtlParts, TtlStats};
+use crate::actors::ttl::parts::{TtlConfig, TtlParts};
 use crate::actors::ttl::{self, TtlManager};
-use crate::actors::{ActorHealth, ActorState};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::drivers::Failure;
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::larder::Larder;
+use crate::health::{ActorHealth, ActorState};
 use crate::messages::control::Stop;
-use crate::messages::hub::{Subscribe, Unsubscribe};
-use crate::messages::memory::Sweep;
 use crate::messages::ttl::Attend;
-use crate::messages::write::Flush;
 use crate::port::Port;
 use crate::runtime::{Runtime, on};
 use crate::shelf::{Bounds, Shelf, TierId};
-use crate::tiers::{Boxed, Counts, Home, Lines, Tiers};
+use crate::tiers::{Counts, Home, Tiers};
 use crate::version::VersionClock;
+use crate::wait::Timer;
 use crate::watch::Registry;
 
-/// Starts a larder.
+/// Starts everything that a larder is made of.
 pub(crate) async fn start(
     config: Config,
     clock: Clock,
     drivers: Vec<DriverPlan>,
-) -> Result<Larder, Error> {
+) -> Result<(Arc<Home>, Arc<Parts>), Error> {
     let runtime = Runtime::start().await?;
     // Ends the threads again if anything below fails or is dropped.
     let mut unfinished = Unfinished(Some(Arc::clone(&runtime)));
@@ -81,10 +79,10 @@ pub(crate) async fn start(
         tiers: Arc::clone(&parts.tiers),
         farewell: Mutex::new(None),
     });
-    hang_lines(&parts);
+    lines::hang(&parts);
     start_desk(&parts, &home).await?;
     unfinished.0 = None;
-    Ok(Larder::new(home, parts))
+    Ok((home, parts))
 }
 
 struct Unfinished(Option<Arc<Runtime>>);
@@ -131,7 +129,7 @@ fn tiers(
         shelf: Arc::new(shelf),
         ports: ports.collect(),
         clock,
-        timer: runtime.timer().clone(),
+        timer: Timer::new(runtime.timer().clone()),
         room: Arc::new(Semaphore::new(limits.dirty_bytes_max)),
         hurry: Arc::new(Notify::new()),
         closed: AtomicBool::new(false),
@@ -321,57 +319,4 @@ async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), E
     };
     let arbiter = parts.runtime.control().clone();
     supervise(parts, "batch", simple(arbiter, make, file)).await
-}
-
-fn hang_lines(parts: &Arc<Parts>) {
-    let book = Arc::clone(&parts.book);
-    let flush = move |durability| {
-        let batch = book.batch.read().clone();
-        let sent: Boxed<_> = Box::pin(async move {
-            let batch = batch.ok_or(Error::Closed)?;
-            batch.send(Flush { durability }).await?
-        });
-        sent
-    };
-    let book = Arc::clone(&parts.book);
-    let sweep = move || {
-        if let Some(memory) = &*book.memory.read() {
-            // Refused if its mailbox is full: then a sweep is under way anyway.
-            let _ = memory.try_send(Sweep);
-        }
-    };
-    let book = Arc::clone(&parts.book);
-    let subscribe = move |ask: Subscribe| {
-        let hub = book.hub.read().clone();
-        let sent: Boxed<_> = Box::pin(async move {
-            let down = || Error::Unavailable {
-                driver: "hub".into(),
-                retry_after: std::time::Duration::from_millis(250),
-            };
-            hub.ok_or_else(down)?.send(ask).await.map_err(|_| down())?
-        });
-        sent
-    };
-    let book = Arc::clone(&parts.book);
-    let unsubscribe = move |id| {
-        if let Some(hub) = &*book.hub.read() {
-            // One message per subscription.
-            hub.do_send(Unsubscribe(id));
-        }
-    };
-    let book = Arc::clone(&parts.book);
-    let attend = move |key| {
-        if let Some(ttl) = &*book.ttl.read() {
-            // A full mailbox: then the record's own reclaim announces it.
-            let _ = ttl.try_send(Attend(key));
-        }
-    };
-    let lines = Lines {
-        subscribe: Box::new(subscribe),
-        unsubscribe: Arc::new(unsubscribe),
-        attend: Box::new(attend),
-        flush: Box::new(flush),
-        sweep: Box::new(sweep),
-    };
-    let _ = parts.tiers.lines.set(lines);
 }

@@ -4,6 +4,8 @@
 //! method. It has an arbiter of its own, so that encoding a large value never holds up a supervisor,
 //! and a gate, because its mailbox bounds nothing.
 
+mod watching;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Weak};
@@ -18,14 +20,13 @@ use crate::gate::Gate;
 use crate::messages::control::Stop;
 use crate::messages::entry::{
     Clear, CompareAndSet, Contains, Expire, Get, GetMany, Remove, RemoveMany, Scan, Set, SetMany,
-    Subscribe, Touch, Unsubscribe, Watching,
+    Touch,
 };
 use crate::messages::hub::SubscriptionId;
 use crate::messages::larder::{Flush, TakeStats, Warm, Warmed};
 use crate::outcome::Durability;
 use crate::stats::Stats;
 use crate::tiers::{Boxed, Home};
-use crate::watch;
 
 /// Permits beyond the gate's that the mailbox holds: refusals on their way out.
 const MAILBOX_SLACK: usize = 64;
@@ -283,42 +284,6 @@ impl Handler<Clear> for Desk {
                 None => cache.clear().await,
             }
         })
-    }
-}
-
-impl<V: Value> Handler<Subscribe<V>> for Desk {
-    type Result = ResponseActFuture<Self, Result<SubscriptionId, Error>>;
-
-    fn handle(&mut self, ask: Subscribe<V>, _: &mut Self::Context) -> Self::Result {
-        let recipient = ask.recipient;
-        let watching = self.on(&ask.cache, |cache: Cache<V>| async move {
-            match &ask.watching {
-                Watching::Key(key) => cache.watch(key).await,
-                Watching::Prefix(prefix) => cache.watch_prefix(prefix).await,
-                Watching::All => cache.watch_all().await,
-            }
-        });
-        Box::pin(watching.into_actor(self).map(|watching, this, ctx| {
-            let watch = watching?;
-            this.issued += 1;
-            let id = SubscriptionId(this.issued);
-            let forward = watch::forward(watch, recipient).into_actor(this);
-            let forward = ctx.spawn(forward.map(move |(), this, _| {
-                this.forwards.remove(&id);
-            }));
-            this.forwards.insert(id, forward);
-            Ok(id)
-        }))
-    }
-}
-
-impl Handler<Unsubscribe> for Desk {
-    type Result = ();
-
-    fn handle(&mut self, unsubscribe: Unsubscribe, ctx: &mut Self::Context) {
-        if let Some(forward) = self.forwards.remove(&unsubscribe.0) {
-            ctx.cancel_future(forward);
-        }
     }
 }
 

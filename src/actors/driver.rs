@@ -17,8 +17,9 @@ use crate::drivers::{Failure, Reclaimed, Usage, Watermark};
 use crate::error::Error;
 use crate::messages::control::Stop;
 use crate::messages::storage::{Commit, Get, GetMany, Measure, Reclaim, Scan};
-use crate::port::{Port, Wait};
+use crate::port::Port;
 use crate::version::{Version, VersionClock};
+use crate::wait::{Timer, Wait};
 
 /// How far ahead versions are reserved.
 pub const RESERVE_MS: Millis = 60_000;
@@ -35,7 +36,7 @@ pub struct StorageDriver {
     pub(crate) versions: Arc<VersionClock>,
     pub(crate) reserved_ms: Millis,
     pub(crate) call_ms_max: u64,
-    pub(crate) timer: tokio::runtime::Handle,
+    pub(crate) timer: Timer,
     // IMPORTANT: last, so that the lanes are let go before the supervisor hears of it.
     pub(crate) guard: DeathGuard,
 }
@@ -100,13 +101,13 @@ impl StorageDriver {
 
 /// What a question needs to wait.
 struct Asking {
-    timer: tokio::runtime::Handle,
+    timer: Timer,
     after: std::time::Duration,
 }
 
 impl Asking {
     fn wait(&self) -> Wait<'_> {
-        Wait::new(&self.timer, self.after)
+        self.timer.wait(self.after)
     }
 }
 

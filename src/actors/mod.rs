@@ -11,5 +11,3 @@ pub(crate) mod hub;
 pub(crate) mod memory;
 pub(crate) mod supervisor;
 pub(crate) mod ttl;
-
-pub use supervisor::{ActorHealth, ActorState, Backoff};

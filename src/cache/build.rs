@@ -8,9 +8,8 @@ use super::{Cache, Defaults, Definition, Inner, MEMORY, Weigher};
 use crate::codec::{Codec, Value};
 use crate::config::refuse;
 use crate::error::Error;
-use crate::key::SEPARATOR;
 use crate::shelf::{Priority, TierSet};
-use crate::tiers::{Home, Place};
+use crate::tiers::{Home, Place, name_problems};
 
 /// How long `expire` keeps a value as a fallback where nothing is said: a day.
 pub const EXPIRED_KEEP: Duration = Duration::from_secs(86_400);
@@ -155,13 +154,8 @@ impl<V: Value> CacheBuilder<V> {
             ));
         }
         refuse(problems)?;
+        tiers.check_cache(&self.name)?;
         let scope = tiers.shelf.scope(&self.name);
-        if scope.id.0 as usize > tiers.config.limits.caches_max {
-            return Err(Error::Overloaded {
-                limit: "caches_max",
-                retry_after: Duration::MAX,
-            });
-        }
         let place = Place {
             scope,
             memory,
@@ -206,23 +200,4 @@ impl<V: Value> CacheBuilder<V> {
         }
         (memory, below)
     }
-}
-
-fn name_problems(name: &str, bytes_max: usize) -> Vec<String> {
-    let mut problems = Vec::new();
-    if name.is_empty() || name.len() > bytes_max {
-        problems.push(format!(
-            "cache name has {} bytes, allowed are 1 to {bytes_max}",
-            name.len()
-        ));
-    }
-    if name.contains(SEPARATOR) {
-        problems.push(format!(
-            "cache name {name:?} contains {SEPARATOR:?}, which separates it from keys"
-        ));
-    }
-    if name.chars().any(char::is_control) {
-        problems.push(format!("cache name {name:?} contains a control character"));
-    }
-    problems
 }

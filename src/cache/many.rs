@@ -10,18 +10,15 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
+use super::report::{BatchReport, ChunkReport};
 use super::{Cache, CallFuture, EntryOptions};
 use crate::codec::Value;
 use crate::config::MEMORY_CHUNK_COUNT;
-use crate::entry::Entry;
 use crate::error::Error;
-use crate::outcome::{Degraded, Durability};
+use crate::outcome::Durability;
 use crate::shelf::{Condition, Priority, Ticket};
-use crate::tiers::{Intent, Order, ReadOptions};
+use crate::tiers::{Intent, Order};
 use crate::version::Version;
-
-/// Failures that a [`BatchReport`] lists one by one; the others are only counted.
-pub const FAILURES_MAX: usize = 1_000;
 
 impl<V: Value> Cache<V> {
     /// Sets many entries, chunk by chunk. Items are pulled from the iterator as they are needed, so
@@ -70,29 +67,6 @@ impl<V: Value> Cache<V> {
         }
     }
 
-    /// Reads many entries; those that memory does not have are asked of each driver together, chunk by
-    /// chunk. Replies with each key and its entry, in the order of the keys.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Cache::get), for the call as a whole.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`get`](Cache::get).
-    pub fn get_many<I, K>(&self, keys: I) -> GetMany<'_, V, I::IntoIter>
-    where
-        I: IntoIterator<Item = K>,
-        K: AsRef<str>,
-    {
-        GetMany {
-            cache: self,
-            keys: keys.into_iter(),
-            chunk: None,
-            options: ReadOptions::default(),
-        }
-    }
-
     /// Items of one chunk where nothing is said: what suits the cache's slowest driver.
     fn chunk_count(&self) -> usize {
         let tiers = self.tiers();
@@ -103,39 +77,6 @@ impl<V: Value> Cache<V> {
             .filter_map(|tier| tiers.chunk_counts.get(usize::from(tier.0)));
         counts.copied().min().unwrap_or(MEMORY_CHUNK_COUNT)
     }
-}
-
-/// What became of one chunk.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ChunkReport {
-    /// Its number, from 0.
-    pub chunk: usize,
-    /// Each key with its version, or why it was refused, in the order of the input.
-    pub keys: Vec<(String, Result<Version, Error>)>,
-    /// What is promised of those that were not refused.
-    pub durability: Durability,
-    /// Why the chunk is not as safe as was asked for by name. Its entries stand in memory and may
-    /// still be stored.
-    pub unstored: Option<Error>,
-    /// What did not take part.
-    pub degraded: Vec<Degraded>,
-}
-
-/// What became of a batch.
-#[derive(Debug, Default)]
-#[non_exhaustive]
-pub struct BatchReport {
-    /// Chunks.
-    pub chunks: usize,
-    /// Items that were applied.
-    pub applied: usize,
-    /// Items that were refused.
-    pub refused: usize,
-    /// Chunks that are not as safe as was asked for.
-    pub chunks_unstored: usize,
-    /// The first refusals, with their keys; at most [`FAILURES_MAX`].
-    pub failures: Vec<(String, Error)>,
 }
 
 type OnChunk<'a> = Box<dyn FnMut(&ChunkReport) + Send + 'a>;
@@ -235,7 +176,7 @@ impl<V: Value> How<'_, V> {
             targets: None,
             durability: self.durability,
             by_name: self.by_name,
-            ticket: Some(ticket.share()),
+            ticket: Some(ticket),
             wait: self.wait,
         };
         let outcome = self.cache.tiers().write(self.cache.place(), order).await?;
@@ -260,25 +201,7 @@ impl<V: Value> How<'_, V> {
     }
 }
 
-impl BatchReport {
-    fn add(&mut self, chunk: &ChunkReport) {
-        self.chunks += 1;
-        self.chunks_unstored += usize::from(chunk.unstored.is_some());
-        for (key, result) in &chunk.keys {
-            match result {
-                Ok(_) => self.applied += 1,
-                Err(error) => {
-                    self.refused += 1;
-                    if self.failures.len() < FAILURES_MAX {
-                        self.failures.push((key.clone(), error.clone()));
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn chunk_size<V: Value>(asked: Option<usize>, cache: &Cache<V>) -> Result<usize, Error> {
+pub(super) fn chunk_size<V: Value>(asked: Option<usize>, cache: &Cache<V>) -> Result<usize, Error> {
     match asked {
         Some(0) => Err(Error::Invalid {
             field: "chunk",
@@ -404,103 +327,5 @@ where
             self.run.run(self.keys, intent),
             span,
         ))
-    }
-}
-
-/// Many reads that are about to be made.
-#[must_use = "they are made when it is awaited"]
-pub struct GetMany<'a, V, I> {
-    cache: &'a Cache<V>,
-    keys: I,
-    chunk: Option<usize>,
-    options: ReadOptions,
-}
-
-/// A key and what was found under it.
-type Pair<V> = (String, Option<Entry<V>>);
-
-impl<'a, V, I, K> GetMany<'a, V, I>
-where
-    V: Value,
-    I: Iterator<Item = K> + Send + 'a,
-    K: AsRef<str> + Send + 'a,
-{
-    /// Keys of one chunk (at least 1).
-    pub fn chunk(mut self, count: usize) -> Self {
-        self.chunk = Some(count);
-        self
-    }
-
-    /// Shows values past their TTL while they are kept as a fallback.
-    pub fn allow_stale(mut self) -> Self {
-        self.options.stale_ok = true;
-        self
-    }
-
-    /// How long one chunk may take; the larder's `call_ms_max` where nothing is said.
-    pub fn deadline(mut self, after: Duration) -> Self {
-        self.options.wait = Some(after);
-        self
-    }
-
-    /// Hands each chunk over as it is read instead of collecting everything.
-    ///
-    /// # Errors
-    ///
-    /// As [`Cache::get_many`].
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`Cache::get`].
-    pub async fn for_each_chunk(
-        mut self,
-        mut take: impl FnMut(Vec<Pair<V>>) + Send,
-    ) -> Result<(), Error> {
-        let count = chunk_size(self.chunk, self.cache)?;
-        loop {
-            let keys: Vec<K> = self.keys.by_ref().take(count).collect();
-            if keys.is_empty() {
-                return Ok(());
-            }
-            take(read(self.cache, &keys, self.options).await?);
-        }
-    }
-}
-
-async fn read<V: Value, K: AsRef<str>>(
-    cache: &Cache<V>,
-    keys: &[K],
-    options: ReadOptions,
-) -> Result<Vec<Pair<V>>, Error> {
-    let names: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-    names.iter().try_for_each(|name| cache.check_key(name))?;
-    let found = cache
-        .tiers()
-        .read_many(cache.place(), &names, options)
-        .await?;
-    let pairs = names.iter().zip(found).map(|(name, found)| {
-        let outcome = cache.outcome(name, found);
-        ((*name).to_owned(), outcome.entry)
-    });
-    Ok(pairs.collect())
-}
-
-impl<'a, V, I, K> IntoFuture for GetMany<'a, V, I>
-where
-    V: Value,
-    I: Iterator<Item = K> + Send + 'a,
-    K: AsRef<str> + Send + Sync + 'a,
-{
-    type Output = Result<Vec<Pair<V>>, Error>;
-    type IntoFuture = CallFuture<'a, Vec<Pair<V>>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        let span = tracing::trace_span!("larder.get_many", cache = self.cache.name());
-        let call = async move {
-            let mut all = Vec::new();
-            self.for_each_chunk(|chunk| all.extend(chunk)).await?;
-            Ok(all)
-        };
-        Box::pin(tracing::Instrument::instrument(call, span))
     }
 }

@@ -1,7 +1,8 @@
 //! The dirty set of one stripe: what is acknowledged and not yet stored, one slot per key.
 //!
-//! It is the queue to the tiers (PROTOCOL rule 8): a slot leaves it when every tier it concerns has
-//! confirmed the very stamp that its lane took, and never otherwise. Nothing here evicts.
+//! It is the queue to the tiers (the slot protocol, rule 8, SEMANTICS.md): a slot leaves it when every
+//! tier it concerns has confirmed the very stamp that its lane took, and never otherwise. Nothing here
+//! evicts, and nothing here drops a value or answers a ticket: both are handed out.
 
 use std::collections::VecDeque;
 
@@ -9,70 +10,15 @@ use hashbrown::HashTable;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::slot::{Encoded, Slot};
-use super::ticket::Ticket;
+use super::taken::{Settled, Taken, Waiter};
+use super::tier::{TierId, TierSet};
 use crate::drivers::StoreDurability;
-use crate::error::Error;
 use crate::key::{CacheId, Key};
 use crate::sync::Arc;
 use crate::version::Version;
 
-/// A set of tiers, one bit per driver.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct TierSet(pub u16);
-
-/// One driver's number within a larder; at most 16.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TierId(pub u8);
-
-impl TierSet {
-    /// No tier.
-    pub const NONE: Self = Self(0);
-
-    /// Whether `tier` is in it.
-    pub fn has(self, tier: TierId) -> bool {
-        self.0 & (1 << tier.0) != 0
-    }
-
-    /// This set and `tier`.
-    #[must_use]
-    pub fn with(self, tier: TierId) -> Self {
-        Self(self.0 | 1 << tier.0)
-    }
-
-    /// This set without `tier`.
-    #[must_use]
-    pub fn without(self, tier: TierId) -> Self {
-        Self(self.0 & !(1 << tier.0))
-    }
-
-    /// What is in either.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether it is empty.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Its tiers, lowest first.
-    pub fn iter(self) -> impl Iterator<Item = TierId> {
-        (0..16).map(TierId).filter(move |tier| self.has(*tier))
-    }
-}
-
-/// Somebody waits until a tier has stored a slot.
-pub struct Waiter {
-    /// The tier.
-    pub tier: TierId,
-    /// The change they wait for: a commit of this stamp or a later one answers them.
-    pub stamp: u64,
-    /// What the commit must survive.
-    pub durability: StoreDurability,
-    /// How to tell them.
-    pub ticket: Ticket,
-}
+/// Stale places a queue may hold beyond twice the living ones.
+const STALE_MAX: usize = 64;
 
 /// One acknowledged change on its way down.
 pub(super) struct Dirty {
@@ -87,9 +33,18 @@ pub(super) struct Dirty {
     /// Tiers that are to hold nothing: all of a tombstone's, and those a call has skipped.
     pub delete: TierSet,
     queued: TierSet,
+    /// Tells its places in the queues from those of an earlier slot of the key.
+    born: u64,
     pub waiters: Vec<Waiter>,
-    /// Its part of the dirty budget, given back when it leaves.
+    /// Its part of the dirty budget, given back when it is dropped.
     _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Dirty {
+    /// Every tier that has not confirmed it yet.
+    pub fn tiers(&self) -> TierSet {
+        self.put.or(self.delete)
+    }
 }
 
 /// A dirty slot before it is filed.
@@ -104,34 +59,25 @@ pub(super) struct NewDirty {
     pub room: Option<OwnedSemaphorePermit>,
 }
 
-/// What a lane took: one slot as it was.
-pub struct Taken {
-    /// The slot's hash and name.
-    pub hash: u64,
-    /// The entry.
-    pub key: Key,
-    /// The mutation.
-    pub version: Version,
-    /// The slot's stamp when it was taken; it is clean only if it is still this.
-    pub stamp: u64,
-    /// The value to store; `None` deletes.
-    pub value: Option<(Slot, Arc<Encoded>)>,
-    /// What the commit must survive for those who wait.
-    pub durability: StoreDurability,
-}
-
-impl Taken {
-    /// About how many bytes it adds to a batch.
-    pub fn weight(&self) -> usize {
-        let payload = self.value.as_ref().map_or(0, |(_, e)| e.payload.len());
-        self.key.name.len() + payload
-    }
-}
-
 #[derive(Default)]
 pub(super) struct DirtySet {
     slots: HashTable<Dirty>,
-    queues: Vec<VecDeque<(u64, Key)>>,
+    lanes: Vec<Lane>,
+    born: u64,
+}
+
+/// What waits for one tier.
+#[derive(Default)]
+struct Lane {
+    queue: VecDeque<Place>,
+    /// Slots that concern the tier.
+    count: usize,
+}
+
+struct Place {
+    hash: u64,
+    key: Key,
+    born: u64,
 }
 
 impl DirtySet {
@@ -146,8 +92,9 @@ impl DirtySet {
         self.slots.find_mut(hash, |d| is(&d.key, cache, name))
     }
 
-    /// Files a change. Who waited for an older one of the key now waits for this: it supersedes it.
-    pub fn put(&mut self, hash: u64, new: NewDirty) {
+    /// Files a change and returns the one it supersedes. Who waited for that now waits for this.
+    pub fn put(&mut self, hash: u64, new: NewDirty) -> Option<Dirty> {
+        self.born += 1;
         let mut new = Dirty {
             hash,
             key: new.key,
@@ -157,75 +104,113 @@ impl DirtySet {
             put: new.put,
             delete: new.delete,
             queued: TierSet::NONE,
+            born: self.born,
             waiters: new.waiters,
             _room: new.room,
         };
-        let (cache, name) = (new.key.cache, new.key.name.clone());
-        if let Some(old) = self.slots.find_mut(hash, |d| is(&d.key, cache, &name)) {
-            new.queued = old.queued;
-            new.waiters.append(&mut old.waiters);
-            *old = new;
-        } else {
-            self.slots.insert_unique(hash, new, |d| d.hash);
-        }
-        self.queue(hash, cache, &name);
+        let (cache, name, tiers) = (new.key.cache, new.key.name.clone(), new.tiers());
+        let old = match self.slots.find_mut(hash, |d| is(&d.key, cache, &name)) {
+            Some(old) => {
+                (new.queued, new.born) = (old.queued, old.born);
+                new.waiters.append(&mut old.waiters);
+                Some(std::mem::replace(old, new))
+            }
+            None => {
+                self.slots.insert_unique(hash, new, |d| d.hash);
+                None
+            }
+        };
+        self.leaves(old.as_ref().map_or(TierSet::NONE, Dirty::tiers));
+        self.enters(tiers);
+        self.queue(hash, cache, &name, tiers);
+        old
     }
 
-    /// Puts a key into the queue of every tier that it concerns and in which it does not stand.
-    pub fn queue(&mut self, hash: u64, cache: CacheId, name: &str) {
-        let Some(dirty) = self.slots.find_mut(hash, |d| is(&d.key, cache, name)) else {
+    /// Has a slot deleted from one more tier.
+    pub fn delete_too(&mut self, hash: u64, cache: CacheId, name: &str, tier: TierId) {
+        let tier = TierSet::NONE.with(tier);
+        let Some(dirty) = self.get_mut(hash, cache, name) else {
             return;
         };
-        for tier in dirty.put.or(dirty.delete).iter() {
-            if !dirty.queued.has(tier) {
-                dirty.queued = dirty.queued.with(tier);
-                let at = usize::from(tier.0);
-                if self.queues.len() <= at {
-                    self.queues.resize_with(at + 1, VecDeque::new);
-                }
-                if let Some(queue) = self.queues.get_mut(at) {
-                    queue.push_back((hash, dirty.key.clone()));
-                }
+        let added = tier.minus(dirty.tiers());
+        dirty.delete = dirty.delete.or(added);
+        self.enters(added);
+        self.queue(hash, cache, name, tier);
+    }
+
+    /// Puts a key into the queue of each of these tiers that it concerns and in which it does not
+    /// stand; `true` if there is one.
+    pub fn queue(&mut self, hash: u64, cache: CacheId, name: &str, tiers: TierSet) -> bool {
+        let Some(dirty) = self.slots.find_mut(hash, |d| is(&d.key, cache, name)) else {
+            return false;
+        };
+        let wanted = TierSet(dirty.tiers().0 & tiers.0);
+        let missing = wanted.minus(dirty.queued);
+        dirty.queued = dirty.queued.or(wanted);
+        for tier in missing.iter() {
+            if let Some(lane) = self.lanes.get_mut(usize::from(tier.0)) {
+                lane.queue.push_back(Place {
+                    hash,
+                    key: dirty.key.clone(),
+                    born: dirty.born,
+                });
             }
+        }
+        missing.iter().for_each(|tier| self.tidy(tier));
+        !wanted.is_empty()
+    }
+
+    /// Queues everything again that stands in no queue.
+    pub fn queue_all(&mut self) {
+        let all = self.slots.iter();
+        let all: Vec<_> = all.map(|d| (d.hash, d.key.clone())).collect();
+        for (hash, key) in all {
+            self.queue(hash, key.cache, &key.name, TierSet(u16::MAX));
+        }
+    }
+
+    /// Drops stale places once they outnumber the living: while a tier is down nobody takes them, and
+    /// slots that are superseded by memory-only ones leave one each.
+    fn tidy(&mut self, tier: TierId) {
+        let slots = &self.slots;
+        if let Some(lane) = self.lanes.get_mut(usize::from(tier.0))
+            && lane.queue.len() > 2 * lane.count + STALE_MAX
+        {
+            lane.queue.retain(|place| stands(slots, place, tier));
         }
     }
 
     /// Takes the oldest queued slot of a tier, as it is now.
     pub fn take(&mut self, tier: TierId) -> Option<Taken> {
         loop {
-            let (hash, key) = self.queues.get_mut(usize::from(tier.0))?.pop_front()?;
-            let Some(dirty) = self.get_mut(hash, key.cache, &key.name) else {
-                continue;
-            };
-            dirty.queued = dirty.queued.without(tier);
-            let stores = dirty.put.has(tier);
-            if !stores && !dirty.delete.has(tier) {
+            let place = self.lanes.get_mut(usize::from(tier.0))?.queue.pop_front()?;
+            if !stands(&self.slots, &place, tier) {
                 continue;
             }
+            let dirty = self.get_mut(place.hash, place.key.cache, &place.key.name)?;
+            dirty.queued = dirty.queued.without(tier);
+            if !dirty.tiers().has(tier) {
+                continue;
+            }
+            let stores = dirty.put.has(tier);
             let wanted = dirty.waiters.iter().filter(|w| w.tier == tier);
             let durability = wanted.map(|w| w.durability).max();
             return Some(Taken {
-                hash,
+                hash: place.hash,
                 version: dirty.version,
                 stamp: dirty.stamp,
                 value: if stores { dirty.value.clone() } else { None },
                 durability: durability.unwrap_or(StoreDurability::Written),
-                key,
+                key: place.key,
             });
         }
     }
 
-    /// A tier has stored what it took. Returns who has been waiting for just that, and `true` if the
-    /// slot is clean in every tier and has left.
-    pub fn settle(
-        &mut self,
-        tier: TierId,
-        taken: &Taken,
-        stored: StoreDurability,
-    ) -> (Vec<Ticket>, bool) {
+    /// A tier has stored what it took.
+    pub fn settle(&mut self, tier: TierId, taken: &Taken, stored: StoreDurability) -> Settled {
         let (cache, name) = (taken.key.cache, &taken.key.name);
         let Some(dirty) = self.get_mut(taken.hash, cache, name) else {
-            return (Vec::new(), false);
+            return Settled::default();
         };
         // A commit of a newer slot covers those who wait for an older one. Without that, a key that is
         // written faster than its lane commits would never answer anybody.
@@ -235,41 +220,41 @@ impl DirtySet {
                 w.tier == tier && w.stamp <= taken.stamp && w.durability <= stored
             });
         dirty.waiters = keep;
+        let mut settled = Settled {
+            done: done.into_iter().map(|w| w.ticket).collect(),
+            ..Settled::default()
+        };
         let unanswered = dirty.waiters.iter().any(|w| w.tier == tier);
         if dirty.stamp == taken.stamp && !unanswered {
+            let before = dirty.tiers();
             dirty.put = dirty.put.without(tier);
             dirty.delete = dirty.delete.without(tier);
-        }
-        let done = done.into_iter().map(|w| w.ticket).collect();
-        if dirty.put.or(dirty.delete).is_empty() {
-            self.forget(taken.hash, cache, name);
-            return (done, true);
-        }
-        self.queue(taken.hash, cache, name);
-        (done, false)
-    }
-
-    /// Takes a slot out without storing it: its change is superseded by one that is not to be
-    /// stored. Those who waited for it are returned.
-    pub fn forget(&mut self, hash: u64, cache: CacheId, name: &str) -> Vec<Waiter> {
-        match self.slots.find_entry(hash, |d| is(&d.key, cache, name)) {
-            Ok(found) => found.remove().0.waiters,
-            Err(_) => Vec::new(),
-        }
-    }
-
-    /// Tells everybody who waits for a tier that it cannot be.
-    pub fn fail_waiters(&mut self, tier: TierId, error: &Error) {
-        for dirty in self.slots.iter_mut() {
-            let waiters = std::mem::take(&mut dirty.waiters);
-            for waiter in waiters {
-                if waiter.tier == tier {
-                    waiter.ticket.fail(error.clone());
-                } else {
-                    dirty.waiters.push(waiter);
-                }
+            let left = dirty.tiers();
+            self.leaves(before.minus(left));
+            if left.is_empty() {
+                settled.gone = self.forget(taken.hash, cache, name);
+                return settled;
             }
         }
+        // Only this tier: another one may have the slot on its way just now.
+        settled.again = self.queue(taken.hash, cache, name, TierSet::NONE.with(tier));
+        settled
+    }
+
+    /// Takes a slot out without its having been stored: its change is superseded by one that is not to
+    /// be stored.
+    pub fn forget(&mut self, hash: u64, cache: CacheId, name: &str) -> Option<Dirty> {
+        let found = self.slots.find_entry(hash, |d| is(&d.key, cache, name));
+        let (gone, _) = found.ok()?.remove();
+        self.leaves(gone.tiers());
+        Some(gone)
+    }
+
+    /// Takes out everybody who waits for a tier.
+    pub fn take_waiters(&mut self, tier: TierId) -> Vec<Waiter> {
+        let slots = self.slots.iter_mut();
+        let waiting = slots.flat_map(|d| d.waiters.extract_if(.., |w| w.tier == tier));
+        waiting.collect()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Dirty> {
@@ -280,9 +265,51 @@ impl DirtySet {
         self.slots.iter_mut()
     }
 
+    /// How many slots are dirty.
     pub fn len(&self) -> usize {
         self.slots.len()
     }
+
+    /// How many of them concern a tier.
+    pub fn count(&self, tier: TierId) -> usize {
+        self.lanes
+            .get(usize::from(tier.0))
+            .map_or(0, |lane| lane.count)
+    }
+
+    #[cfg(test)]
+    pub fn places(&self, tier: TierId) -> usize {
+        let lane = self.lanes.get(usize::from(tier.0));
+        lane.map_or(0, |lane| lane.queue.len())
+    }
+
+    fn enters(&mut self, tiers: TierSet) {
+        for tier in tiers.iter() {
+            let at = usize::from(tier.0);
+            if self.lanes.len() <= at {
+                self.lanes.resize_with(at + 1, Lane::default);
+            }
+            if let Some(lane) = self.lanes.get_mut(at) {
+                lane.count += 1;
+            }
+        }
+    }
+
+    fn leaves(&mut self, tiers: TierSet) {
+        for tier in tiers.iter() {
+            if let Some(lane) = self.lanes.get_mut(usize::from(tier.0)) {
+                lane.count = lane.count.saturating_sub(1);
+            }
+        }
+    }
+}
+
+/// Whether a place in a tier's queue still means a slot.
+fn stands(slots: &HashTable<Dirty>, place: &Place, tier: TierId) -> bool {
+    let (cache, name) = (place.key.cache, place.key.name.as_str());
+    slots
+        .find(place.hash, |d| is(&d.key, cache, name))
+        .is_some_and(|d| d.born == place.born && d.queued.has(tier))
 }
 
 fn is(key: &Key, cache: CacheId, name: &str) -> bool {

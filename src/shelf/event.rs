@@ -39,6 +39,15 @@ pub enum OldSlot {
     Known(Slot),
 }
 
+impl OldSlot {
+    pub(super) fn into_slot(self) -> Option<Slot> {
+        match self {
+            Self::Known(slot) => Some(slot),
+            Self::None | Self::NotLoaded => None,
+        }
+    }
+}
+
 /// One event, not yet typed.
 #[derive(Clone)]
 pub struct RawEvent {
@@ -64,13 +73,14 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Adds an event; with `count_max` waiting the oldest one is dropped and counted.
-    pub fn push(&mut self, event: RawEvent, count_max: usize) {
-        if self.events.len() >= count_max {
-            self.events.pop_front();
-            self.lost += 1;
-        }
+    /// Adds an event; with `count_max` waiting the oldest one is counted as lost and handed out.
+    pub fn push(&mut self, event: RawEvent, count_max: usize) -> Option<RawEvent> {
         self.events.push_back(event);
+        if self.events.len() <= count_max {
+            return None;
+        }
+        self.lost += 1;
+        self.events.pop_front()
     }
 
     /// Moves everything to `into` and returns how many were dropped since the last time.
@@ -125,8 +135,10 @@ mod tests {
     fn a_full_outbox_drops_the_oldest_and_counts() {
         let mut outbox = Outbox::default();
         for n in 1..=5 {
-            outbox.push(event(n), 3);
+            let lost = outbox.push(event(n), 3);
+            assert_eq!(lost.map(|e| e.at_ms), (n > 3).then(|| n - 3));
         }
+        assert!(event(1).old.into_slot().is_none());
         let mut taken = Vec::new();
         assert_eq!(outbox.take(&mut taken), 2);
         let times: Vec<_> = taken.iter().map(|e| e.at_ms).collect();

@@ -1,11 +1,12 @@
-//! Expiry in memory: what a timer finds when it fires, and the sweep over what nobody reads.
+//! Expiry in one stripe: what a timer finds when it fires, and the sweep over what nobody reads.
 //!
 //! Whether an entry is shown is decided at every read; this only announces and frees.
 
+use super::ask::Call;
+use super::effects::Effects;
 use super::event::{EventKind, OldSlot, RawEvent};
-use super::fence::Scope;
 use super::slot::Slot;
-use super::stripe::{Bounds, Effects, Known, Stripe};
+use super::stripe::{Known, Stripe};
 use crate::clock::{Millis, NEVER};
 use crate::key::Key;
 use crate::version::Version;
@@ -23,119 +24,92 @@ pub enum Due {
 
 impl Stripe {
     /// The timer of a key has fired.
-    pub(super) fn due(
-        &mut self,
-        hash: u64,
-        scope: &Scope,
-        name: &str,
-        now_ms: Millis,
-        watched: bool,
-        bounds: Bounds,
-    ) -> (Due, Effects) {
+    pub fn due(&mut self, call: Call<'_>) -> (Due, Effects) {
         let mut effects = Effects::default();
-        let slot = match self.known(hash, scope.id, name) {
-            Known::Slot(slot) => slot.clone(),
-            Known::Tombstone => return (Due::Done(false), effects),
+        let slot = match self.known(call.hash, call.scope.id, call.name) {
+            Known::Slot(slot) if slot.expires_ms != NEVER => slot.clone(),
+            Known::Slot(_) | Known::Tombstone => return (Due::Done(false), effects),
             Known::Unknown => return (Due::Unknown, effects),
         };
-        if slot.expires_ms == NEVER {
-            return (Due::Done(false), effects);
+        let is_accepted = call.accepts(&slot);
+        let (expires_ms, keep_ms) = (slot.expires_ms, slot.keep_ms());
+        if is_accepted && expires_ms > call.now_ms {
+            return (Due::Later(expires_ms), effects);
         }
-        if scope.accepts(slot.version, slot.tags()) && slot.expires_ms > now_ms {
-            return (Due::Later(slot.expires_ms), effects);
-        }
-        let announces = !slot.announced && scope.accepts(slot.version, slot.tags());
+        let announces = is_accepted && !slot.announced;
         if announces {
-            self.mark_announced(hash, scope, name);
-            if watched {
-                self.tell_expired(
-                    scope,
-                    name,
-                    slot.version,
-                    OldSlot::Known(slot.clone()),
-                    now_ms,
-                    bounds,
-                );
-                effects.told = true;
-            }
+            self.mark_announced(call);
         }
-        let kept = scope.accepts(slot.version, slot.tags()) && slot.keep_ms() > now_ms;
-        let keep_ms = slot.keep_ms();
-        effects.garbage.push(slot);
-        if kept {
+        if announces && call.watched {
+            let version = slot.version;
+            self.tell_expired(call, version, OldSlot::Known(slot), &mut effects);
+        }
+        if is_accepted && keep_ms > call.now_ms {
             return (Due::Later(keep_ms), effects);
         }
-        // A dirty copy stays and acts as a tombstone until it is stored (PROTOCOL rule 2).
-        effects
-            .garbage
-            .extend(self.table.remove(hash, scope.id, name));
+        // A dirty copy stays and acts as a tombstone until it is stored (the slot protocol, rule 2).
+        effects.replaced = self.table.remove(call.hash, call.scope.id, call.name);
         (Due::Done(announces), effects)
     }
 
-    fn mark_announced(&mut self, hash: u64, scope: &Scope, name: &str) {
-        if let Some(slot) = self.table.get_mut(hash, scope.id, name) {
+    fn mark_announced(&mut self, call: Call<'_>) {
+        let (hash, cache, name) = (call.hash, call.scope.id, call.name);
+        if let Some(slot) = self.table.get_mut(hash, cache, name) {
             slot.announced = true;
         }
-        if let Some(dirty) = self.dirty.get_mut(hash, scope.id, name) {
-            if let Some((slot, _)) = &mut dirty.value {
-                slot.announced = true;
-            }
+        let dirty = self.dirty.get_mut(hash, cache, name);
+        if let Some((slot, _)) = dirty.and_then(|d| d.value.as_mut()) {
+            slot.announced = true;
         }
     }
 
     fn tell_expired(
         &mut self,
-        scope: &Scope,
-        name: &str,
+        call: Call<'_>,
         version: Version,
         old: OldSlot,
-        now_ms: Millis,
-        bounds: Bounds,
+        effects: &mut Effects,
     ) {
         let event = RawEvent {
-            key: Key::new(scope.id, name),
+            key: Key::new(call.scope.id, call.name),
             kind: EventKind::Expired,
             version,
             old,
             new: None,
-            at_ms: now_ms,
+            at_ms: call.now_ms,
         };
-        self.outbox.push(event, bounds.events_max);
+        self.tell(event, call.bounds, effects);
     }
 
     /// A tier says that its record of this version has expired: announces it unless memory knows
     /// better.
-    pub(super) fn expired_below(
-        &mut self,
-        hash: u64,
-        scope: &Scope,
-        name: &str,
-        version: Version,
-        now_ms: Millis,
-        bounds: Bounds,
-    ) -> bool {
-        let superseded = match self.known(hash, scope.id, name) {
-            Known::Slot(slot) => slot.version > version || slot.announced,
-            Known::Tombstone => true,
-            Known::Unknown => !scope.accepts(version, &[]),
+    pub fn expired_below(&mut self, call: Call<'_>, version: Version) -> (bool, Effects) {
+        let mut effects = Effects::default();
+        let is_news = match self.known(call.hash, call.scope.id, call.name) {
+            // A renewal leaves the version as it is: only memory may know of it so far.
+            Known::Slot(slot) => {
+                slot.version <= version && !slot.announced && !slot.is_fresh(|| call.now_ms)
+            }
+            Known::Tombstone => false,
+            Known::Unknown => call.scope.accepts(version, &[]),
         };
-        if !superseded {
-            self.mark_announced(hash, scope, name);
-            self.tell_expired(scope, name, version, OldSlot::NotLoaded, now_ms, bounds);
+        if is_news {
+            self.mark_announced(call);
+            self.tell_expired(call, version, OldSlot::NotLoaded, &mut effects);
         }
-        !superseded
+        (is_news, effects)
     }
 
     /// Takes out every table entry that no read would show any more. Returns how many.
-    pub(super) fn sweep(
+    pub fn sweep(
         &mut self,
         now_ms: Millis,
-        shows: impl Fn(&Key, &Slot) -> bool,
+        accepts: impl Fn(&Key, &Slot) -> bool,
     ) -> (u64, Effects) {
         let garbage = self.table.remove_where(|key, slot| {
             // What has expired and is not announced yet is left to its timer.
-            let over = slot.keep_ms() <= now_ms && slot.announced;
-            over || !shows(key, slot)
+            let is_over = slot.keep_ms() <= now_ms && slot.announced;
+            is_over || !accepts(key, slot)
         });
         let swept = garbage.len() as u64;
         let effects = Effects {

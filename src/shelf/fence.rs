@@ -57,8 +57,12 @@ impl Scope {
         }
         tags.is_empty() || !self.has_tags.load(Ordering::Acquire) || {
             let fences = self.tags.read();
-            tags.iter()
-                .all(|tag| fences.get(tag).is_none_or(|fence| version.get() > *fence))
+            // IMPORTANT: the fence once more, now that the tags stand still: had they coalesced into it
+            // since the first look, they would be empty here.
+            version.get() > self.fence.load(Ordering::Acquire)
+                && tags
+                    .iter()
+                    .all(|tag| fences.get(tag).is_none_or(|fence| version.get() > *fence))
         }
     }
 

@@ -5,11 +5,13 @@ use std::collections::BinaryHeap;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::dirty::TierSet;
+use super::effects::let_go;
 use super::marks::MarkId;
-use super::stripe::Known;
+use super::stripe::{Known, Stripe};
+use super::tier::TierSet;
 use super::{Scope, Shelf, Slot};
 use crate::clock::Millis;
+use crate::key::Key;
 use crate::sync::Ordering;
 
 /// How an entry stands to its time.
@@ -47,6 +49,8 @@ pub struct Listed {
 
 impl Shelf {
     /// Looks a key up. With `stale_ok` a value past its TTL is shown while it is kept as a fallback.
+    ///
+    /// Allocates nothing. `now` and `show` run under the stripe's lock: they must not call the shelf.
     #[inline]
     pub fn read<R>(
         &self,
@@ -59,13 +63,8 @@ impl Shelf {
     ) -> Seen<R> {
         let cell = self.cell(hash);
         let stripe = cell.stripe.read();
-        let seen = judge(
-            stripe.known(hash, scope.id, name),
-            scope,
-            now,
-            stale_ok,
-            show,
-        );
+        let known = stripe.read(hash, scope.id, name);
+        let seen = judge(known, scope, now, stale_ok, show);
         drop(stripe);
         let counter = match seen {
             Seen::Hit(_) => &cell.hits,
@@ -87,13 +86,8 @@ impl Shelf {
         show: impl FnOnce(&Slot, Freshness) -> R,
     ) -> Seen<R> {
         let mut stripe = self.cell(hash).stripe.write();
-        let seen = judge(
-            stripe.known(hash, scope.id, name),
-            scope,
-            now,
-            stale_ok,
-            show,
-        );
+        let known = stripe.known(hash, scope.id, name);
+        let seen = judge(known, scope, now, stale_ok, show);
         if let Seen::Unknown = seen {
             let (mark, distrusted) = stripe.mark(hash, scope.id, name);
             return Seen::Below(mark, distrusted);
@@ -103,7 +97,11 @@ impl Shelf {
 
     /// The tiers whose stored copy of a key is not believed.
     pub fn distrusts(&self, scope: &Scope, hash: u64, name: &str) -> TierSet {
-        self.cell(hash).stripe.read().distrusts(scope.id, name)
+        self.cell(hash)
+            .stripe
+            .read()
+            .distrusts
+            .of(hash, scope.id, name)
     }
 
     /// The first `count_max` keys of a cache after `after` that begin with `prefix` and that memory
@@ -119,35 +117,47 @@ impl Shelf {
         now_ms: Millis,
     ) -> Vec<Listed> {
         let mut first: BinaryHeap<ByName> = BinaryHeap::new();
+        let wanted = |name: &str, slot: &Slot| {
+            name > after
+                && name.starts_with(prefix)
+                && slot.is_fresh(|| now_ms)
+                && scope.accepts(slot.version, slot.tags())
+        };
         for cell in &self.stripes {
+            let mut dropped = Vec::new();
             let stripe = cell.stripe.read();
-            let dirty = stripe.dirty.iter();
-            let dirty = dirty.filter_map(|d| d.value.as_ref().map(|(slot, _)| (&d.key, slot)));
-            let rows = table.then(|| stripe.table.iter()).into_iter().flatten();
-            for (key, slot) in dirty.chain(rows) {
-                let wanted = key.cache == scope.id
-                    && key.name.as_str() > after
-                    && key.name.starts_with(prefix)
-                    && slot.is_fresh(|| now_ms)
-                    && scope.accepts(slot.version, slot.tags());
+            for (key, slot) in rows(&stripe, table) {
                 let full = first.len() >= count_max;
-                if !wanted || full && first.peek().is_some_and(|last| last.0.name <= key.name) {
-                    continue;
-                }
-                if first.iter().any(|listed| listed.0.name == key.name) {
+                let late = full && first.peek().is_none_or(|last| last.0.name <= key.name);
+                if late || key.cache != scope.id || !wanted(&key.name, slot) {
                     continue;
                 }
                 first.push(ByName(Listed {
                     name: key.name.clone(),
                     slot: slot.clone(),
                 }));
-                if first.len() > count_max {
-                    first.pop();
+                if full {
+                    dropped.extend(first.pop());
                 }
             }
+            drop(stripe);
+            // One from an earlier stripe may have left it since: that makes this the last reference.
+            dropped.into_iter().for_each(let_go);
         }
         first.into_sorted_vec().into_iter().map(|b| b.0).collect()
     }
+}
+
+/// What a stripe's dirty set, and its table if so asked, hold: each key once.
+fn rows(stripe: &Stripe, table: bool) -> impl Iterator<Item = (&Key, &Slot)> {
+    let dirty = stripe.dirty.iter();
+    let dirty = dirty.filter_map(|d| d.value.as_ref().map(|(slot, _)| (&d.key, slot)));
+    let table = table.then(|| stripe.table.iter()).into_iter().flatten();
+    let table = table.filter(|(hash, key, _)| {
+        let dirty = stripe.dirty.get(*hash, key.cache, &key.name);
+        dirty.is_none_or(|d| d.value.is_none())
+    });
+    dirty.chain(table.map(|(_, key, slot)| (key, slot)))
 }
 
 #[inline]

@@ -1,4 +1,5 @@
-//! Marks: the claim of a flight that goes down to a tier for a key (PROTOCOL rule 4).
+//! Marks: the claim of a flight that goes down to a tier for a key (the slot protocol, rule 4,
+//! SEMANTICS.md).
 //!
 //! A mark is left in the same critical section as the miss, has an identity of its own, is shared by
 //! later flights for the same key, and is taken away by any mutation. What comes up from below may

@@ -1,12 +1,14 @@
 //! The way down: what a lane takes from the dirty set, and what becomes of it afterwards.
 
 use super::Shelf;
-use super::dirty::{Taken, TierId, TierSet, Waiter};
+use super::effects::let_go;
+use super::taken::{Taken, Waiter};
 use super::ticket::Ticket;
+use super::tier::{TierId, TierSet};
 use crate::clock::Millis;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
-use crate::key::Key;
+use crate::version::Version;
 
 impl Shelf {
     /// Takes up to `count_max` dirty slots of a tier, or about `bytes_max` bytes of them (at least
@@ -21,7 +23,7 @@ impl Shelf {
         now_ms: Millis,
         from: &mut usize,
     ) -> Vec<Taken> {
-        let scopes = self.scopes.read().by_id.clone();
+        let scopes = self.scopes();
         let (mut taken, mut bytes) = (Vec::new(), 0);
         for step in 0..self.stripes.len() {
             let at = (*from + step) % self.stripes.len();
@@ -45,8 +47,9 @@ impl Shelf {
                 taken.push(next);
             }
             drop(stripe);
-            if taken.len() >= count_max || bytes >= bytes_max {
-                *from = at;
+            if taken.len() >= count_max || (bytes >= bytes_max && !taken.is_empty()) {
+                // A stripe that fills every batch must not keep the others from theirs.
+                *from = at + 1;
                 break;
             }
         }
@@ -55,24 +58,29 @@ impl Shelf {
 
     /// A tier has stored what was taken: each slot that is still the same is clean there.
     pub fn settle(&self, tier: TierId, taken: &[Taken], stored: StoreDurability) {
+        let mut again = false;
         for one in taken {
             let mut stripe = self.cell(one.hash).stripe.write();
-            stripe.trust(&one.key, tier);
-            let (done, _) = stripe.dirty.settle(tier, one, stored);
+            stripe.distrusts.end(one.hash, &one.key, tier, one.stamp);
+            let settled = stripe.dirty.settle(tier, one, stored);
             drop(stripe);
-            // Each has been told only after its slot has left, so that who is told finds it so.
-            done.into_iter().for_each(Ticket::done);
+            again |= settled.again;
+            // Each is told only after its slot has left, so that who is told finds it so.
+            settled.done.into_iter().for_each(Ticket::done);
+            settled.gone.into_iter().for_each(let_go);
         }
-        // A slot that changed meanwhile is queued again.
-        self.bells.dirty.ring();
+        if again {
+            self.bells.dirty.ring();
+        }
     }
 
     /// A commit failed or its outcome is unknown: what was taken stays dirty and is queued again
-    /// (PROTOCOL rule 7).
+    /// (the slot protocol, rule 7, SEMANTICS.md).
     pub fn unsettle(&self, taken: &[Taken]) {
         for one in taken {
             let mut stripe = self.cell(one.hash).stripe.write();
-            stripe.dirty.queue(one.hash, one.key.cache, &one.key.name);
+            let (cache, name) = (one.key.cache, &one.key.name);
+            stripe.dirty.queue(one.hash, cache, name, TierSet(u16::MAX));
         }
     }
 
@@ -80,19 +88,17 @@ impl Shelf {
     /// never settled.
     pub fn requeue(&self) {
         for cell in &self.stripes {
-            let mut stripe = cell.stripe.write();
-            let keys: Vec<_> = stripe.dirty.iter().map(|d| d.key.clone()).collect();
-            for key in keys {
-                let hash = self.hash(key.cache, &key.name);
-                stripe.dirty.queue(hash, key.cache, &key.name);
-            }
+            cell.stripe.write().dirty.queue_all();
         }
     }
 
     /// Tells everybody who waits for a tier that it cannot be.
     pub fn fail_waiters(&self, tier: TierId, error: &Error) {
         for cell in &self.stripes {
-            cell.stripe.write().dirty.fail_waiters(tier, error);
+            let waiters = cell.stripe.write().dirty.take_waiters(tier);
+            for waiter in waiters {
+                waiter.ticket.fail(error.clone());
+            }
         }
     }
 
@@ -101,7 +107,7 @@ impl Shelf {
         for cell in &self.stripes {
             let mut stripe = cell.stripe.write();
             for dirty in stripe.dirty.iter_mut() {
-                if dirty.put.or(dirty.delete).has(tier) {
+                if dirty.tiers().has(tier) {
                     dirty.waiters.push(Waiter {
                         tier,
                         stamp: dirty.stamp,
@@ -118,12 +124,10 @@ impl Shelf {
     pub fn heal(&self, tier: TierId, count_max: usize, now_ms: Millis) -> usize {
         let mut healed = 0;
         for cell in &self.stripes {
-            let hash = |key: &Key| self.hash(key.cache, &key.name);
             let draw = || self.versions.next(now_ms);
-            healed += cell
-                .stripe
-                .write()
-                .heal(tier, count_max - healed, hash, draw);
+            let mut stripe = cell.stripe.write();
+            healed += stripe.heal(tier, count_max - healed, draw);
+            drop(stripe);
             if healed >= count_max {
                 break;
             }
@@ -136,17 +140,26 @@ impl Shelf {
 
     /// Whether anything is dirty for a tier.
     pub fn is_dirty(&self, tier: TierId) -> bool {
-        self.stripes.iter().any(|cell| {
-            let stripe = cell.stripe.read();
-            stripe.dirty.iter().any(|d| d.put.or(d.delete).has(tier))
-        })
+        let mut cells = self.stripes.iter();
+        cells.any(|cell| cell.stripe.read().dirty.count(tier) > 0)
     }
 
-    /// Tiers that are distrusted as a whole by some stripe: more keys than could be remembered.
+    /// Tiers that are distrusted as a whole by some stripe: more keys than could be remembered. Only
+    /// a store that is emptied, or replaced by an empty one, is believed again: see
+    /// [`trust_all`](Shelf::trust_all).
     pub fn distrusted_tiers(&self) -> TierSet {
         let cells = self.stripes.iter();
         cells.fold(TierSet::NONE, |set, cell| {
-            set.or(cell.stripe.read().distrusted().1)
+            set.or(cell.stripe.read().distrusts.stores())
         })
+    }
+
+    /// A tier's store was empty at `as_of`, a version drawn when no write of an older generation could
+    /// land in it any more and nothing had been taken for it yet: whatever was distrusted until then is
+    /// not in it. What was distrusted since stays so.
+    pub fn trust_all(&self, tier: TierId, as_of: Version) {
+        for cell in &self.stripes {
+            cell.stripe.write().distrusts.end_all(tier, as_of);
+        }
     }
 }

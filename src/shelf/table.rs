@@ -16,6 +16,9 @@ pub const ENTRY_OVERHEAD_BYTES: usize = std::mem::size_of::<Node>() + 8;
 /// kept like `High`: it can be evicted, and `pins_refused` counts it.
 pub const PINNED_SHARE: usize = 2;
 
+/// Nodes are numbered by `u32`; one stripe never comes near, at some 600 GiB.
+const NODES_MAX: usize = (u32::MAX - 1) as usize;
+
 pub(super) struct Node {
     hash: u64,
     pub key: Key,
@@ -83,7 +86,7 @@ impl Table {
     /// Puts a slot, replacing the key's older one. [`evict`](Table::evict) afterwards.
     pub fn put(&mut self, hash: u64, key: Key, slot: Slot) -> Put {
         let weight = ENTRY_OVERHEAD_BYTES + key.name.len() + slot.weight as usize;
-        if weight > self.budget {
+        if weight > self.budget || self.nodes.0.len() > NODES_MAX {
             return Put {
                 old: self.remove(hash, key.cache, &key.name),
                 refused: true,
@@ -210,15 +213,31 @@ impl Table {
         self.vacate(place.at)
     }
 
-    /// Sets the budget in bytes; [`evict`](Table::evict) afterwards.
-    pub fn resize(&mut self, budget: usize) {
+    /// Sets the budget in bytes; [`evict`](Table::evict) afterwards. Returns how many pins are not
+    /// honoured any more because they fill more than their share of it.
+    pub fn resize(&mut self, budget: usize) -> u64 {
         self.budget = budget;
+        let mut unpinned = 0;
+        for (at, node) in (0..).zip(&mut self.nodes.0) {
+            if self.pinned_bytes <= budget / PINNED_SHARE {
+                break;
+            }
+            if node.slot.is_some() && node.queue == Queue::None {
+                let place = Place { at, seq: node.seq };
+                self.pinned_bytes = self.pinned_bytes.saturating_sub(node.weight);
+                node.queue = self
+                    .policy
+                    .admit(place, node.weight, node.hash, true, budget);
+                unpinned += 1;
+            }
+        }
+        unpinned
     }
 
-    /// Every resident entry.
-    pub fn iter(&self) -> impl Iterator<Item = (&Key, &Slot)> {
+    /// Every resident entry with its hash.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Key, &Slot)> {
         let nodes = self.nodes.0.iter();
-        nodes.filter_map(|n| n.slot.as_ref().map(|slot| (&n.key, slot)))
+        nodes.filter_map(|n| n.slot.as_ref().map(|slot| (n.hash, &n.key, slot)))
     }
 
     pub fn len(&self) -> usize {

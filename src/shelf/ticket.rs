@@ -50,7 +50,9 @@ impl Ticket {
     }
 
     fn answer(&self, result: Result<(), Error>) {
-        if let Some(done) = self.0.done.lock().take() {
+        // A statement of its own, so that the lock is released before the caller's waker runs.
+        let done = self.0.done.lock().take();
+        if let Some(done) = done {
             // The caller may have left; that changes nothing here.
             let _ = done.send(result);
         }

@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::flight::{Flight, slot_of};
 use super::{Place, Tiers};
 use crate::clock::Millis;
 use crate::entry::Source;
 use crate::error::Error;
 use crate::key::{Key, split_stored_key, stored_key};
 use crate::outcome::{Degraded, DegradedReason};
-use crate::port::{Port, Wait};
+use crate::port::Port;
 use crate::record::{self, Header};
-use crate::shelf::{
-    Body, Brought, Encoded, Extra, Freshness, MarkId, Priority, Seen, Slot, TierSet,
-};
+use crate::shelf::{Brought, Freshness, MarkId, Seen, Slot, TierSet};
 use crate::sync::Arc;
 use crate::version::Version;
+use crate::wait::Wait;
 
 /// How a read is made.
 #[derive(Clone, Copy, Default)]
@@ -345,76 +345,5 @@ impl Tiers {
             }
         }
         None
-    }
-}
-
-/// The slot that a record is. Its value is decoded by the first reader that knows the type.
-pub(crate) fn slot_of(header: Header, payload: Bytes) -> Slot {
-    let has_extra =
-        header.keep_ms > header.expires_ms || header.idle_ms > 0 || !header.tags.is_empty();
-    let weight = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-    Slot {
-        version: header.version,
-        stamp: 0,
-        created_ms: header.created_ms,
-        expires_ms: header.expires_ms,
-        body: Body::Encoded(Arc::new(Encoded {
-            codec: header.codec,
-            type_tag: header.type_tag,
-            payload,
-        })),
-        extra: has_extra.then(|| {
-            Arc::new(Extra {
-                keep_ms: header.keep_ms,
-                idle_ms: header.idle_ms,
-                fingerprint: 0,
-                tags: header.tags,
-            })
-        }),
-        weight,
-        schema: header.schema,
-        priority: Priority::from_byte(header.priority),
-        announced: false,
-    }
-}
-
-/// A flight that is down for a key. Dropping it, with the caller's future or otherwise, ends it.
-pub(crate) struct Flight<'a> {
-    tiers: &'a Tiers,
-    place: &'a Place,
-    hash: u64,
-    name: &'a str,
-    mark: Option<MarkId>,
-}
-
-impl Flight<'_> {
-    /// Keeps what it brought up in memory, if it may, and hands it on.
-    fn land(mut self, mut found: Found, options: ReadOptions) -> Found {
-        let Some((slot, ..)) = &found.slot else {
-            return found;
-        };
-        let scope = &self.place.scope;
-        if self.place.memory
-            && !options.no_promote
-            && let Some(mark) = self.mark.take()
-        {
-            let (shelf, now_ms) = (&self.tiers.shelf, self.tiers.now_ms());
-            shelf.promote(scope, self.hash, self.name, mark, slot.clone(), now_ms);
-        }
-        // A fence that was raised meanwhile counts, whether the value was kept or not.
-        if !scope.accepts(slot.version, slot.tags()) {
-            found.slot = None;
-        }
-        found
-    }
-}
-
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        if let Some(mark) = self.mark.take() {
-            self.tiers
-                .shelf
-                .release(&self.place.scope, self.hash, self.name, mark);
-        }
     }
 }

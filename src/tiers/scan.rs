@@ -6,16 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use super::read::slot_of;
+use super::flight::slot_of;
 use super::{Place, Tiers};
 use crate::drivers::PageLimit;
 use crate::entry::Source;
 use crate::error::Error;
 use crate::key::{split_stored_key, stored_key};
-use crate::port::{Port, Wait};
+use crate::port::Port;
 use crate::record;
 use crate::shelf::{Freshness, Seen, Slot};
 use crate::sync::Arc;
+use crate::wait::Wait;
 
 /// Bytes of records read from a store for one page.
 const PAGE_BYTES_MAX: usize = 4 << 20;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use actix::{Addr, Recipient};
 use parking_lot::{Mutex, RwLock};
 
-use crate::actors::ActorHealth;
 use crate::actors::batch::BatchWriter;
 use crate::actors::desk::Desk;
 use crate::actors::driver::StorageDriver;
@@ -14,6 +13,7 @@ use crate::actors::hub::Hub;
 use crate::actors::memory::MemoryDriver;
 use crate::actors::supervisor::Supervisor;
 use crate::actors::ttl::TtlManager;
+use crate::health::ActorHealth;
 use crate::messages::control::Stop;
 use crate::messages::supervise::{Failed, Restart};
 

@@ -109,13 +109,4 @@ impl Parts {
             config: tiers.config.clone(),
         }
     }
-
-    /// Answers everybody who still waits: nothing more will come.
-    pub fn close_all(&self) {
-        self.tiers.room.close();
-        for port in &self.tiers.ports {
-            port.gate.close();
-            self.tiers.shelf.fail_waiters(port.id, &Error::Closed);
-        }
-    }
 }

@@ -1,0 +1,59 @@
+//! What became of a batch: per chunk and per key.
+
+use crate::error::Error;
+use crate::outcome::{Degraded, Durability};
+use crate::version::Version;
+
+/// Failures that a [`BatchReport`] lists one by one; the others are only counted.
+pub const FAILURES_MAX: usize = 1_000;
+
+/// What became of one chunk.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ChunkReport {
+    /// Its number, from 0.
+    pub chunk: usize,
+    /// Each key with its version, or why it was refused, in the order of the input.
+    pub keys: Vec<(String, Result<Version, Error>)>,
+    /// What is promised of those that were not refused.
+    pub durability: Durability,
+    /// Why the chunk is not as safe as was asked for by name. Its entries stand in memory and may
+    /// still be stored.
+    pub unstored: Option<Error>,
+    /// What did not take part.
+    pub degraded: Vec<Degraded>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct BatchReport {
+    /// Chunks.
+    pub chunks: usize,
+    /// Items that were applied.
+    pub applied: usize,
+    /// Items that were refused.
+    pub refused: usize,
+    /// Chunks that are not as safe as was asked for.
+    pub chunks_unstored: usize,
+    /// The first refusals, with their keys; at most [`FAILURES_MAX`].
+    pub failures: Vec<(String, Error)>,
+}
+
+impl BatchReport {
+    pub(super) fn add(&mut self, chunk: &ChunkReport) {
+        self.chunks += 1;
+        self.chunks_unstored += usize::from(chunk.unstored.is_some());
+        for (key, result) in &chunk.keys {
+            match result {
+                Ok(_) => self.applied += 1,
+                Err(error) => {
+                    self.refused += 1;
+                    if self.failures.len() < FAILURES_MAX {
+                        self.failures.push((key.clone(), error.clone()));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! A change as it is asked for, and what came of it: plain data.
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::fence::Scope;
+use super::marks::MarkId;
+use super::slot::{Body, Encoded, Extra, Priority, Slot};
+use super::ticket::Ticket;
+use super::tier::{TierId, TierSet};
+use crate::clock::Millis;
+use crate::drivers::StoreDurability;
+use crate::sync::Arc;
+use crate::version::Version;
+
+/// A value on its way in, prepared before any lock is taken.
+pub struct Draft {
+    /// The value.
+    pub body: Body,
+    /// Its bytes, where a tier is to store them.
+    pub encoded: Option<Arc<Encoded>>,
+    /// Bytes it counts for.
+    pub weight: u32,
+    /// When it was set.
+    pub created_ms: Millis,
+    /// Fresh until then.
+    pub expires_ms: Millis,
+    /// What few entries have.
+    pub extra: Option<Arc<Extra>>,
+    /// The cache's schema number.
+    pub schema: u32,
+    /// How long it should outlast others.
+    pub priority: Priority,
+}
+
+/// What is to happen to a key.
+pub enum Change {
+    /// It gets this value.
+    Put(Draft),
+    /// It gets what a fetch brought, under the version that [`claim`](super::Shelf::claim) drew when
+    /// the fetch began; refused if a fence has been raised since. Ask with [`Condition::Flight`].
+    Fetched(Draft, Version),
+    /// It gets other times under the version that it has (sliding expiry). Where no live entry is
+    /// known there is nothing to renew: a conflict.
+    Renew(Draft),
+    /// It gets none.
+    Remove,
+}
+
+/// What must hold for it to happen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Condition {
+    /// Anything.
+    None,
+    /// There is no live entry.
+    Absent,
+    /// There is a live entry.
+    Present,
+    /// The live entry has this version.
+    Version(Version),
+    /// Nothing has happened to the key since this mark was left.
+    Flight(MarkId),
+}
+
+/// Where a change goes. A tier that is named in neither set and still has an older change of the key
+/// before it is treated as if it stood in `delete`.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Memory keeps the value.
+    pub memory: bool,
+    /// Tiers that store it.
+    pub put: TierSet,
+    /// Tiers that must not keep an older one.
+    pub delete: TierSet,
+}
+
+impl Plan {
+    pub(super) fn tiers(self) -> TierSet {
+        self.put.or(self.delete)
+    }
+}
+
+/// What a flight brought up: nothing, or a version with its tags and deadline.
+pub struct Brought {
+    /// The mark under which it went down.
+    pub mark: MarkId,
+    /// What it found.
+    pub found: Option<Slot>,
+}
+
+/// One change, ready to be applied.
+pub struct Ask<'a> {
+    /// The cache.
+    pub scope: &'a Scope,
+    /// The hash of the key.
+    pub hash: u64,
+    /// The key.
+    pub name: &'a str,
+    /// The current time.
+    pub now_ms: Millis,
+    /// What is to happen.
+    pub change: Change,
+    /// What must hold.
+    pub condition: Condition,
+    /// For a condition on a key that memory does not know: what the tiers say. A change that happens
+    /// ends the flight; after a conflict its mark still stands, to be promoted under or released.
+    pub brought: Option<Brought>,
+    /// Where it goes.
+    pub plan: Plan,
+    /// Its part of the dirty budget; without one the change is kept in memory only, and the stored
+    /// copies of the key are distrusted.
+    pub room: Option<OwnedSemaphorePermit>,
+    /// Who waits for it to be stored.
+    pub waiter: Option<(TierId, StoreDurability, Ticket)>,
+}
+
+/// What came of an [`Ask`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It happened.
+    Done {
+        /// The version of the change.
+        version: Version,
+        /// The version that it replaced, where memory knew.
+        replaced: Option<Version>,
+        /// No tier will store it, though it was meant for one.
+        memory_only: bool,
+    },
+    /// The condition did not hold.
+    Conflict {
+        /// The version of the live entry.
+        current: Option<Version>,
+    },
+    /// Memory does not know the key: look below, but not into these tiers, and ask again under this
+    /// mark.
+    Below(MarkId, TierSet),
+}
+
+/// Bounds that all stripes share.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Events that wait for the hub, per stripe.
+    pub events_max: usize,
+    /// Deadlines that wait for the TTL manager, per stripe.
+    pub deadlines_max: usize,
+    /// Keys whose stored copies are distrusted one by one, per stripe.
+    pub distrusted_max: usize,
+}
+
+/// Which key a critical section is about, and what it has to know besides.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    pub scope: &'a Scope,
+    pub hash: u64,
+    pub name: &'a str,
+    pub now_ms: Millis,
+    /// Whether events are recorded. IMPORTANT: read under the stripe's lock; read before, a change
+    /// could slip between a new watcher's snapshot and its first event.
+    pub watched: bool,
+    pub bounds: Bounds,
+}
+
+impl Call<'_> {
+    /// Whether a plain read shows this slot.
+    pub fn shows(&self, slot: &Slot) -> bool {
+        slot.is_fresh(|| self.now_ms) && self.accepts(slot)
+    }
+
+    /// Whether no fence stands above this slot.
+    pub fn accepts(&self, slot: &Slot) -> bool {
+        self.scope.accepts(slot.version, slot.tags())
+    }
+}

@@ -1,0 +1,186 @@
+//! Which stored copies are not to be believed (the slot protocol, rule 11, SEMANTICS.md).
+//!
+//! Recorded before a dirty slot may go unstored, key by key up to a bound and a whole store beyond it;
+//! ended only by a commit of something newer than the record, or by a store that was emptied since.
+
+use hashbrown::HashTable;
+
+use super::tier::{TierId, TierSet};
+use crate::key::{CacheId, Key};
+use crate::version::Version;
+
+struct Doubt {
+    hash: u64,
+    key: Key,
+    tiers: TierSet,
+    /// The stripe's stamp when it was recorded. Only what was made later, and then stored, ends it: an
+    /// older commit may still be under way, and it stores the very copy that must not be believed.
+    stamp: u64,
+    as_of: Version,
+}
+
+/// The distrusted keys of one stripe.
+#[derive(Default)]
+pub(super) struct Distrusts {
+    keys: HashTable<Doubt>,
+    /// Stores that are distrusted as a whole, and as of when.
+    stores: Vec<(TierId, Version)>,
+}
+
+/// A change that will not be stored.
+pub(super) struct Unstored {
+    pub hash: u64,
+    pub key: Key,
+    pub tiers: TierSet,
+    pub stamp: u64,
+    pub as_of: Version,
+}
+
+impl Distrusts {
+    /// Tiers whose copy of this key is not to be believed.
+    pub fn of(&self, hash: u64, cache: CacheId, name: &str) -> TierSet {
+        let all = self.stores();
+        if self.keys.is_empty() {
+            return all;
+        }
+        let doubt = self.keys.find(hash, |d| is(&d.key, cache, name));
+        all.or(doubt.map_or(TierSet::NONE, |d| d.tiers))
+    }
+
+    /// Records a change that will not be stored; beyond `count_max` keys its tiers are distrusted as a
+    /// whole.
+    pub fn add(&mut self, new: Unstored, count_max: usize) {
+        let (cache, name) = (new.key.cache, new.key.name.as_str());
+        if let Some(doubt) = self.keys.find_mut(new.hash, |d| is(&d.key, cache, name)) {
+            doubt.tiers = doubt.tiers.or(new.tiers);
+            (doubt.stamp, doubt.as_of) = (new.stamp, new.as_of);
+        } else if self.keys.len() < count_max {
+            let doubt = Doubt {
+                hash: new.hash,
+                key: new.key,
+                tiers: new.tiers,
+                stamp: new.stamp,
+                as_of: new.as_of,
+            };
+            self.keys.insert_unique(new.hash, doubt, |d| d.hash);
+        } else {
+            for tier in new.tiers.iter() {
+                self.stores.retain(|(store, _)| *store != tier);
+                self.stores.push((tier, new.as_of));
+            }
+        }
+    }
+
+    /// A tier has stored what was made at `stamp`: its copy of the key is believed again, if nothing
+    /// that it lacks was made since.
+    pub fn end(&mut self, hash: u64, key: &Key, tier: TierId, stamp: u64) {
+        let found = self
+            .keys
+            .find_entry(hash, |d| is(&d.key, key.cache, &key.name));
+        let Ok(mut found) = found else {
+            return;
+        };
+        let doubt = found.get_mut();
+        if doubt.stamp < stamp {
+            doubt.tiers = doubt.tiers.without(tier);
+            if doubt.tiers.is_empty() {
+                found.remove();
+            }
+        }
+    }
+
+    /// A tier was emptied at `as_of`: nothing that was distrusted until then is in it any more.
+    pub fn end_all(&mut self, tier: TierId, as_of: Version) {
+        self.stores
+            .retain(|(t, since)| *t != tier || *since > as_of);
+        self.keys.retain(|doubt| {
+            if doubt.as_of <= as_of {
+                doubt.tiers = doubt.tiers.without(tier);
+            }
+            !doubt.tiers.is_empty()
+        });
+    }
+
+    /// Distrusted keys of a tier, with their hashes.
+    pub fn keys_of(&self, tier: TierId) -> impl Iterator<Item = (u64, &Key)> {
+        let doubts = self.keys.iter().filter(move |d| d.tiers.has(tier));
+        doubts.map(|d| (d.hash, &d.key))
+    }
+
+    /// How many keys are distrusted one by one.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Tiers that are distrusted as a whole.
+    pub fn stores(&self) -> TierSet {
+        let tiers = self.stores.iter();
+        tiers.fold(TierSet::NONE, |set, (tier, _)| set.with(*tier))
+    }
+}
+
+fn is(key: &Key, cache: CacheId, name: &str) -> bool {
+    key.cache == cache && key.name == name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const C: CacheId = CacheId(0);
+    const A: TierId = TierId(0);
+    const B: TierId = TierId(1);
+
+    fn unstored(name: &str, tiers: u16, at: u64) -> Unstored {
+        Unstored {
+            hash: 7,
+            key: Key::new(C, name),
+            tiers: TierSet(tiers),
+            stamp: at,
+            as_of: Version::at(at),
+        }
+    }
+
+    #[test]
+    fn only_a_commit_of_something_newer_ends_it() {
+        let mut all = Distrusts::default();
+        all.add(unstored("k", 0b11, 5), 9);
+        let key = Key::new(C, "k");
+        all.end(7, &key, A, 4);
+        all.end(7, &key, A, 5);
+        assert_eq!(all.of(7, C, "k"), TierSet(0b11));
+        all.end(7, &key, A, 6);
+        assert_eq!(all.of(7, C, "k"), TierSet::NONE.with(B));
+        assert_eq!(all.of(7, C, "other"), TierSet::NONE);
+        all.end(7, &key, B, 6);
+        assert_eq!(all.len(), 0);
+        all.end(7, &key, B, 7);
+    }
+
+    #[test]
+    fn a_second_overflow_begins_it_anew() {
+        let mut all = Distrusts::default();
+        all.add(unstored("k", 1, 5), 9);
+        all.add(unstored("k", 2, 8), 9);
+        all.end(7, &Key::new(C, "k"), A, 6);
+        assert_eq!(all.of(7, C, "k"), TierSet(0b11));
+        assert_eq!(all.keys_of(B).count(), 1);
+    }
+
+    #[test]
+    fn past_its_bound_whole_stores_are_distrusted_until_they_were_emptied_later() {
+        let mut all = Distrusts::default();
+        all.add(unstored("k", 1, 5), 1);
+        all.add(unstored("m", 1, 6), 1);
+        all.add(unstored("n", 1, 7), 1);
+        assert_eq!(all.of(9, C, "anything"), TierSet(1));
+        assert_eq!((all.len(), all.stores()), (1, TierSet(1)));
+        all.end_all(A, Version::at(6));
+        assert_eq!(all.len(), 0, "the key's own record is older than that");
+        assert_eq!(all.stores(), TierSet(1));
+        all.end_all(B, Version::at(9));
+        assert_eq!(all.stores(), TierSet(1));
+        all.end_all(A, Version::at(7));
+        assert_eq!(all.of(9, C, "anything"), TierSet::NONE);
+    }
+}

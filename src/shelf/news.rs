@@ -1,0 +1,58 @@
+//! The shelf's side of the subscription hub: who watches, fences announced, events out.
+
+use super::event::{EventKind, OldSlot, RawEvent};
+use super::{Covers, Effects, Scope, Shelf};
+use crate::clock::Millis;
+use crate::key::Key;
+use crate::sync::Ordering;
+use crate::version::Version;
+
+impl Shelf {
+    /// Says whether events are to be recorded from now on. What is applied after a read that comes
+    /// after this call is recorded.
+    pub fn watch(&self, watched: bool) {
+        self.watched.store(watched, Ordering::SeqCst);
+    }
+
+    /// Whether anybody watches.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
+    }
+
+    /// Tells those who watch that a fence was raised.
+    pub fn announce_fence(&self, scope: &Scope, covers: &Covers, version: Version, now_ms: Millis) {
+        if !self.is_watched() {
+            return;
+        }
+        let name = match covers {
+            Covers::All => "",
+            Covers::Tag(tag) => tag,
+        };
+        let event = RawEvent {
+            key: Key::new(scope.id, name),
+            kind: EventKind::Cleared,
+            version,
+            old: OldSlot::NotLoaded,
+            new: None,
+            at_ms: now_ms,
+        };
+        // Any stripe will do: the hub takes from all of them and sorts by version.
+        let cell = self.cell(0);
+        let mut effects = Effects::default();
+        let mut stripe = cell.stripe.write();
+        stripe.tell(event, self.bounds, &mut effects);
+        drop(stripe);
+        self.finish(cell, effects);
+    }
+
+    /// Moves all waiting events to `into`; how many were dropped since the last time.
+    pub fn take_events(&self, into: &mut Vec<RawEvent>) -> u64 {
+        let cells = self.stripes.iter();
+        let lost = cells
+            .map(|cell| cell.stripe.write().outbox.take(into))
+            .sum();
+        into.sort_by_key(|event| event.version);
+        lost
+    }
+}

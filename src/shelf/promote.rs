@@ -1,0 +1,33 @@
+//! What a flight may do with what it brought up (the slot protocol, rule 4, SEMANTICS.md).
+
+use super::ask::Call;
+use super::effects::Effects;
+use super::marks::MarkId;
+use super::slot::Slot;
+use super::stripe::{Known, Stripe};
+
+impl Stripe {
+    /// Keeps what a flight brought up, if its very mark still stands. Ends the flight.
+    pub fn promote(&mut self, call: Call<'_>, mark: MarkId, mut slot: Slot) -> (bool, Effects) {
+        let mut effects = Effects::default();
+        let (hash, cache) = (call.hash, call.scope.id);
+        // "The slot is empty or older" is not enough: a value that was set, stored and evicted
+        // meanwhile would be undone. And a mark that was claimed for a fetch stands beside what memory
+        // knows, which is never older than a tier's copy.
+        let may = self.marks.stands(hash, cache, call.name, mark)
+            && matches!(self.known(hash, cache, call.name), Known::Unknown)
+            && call.accepts(&slot)
+            && slot.keep_ms() > call.now_ms;
+        if !may {
+            self.marks.release(hash, cache, call.name, mark);
+            effects.garbage.push(slot);
+            return (false, effects);
+        }
+        self.marks.strike(hash, cache, call.name);
+        slot.stamp = self.stamp();
+        self.note_deadline(call, slot.expires_ms, None, &mut effects);
+        self.remember(call, Some(slot), &mut effects);
+        self.shrink(call.watched, call.now_ms, call.bounds, &mut effects);
+        (true, effects)
+    }
+}

@@ -1,0 +1,57 @@
+//! What passes between the dirty set and a lane: what was taken, who waits, what a commit settled.
+
+use super::dirty::Dirty;
+use super::slot::{Encoded, Slot};
+use super::ticket::Ticket;
+use super::tier::TierId;
+use crate::drivers::StoreDurability;
+use crate::key::Key;
+use crate::sync::Arc;
+use crate::version::Version;
+
+/// Somebody waits until a tier has stored a slot.
+pub struct Waiter {
+    /// The tier.
+    pub tier: TierId,
+    /// The change they wait for: a commit of this stamp or a later one answers them.
+    pub stamp: u64,
+    /// What the commit must survive.
+    pub durability: StoreDurability,
+    /// How to tell them.
+    pub ticket: Ticket,
+}
+
+/// What a lane took: one slot as it was.
+pub struct Taken {
+    /// The slot's hash and name.
+    pub hash: u64,
+    /// The entry.
+    pub key: Key,
+    /// The mutation.
+    pub version: Version,
+    /// The slot's stamp when it was taken; it is clean only if it is still this.
+    pub stamp: u64,
+    /// The value to store; `None` deletes.
+    pub value: Option<(Slot, Arc<Encoded>)>,
+    /// What the commit must survive for those who wait.
+    pub durability: StoreDurability,
+}
+
+impl Taken {
+    /// About how many bytes it adds to a batch.
+    pub fn weight(&self) -> usize {
+        let payload = self.value.as_ref().map_or(0, |(_, e)| e.payload.len());
+        self.key.name.len() + payload
+    }
+}
+
+/// What a commit has settled.
+#[derive(Default)]
+pub(super) struct Settled {
+    /// Who has been waiting for just that.
+    pub done: Vec<Ticket>,
+    /// The slot, if it is clean in every tier and has left.
+    pub gone: Option<Dirty>,
+    /// It has to be stored once more.
+    pub again: bool,
+}

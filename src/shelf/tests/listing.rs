@@ -1,0 +1,65 @@
+//! Listing: the keys of a cache in order, each once.
+
+use super::*;
+
+fn names(bench: &Bench, prefix: &str, after: &str, count_max: usize, table: bool) -> Vec<String> {
+    let listed = bench
+        .shelf
+        .list(&bench.scope, prefix, after, count_max, table, bench.now_ms);
+    listed.iter().map(|l| l.name.to_string()).collect()
+}
+
+#[test]
+fn keys_come_in_order_and_in_pages() {
+    let bench = Bench::with(4, 1 << 20);
+    for n in (0..30).rev() {
+        bench.set(&format!("a{n:02}"), n);
+    }
+    bench.set("b", 1);
+    let mut after = String::new();
+    let mut all = Vec::new();
+    loop {
+        let page = names(&bench, "a", &after, 7, true);
+        assert!(page.len() <= 7);
+        let Some(last) = page.last() else { break };
+        after.clone_from(last);
+        all.extend(page);
+    }
+    let expected: Vec<_> = (0..30).map(|n| format!("a{n:02}")).collect();
+    assert_eq!(all, expected);
+    assert!(names(&bench, "", "", 0, true).is_empty());
+}
+
+#[test]
+fn a_key_in_table_and_dirty_set_comes_once() {
+    let bench = bench();
+    bench.set("dirty", 1);
+    bench.set("clean", 1);
+    bench.flush(DISK);
+    bench.set("dirty", 2);
+    assert_eq!(names(&bench, "", "", 9, true), ["clean", "dirty"]);
+    assert_eq!(names(&bench, "", "", 9, false), ["dirty"]);
+}
+
+#[test]
+fn what_no_read_would_show_is_not_listed() {
+    let mut bench = bench();
+    bench.put("expired", until(1, 1_500));
+    bench.set("removed", 1);
+    bench.remove("removed");
+    bench.set("live", 1);
+    bench.now_ms = 1_500;
+    let other = bench.shelf.scope("other");
+    assert_eq!(names(&bench, "", "", 9, true), ["live"]);
+    assert!(bench.shelf.list(&other, "", "", 9, true, 0).is_empty());
+    bench.shelf.fence(&bench.scope, Covers::All, 1_000);
+    assert!(names(&bench, "", "", 9, true).is_empty());
+}
+
+#[test]
+fn a_value_that_only_memory_has_is_listed_while_its_stored_copy_is_being_deleted() {
+    let bench = bench();
+    bench.overflow("k", 1);
+    bench.shelf.heal(DISK, 9, 0);
+    assert_eq!(names(&bench, "", "", 9, true), ["k"]);
+}

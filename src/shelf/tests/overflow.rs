@@ -1,0 +1,137 @@
+//! Past the dirty budget: memory-only values, distrust, and healing when the driver is back.
+
+use super::*;
+
+#[test]
+fn a_memory_only_value_is_read_and_its_stored_copy_is_not() {
+    let bench = bench();
+    bench.set("k", 1);
+    bench.flush(DISK);
+    bench.overflow("k", 2);
+    assert_eq!(bench.get("k"), Some(2));
+    bench.evict_all();
+    assert_eq!(bench.mark("k").1, bench.tiers);
+}
+
+#[test]
+fn who_waited_for_a_change_that_memory_alone_keeps_hears_that_no_tier_will() {
+    let bench = bench();
+    let (ticket, mut first) = Ticket::new();
+    let mut ask = bench.ask("k", Change::Put(draft(1)));
+    ask.waiter = Some((DISK, StoreDurability::Written, ticket));
+    version(bench.shelf.apply(ask));
+    let (ticket, mut second) = Ticket::new();
+    let mut ask = bench.ask("k", Change::Remove);
+    ask.waiter = Some((DISK, StoreDurability::Written, ticket));
+    ask.room = None;
+    version(bench.shelf.apply(ask));
+    let unavailable = |w: &mut Waiting| matches!(w.try_recv(), Ok(Err(Error::Unavailable { .. })));
+    assert!(unavailable(&mut first) && unavailable(&mut second));
+}
+
+#[test]
+fn an_older_commit_that_lands_late_does_not_end_distrust() {
+    let bench = bench();
+    bench.set("k", 1);
+    let taken = bench.take(DISK);
+    bench.overflow("k", 2);
+    bench.shelf.settle(DISK, &taken, StoreDurability::Written);
+    bench.evict_all();
+    assert_eq!(
+        bench.mark("k").1,
+        bench.tiers,
+        "the store has the value before"
+    );
+}
+
+#[test]
+fn healing_deletes_the_stored_copy_and_keeps_what_memory_has() {
+    let bench = bench();
+    bench.overflow("k", 2);
+    assert_eq!(bench.shelf.heal(FAR, 10, 0), 0);
+    assert_eq!(bench.shelf.heal(DISK, 10, 0), 1);
+    assert_eq!(bench.shelf.heal(DISK, 10, 0), 0, "it is under way");
+    let taken = bench.take(DISK);
+    assert!(taken[0].value.is_none());
+    assert_eq!(bench.shelf.stats().distrusted, 1, "until it is stored");
+    bench.shelf.settle(DISK, &taken, StoreDurability::Written);
+    assert_eq!(bench.shelf.stats().distrusted, 0);
+    assert_eq!(bench.get("k"), Some(2));
+}
+
+#[test]
+fn healing_is_bounded_and_reaches_every_key_in_the_end() {
+    let bench = Bench::with(2, 1 << 20);
+    for name in ["a", "b", "c"] {
+        bench.overflow(name, 1);
+    }
+    assert_eq!(bench.shelf.heal(DISK, 2, 0), 2);
+    assert_eq!(bench.shelf.heal(DISK, 2, 0), 1);
+    assert_eq!(bench.shelf.heal(DISK, 2, 0), 0);
+    bench.flush(DISK);
+    assert_eq!(bench.shelf.stats().distrusted, 0);
+}
+
+#[test]
+fn a_key_that_is_dirty_again_heals_by_being_stored() {
+    let mut bench = bench();
+    bench.tiers = TierSet::NONE.with(DISK).with(FAR);
+    bench.overflow("k", 1);
+    bench.tiers = TierSet::NONE.with(DISK);
+    bench.set("k", 2);
+    assert_eq!(bench.shelf.heal(DISK, 10, 0), 0);
+    assert_eq!(
+        bench.shelf.heal(FAR, 10, 0),
+        1,
+        "the other tier has to delete"
+    );
+    assert!(bench.take(FAR)[0].value.is_none());
+    bench.flush(DISK);
+    bench.shelf.requeue();
+    bench.flush(FAR);
+    let stats = bench.shelf.stats();
+    assert_eq!((stats.distrusted, stats.dirty_slots), (0, 0));
+}
+
+#[test]
+fn past_its_bound_the_whole_store_is_distrusted_until_it_was_emptied() {
+    let bench = bench();
+    for name in ["a", "b", "c", "d"] {
+        bench.overflow(name, 1);
+    }
+    assert!(bench.shelf.distrusted_tiers().is_empty());
+    let early = bench.shelf.versions().next(bench.now_ms);
+    bench.overflow("e", 1);
+    assert_eq!(bench.shelf.distrusted_tiers(), bench.tiers);
+    assert_eq!(bench.mark("anything").1, bench.tiers);
+    bench.shelf.trust_all(DISK, early);
+    assert_eq!(bench.shelf.distrusted_tiers(), bench.tiers);
+    assert_eq!(bench.shelf.stats().distrusted, 0);
+    let late = bench.shelf.versions().next(bench.now_ms);
+    bench.shelf.trust_all(DISK, late);
+    assert!(bench.shelf.distrusted_tiers().is_empty());
+    assert!(bench.mark("anything").1.is_empty());
+}
+
+#[test]
+fn a_removal_without_room_is_taken_all_the_same() {
+    let bench = bench();
+    bench.set("k", 1);
+    bench.flush(DISK);
+    let mut ask = bench.ask("k", Change::Remove);
+    ask.room = None;
+    version(bench.shelf.apply(ask));
+    assert_eq!(bench.get("k"), None);
+    assert_eq!(bench.mark("k").1, bench.tiers);
+}
+
+#[test]
+fn every_superseded_slot_gives_its_room_back() {
+    let bench = bench();
+    for n in 0..10 {
+        bench.set("k", n);
+    }
+    assert_eq!(bench.room.available_permits(), (1 << 20) - 1);
+    bench.overflow("k", 1);
+    assert_eq!(bench.room.available_permits(), 1 << 20);
+}

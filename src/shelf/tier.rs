@@ -1,0 +1,83 @@
+//! Tiers by number: which drivers a change concerns.
+//!
+//! Pure sets of bits; what a tier is stands in `drivers/`.
+
+/// A set of tiers, one bit per driver.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct TierSet(pub u16);
+
+/// One driver's number within a larder; at most 16, counted from 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TierId(pub u8);
+
+impl TierSet {
+    /// No tier.
+    pub const NONE: Self = Self(0);
+
+    /// Whether `tier` is in it.
+    pub fn has(self, tier: TierId) -> bool {
+        self.0 & bit(tier) != 0
+    }
+
+    /// This set and `tier`.
+    #[must_use]
+    pub fn with(self, tier: TierId) -> Self {
+        Self(self.0 | bit(tier))
+    }
+
+    /// This set without `tier`.
+    #[must_use]
+    pub fn without(self, tier: TierId) -> Self {
+        Self(self.0 & !bit(tier))
+    }
+
+    /// What is in either.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What is in this one only.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its tiers, lowest first.
+    pub fn iter(self) -> impl Iterator<Item = TierId> {
+        (0..16).map(TierId).filter(move |tier| self.has(*tier))
+    }
+}
+
+fn bit(tier: TierId) -> u16 {
+    1u16.checked_shl(u32::from(tier.0)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_what_was_added_and_not_taken_away() {
+        let (a, b) = (TierId(0), TierId(15));
+        let both = TierSet::NONE.with(a).with(b);
+        assert_eq!(both.iter().collect::<Vec<_>>(), [a, b]);
+        assert_eq!(both.without(a), TierSet::NONE.with(b));
+        assert_eq!(
+            both.minus(TierSet::NONE.with(b)).or(TierSet::NONE),
+            TierSet(1)
+        );
+        assert!(TierSet::NONE.is_empty() && !both.is_empty());
+    }
+
+    #[test]
+    fn a_number_past_the_last_tier_is_in_no_set() {
+        assert!(!TierSet(u16::MAX).has(TierId(16)));
+        assert!(TierSet::NONE.with(TierId(200)).is_empty());
+    }
+}

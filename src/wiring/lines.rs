@@ -1,0 +1,67 @@
+//! The ways from the paths to the actors, as closures over the address book.
+//!
+//! Each looks up the present generation when it is used, so a restart needs no new line.
+
+use std::sync::Arc;
+
+use super::Parts;
+use crate::error::Error;
+use crate::messages::hub::{Subscribe, Unsubscribe};
+use crate::messages::memory::Sweep;
+use crate::messages::ttl::Attend;
+use crate::messages::write::Flush;
+use crate::tiers::{Boxed, Lines};
+
+/// Hangs them.
+pub(super) fn hang(parts: &Arc<Parts>) {
+    let book = Arc::clone(&parts.book);
+    let flush = move |durability| {
+        let batch = book.batch.read().clone();
+        let sent: Boxed<_> = Box::pin(async move {
+            let batch = batch.ok_or(Error::Closed)?;
+            batch.send(Flush { durability }).await?
+        });
+        sent
+    };
+    let book = Arc::clone(&parts.book);
+    let sweep = move || {
+        if let Some(memory) = &*book.memory.read() {
+            // Refused if its mailbox is full: then a sweep is under way anyway.
+            let _ = memory.try_send(Sweep);
+        }
+    };
+    let book = Arc::clone(&parts.book);
+    let subscribe = move |ask: Subscribe| {
+        let hub = book.hub.read().clone();
+        let sent: Boxed<_> = Box::pin(async move {
+            let down = || Error::Unavailable {
+                driver: "hub".into(),
+                retry_after: std::time::Duration::from_millis(250),
+            };
+            hub.ok_or_else(down)?.send(ask).await.map_err(|_| down())?
+        });
+        sent
+    };
+    let book = Arc::clone(&parts.book);
+    let unsubscribe = move |id| {
+        if let Some(hub) = &*book.hub.read() {
+            // One message per subscription.
+            hub.do_send(Unsubscribe(id));
+        }
+    };
+    let book = Arc::clone(&parts.book);
+    let attend = move |key| {
+        if let Some(ttl) = &*book.ttl.read() {
+            // A full mailbox: then the record's own reclaim announces it.
+            let _ = ttl.try_send(Attend(key));
+        }
+    };
+    let lines = Lines {
+        subscribe: Box::new(subscribe),
+        unsubscribe: Arc::new(unsubscribe),
+        attend: Box::new(attend),
+        flush: Box::new(flush),
+        sweep: Box::new(sweep),
+    };
+    let _ = parts.tiers.lines.set(lines);
+}

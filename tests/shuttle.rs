@@ -1,0 +1,442 @@
+//! The shipped files of the shelf under a scheduler that explores interleavings.
+//!
+//! The same files as in the library are compiled here against shuttle's locks and atomics. Each
+//! scenario is a law in a few threads over a fake store; a failure prints the schedule that broke it.
+//! Not here: memory order weaker than sequential consistency, which shuttle does not explore.
+#![allow(dead_code, unused_imports)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+#[path = "../src/bell.rs"]
+mod bell;
+#[path = "../src/clock.rs"]
+mod clock;
+#[path = "../src/error.rs"]
+mod error;
+#[path = "../src/key.rs"]
+mod key;
+#[path = "../src/shelf/mod.rs"]
+mod shelf;
+#[path = "support/explored.rs"]
+mod sync;
+#[path = "../src/version.rs"]
+mod version;
+
+/// The shelf knows of drivers only how durable a commit is.
+mod drivers {
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    pub enum StoreDurability {
+        Written,
+        Synced,
+    }
+}
+
+use std::collections::HashMap;
+
+use drivers::StoreDurability::Written;
+use shelf::*;
+use shuttle::thread;
+use sync::{Arc, AtomicU64, Mutex, Ordering, RwLock, explore};
+use version::{Version, VersionClock};
+
+const DISK: TierId = TierId(0);
+const NOW: u64 = 1_000;
+const K: &str = "k";
+const ITERATIONS: usize = 3_000;
+
+/// A shelf over a store that is a map.
+struct World {
+    shelf: Shelf,
+    scope: Arc<Scope>,
+    hash: u64,
+    store: RwLock<HashMap<String, Slot>>,
+    room: std::sync::Arc<tokio::sync::Semaphore>,
+}
+
+fn world() -> Arc<World> {
+    let bounds = Bounds {
+        events_max: 64,
+        deadlines_max: 64,
+        distrusted_max: 1,
+    };
+    let shelf = Shelf::new(1, 1 << 20, 2, bounds, Arc::new(VersionClock::new(0)));
+    let scope = shelf.scope("users");
+    Arc::new(World {
+        hash: shelf.hash(scope.id, K),
+        scope,
+        shelf,
+        store: RwLock::new(HashMap::new()),
+        room: std::sync::Arc::new(tokio::sync::Semaphore::new(1_000)),
+    })
+}
+
+fn stored() -> Arc<World> {
+    let world = world();
+    done(world.set(1));
+    world.flush();
+    world.evict();
+    world
+}
+
+fn done(applied: Applied) -> Version {
+    match applied {
+        Applied::Done { version, .. } => version,
+        other => panic!("{other:?}"),
+    }
+}
+
+impl World {
+    fn ask(&self, change: Change) -> Ask<'_> {
+        Ask {
+            scope: &self.scope,
+            hash: self.hash,
+            name: K,
+            now_ms: NOW,
+            change,
+            condition: Condition::None,
+            brought: None,
+            plan: Plan {
+                memory: true,
+                put: TierSet::NONE.with(DISK),
+                delete: TierSet::NONE,
+            },
+            room: std::sync::Arc::clone(&self.room).try_acquire_owned().ok(),
+            waiter: None,
+        }
+    }
+
+    fn set(&self, value: u64) -> Applied {
+        self.shelf.apply(self.ask(Change::Put(draft(value))))
+    }
+
+    /// Sets with the dirty budget used up.
+    fn overflow(&self, value: u64) {
+        let mut ask = self.ask(Change::Put(draft(value)));
+        ask.room = None;
+        done(self.shelf.apply(ask));
+    }
+
+    fn clear(&self) -> Version {
+        self.shelf.fence(&self.scope, Covers::All, NOW).0
+    }
+
+    fn evict(&self) {
+        self.shelf.resize(0, NOW);
+        self.shelf.resize(1 << 20, NOW);
+    }
+
+    fn flush(&self) {
+        let taken = self.shelf.take(DISK, 10, 1 << 20, NOW, &mut 0);
+        for one in &taken {
+            let mut store = self.store.write();
+            match &one.value {
+                Some((slot, _)) => store.insert(one.key.name.to_string(), slot.clone()),
+                None => store.remove(one.key.name.as_str()),
+            };
+        }
+        self.shelf.settle(DISK, &taken, Written);
+    }
+
+    fn look_below(&self, distrusted: TierSet) -> Option<Slot> {
+        let store = self.store.read();
+        let stored = store.get(K).filter(|_| !distrusted.has(DISK)).cloned();
+        drop(store);
+        stored.filter(|slot| self.scope.accepts(slot.version, slot.tags()))
+    }
+
+    /// A whole read: the version found and its value.
+    fn get(&self) -> Option<(Version, u64)> {
+        let show = |slot: &Slot, _| (slot.version, value_of(slot));
+        let seen = self
+            .shelf
+            .read_or_mark(&self.scope, self.hash, K, || NOW, false, show);
+        match seen {
+            Seen::Hit(found) => Some(found),
+            Seen::Below(mark, distrusted) => {
+                let found = self.look_below(distrusted);
+                let seen = found.as_ref().map(|slot| (slot.version, value_of(slot)));
+                match found {
+                    Some(slot) => {
+                        self.shelf
+                            .promote(&self.scope, self.hash, K, mark, slot, NOW);
+                    }
+                    None => self.shelf.release(&self.scope, self.hash, K, mark),
+                }
+                seen.filter(|(version, _)| self.scope.accepts(*version, &[]))
+            }
+            _ => None,
+        }
+    }
+
+    /// A conditional set that looks below as often as it is told to.
+    fn set_if(&self, value: u64, condition: Condition) -> Applied {
+        let mut brought = None;
+        loop {
+            let mut ask = self.ask(Change::Put(draft(value)));
+            ask.condition = condition;
+            ask.brought = brought.take();
+            match self.shelf.apply(ask) {
+                Applied::Below(mark, distrusted) => {
+                    let found = self.look_below(distrusted);
+                    brought = Some(Brought { mark, found });
+                }
+                applied => return applied,
+            }
+        }
+    }
+}
+
+fn draft(value: u64) -> Draft {
+    Draft {
+        body: Body::Decoded(Arc::new(value)),
+        encoded: Some(Arc::new(Encoded {
+            codec: 0,
+            type_tag: 0,
+            payload: value.to_le_bytes().to_vec().into(),
+        })),
+        weight: 8,
+        created_ms: 0,
+        expires_ms: u64::MAX,
+        extra: None,
+        schema: 0,
+        priority: Priority::Normal,
+    }
+}
+
+fn value_of(slot: &Slot) -> u64 {
+    match &slot.body {
+        Body::Decoded(value) => *value.downcast_ref().unwrap(),
+        Body::Encoded(_) => panic!("this store keeps values"),
+    }
+}
+
+/// Runs each of `tasks` in a thread and waits for all.
+fn together(tasks: Vec<Box<dyn FnOnce() + Send>>) {
+    let threads: Vec<_> = tasks.into_iter().map(thread::spawn).collect();
+    threads.into_iter().for_each(|t| t.join().unwrap());
+}
+
+fn task(world: &Arc<World>, run: impl FnOnce(&World) + Send + 'static) -> Box<dyn FnOnce() + Send> {
+    let world = Arc::clone(world);
+    Box::new(move || run(&world))
+}
+
+#[test]
+fn no_read_goes_back_while_values_are_set_stored_and_evicted() {
+    explore(ITERATIONS, || {
+        let world = stored();
+        // The newest version that was acknowledged or returned.
+        let floor = Arc::new(AtomicU64::new(0));
+        let reader = |floor: Arc<AtomicU64>| {
+            task(&world, move |world| {
+                for _ in 0..2 {
+                    let before = floor.load(Ordering::SeqCst);
+                    let seen = world.get().map_or(0, |(version, _)| version.get());
+                    assert!(seen >= before, "read v{seen} after v{before}");
+                    floor.fetch_max(seen, Ordering::SeqCst);
+                }
+            })
+        };
+        let acknowledged = Arc::clone(&floor);
+        together(vec![
+            reader(Arc::clone(&floor)),
+            reader(Arc::clone(&floor)),
+            task(&world, move |world| {
+                let version = done(world.set(2));
+                acknowledged.fetch_max(version.get(), Ordering::SeqCst);
+            }),
+            task(&world, |world| {
+                world.flush();
+                world.evict();
+            }),
+        ]);
+    });
+}
+
+#[test]
+fn of_concurrent_compare_and_sets_exactly_one_wins() {
+    explore(ITERATIONS, || {
+        let world = stored();
+        let one = world.store.read().get(K).unwrap().version;
+        let wins = Arc::new(AtomicU64::new(0));
+        let mut tasks: Vec<_> = (2..5)
+            .map(|value| {
+                let wins = Arc::clone(&wins);
+                task(&world, move |world| {
+                    let applied = world.set_if(value, Condition::Version(one));
+                    if matches!(applied, Applied::Done { .. }) {
+                        wins.fetch_add(1, Ordering::SeqCst);
+                    }
+                })
+            })
+            .collect();
+        tasks.push(task(&world, |world| {
+            world.flush();
+            world.evict();
+        }));
+        together(tasks);
+        assert_eq!(wins.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_compare_and_set_never_survives_a_clear_that_it_has_not_seen() {
+    explore(ITERATIONS, || {
+        let world = stored();
+        let one = world.store.read().get(K).unwrap().version;
+        let set = Arc::new(Mutex::new(None));
+        let outcome = Arc::clone(&set);
+        together(vec![
+            task(&world, move |world| {
+                let applied = world.set_if(2, Condition::Version(one));
+                if let Applied::Done { version, .. } = applied {
+                    *outcome.lock() = Some(version);
+                }
+            }),
+            task(&world, |world| {
+                world.clear();
+            }),
+        ]);
+        // If it succeeded the value it replaced was still there, so the clear came later.
+        if let Some(version) = *set.lock() {
+            assert!(version < world.scope.cleared().unwrap());
+            assert_eq!(world.get(), None);
+        }
+    });
+}
+
+#[test]
+fn what_is_set_while_an_older_value_is_being_stored_is_stored_and_answered() {
+    explore(ITERATIONS, || {
+        let world = world();
+        let newest = Arc::new(Mutex::new((0, 0)));
+        let answered = Arc::new(AtomicU64::new(0));
+        let mut tasks = Vec::new();
+        for value in [2, 3] {
+            let (newest, answered) = (Arc::clone(&newest), Arc::clone(&answered));
+            tasks.push(task(&world, move |world| {
+                let (ticket, mut waiting) = Ticket::new();
+                let mut ask = world.ask(Change::Put(draft(value)));
+                ask.waiter = Some((DISK, Written, ticket));
+                let version = done(world.shelf.apply(ask)).get();
+                let mut newest = newest.lock();
+                *newest = (*newest).max((version, value));
+                drop(newest);
+                while waiting.try_recv().is_err() {
+                    thread::yield_now();
+                }
+                assert!(world.store.read()[K].version.get() >= version);
+                answered.fetch_add(1, Ordering::SeqCst);
+            }));
+        }
+        let count = Arc::clone(&answered);
+        tasks.push(task(&world, move |world| {
+            while count.load(Ordering::SeqCst) < 2 || world.shelf.is_dirty(DISK) {
+                world.flush();
+                thread::yield_now();
+            }
+        }));
+        together(tasks);
+        assert_eq!(world.shelf.stats().dirty_slots, 0);
+        let stored = world.store.read().get(K).map(value_of);
+        assert_eq!(stored, Some(newest.lock().1));
+    });
+}
+
+#[test]
+fn nothing_below_a_fence_is_read_after_it_was_raised() {
+    explore(ITERATIONS, || {
+        let world = stored();
+        together(vec![
+            task(&world, |world| {
+                world.get();
+            }),
+            task(&world, |world| {
+                let fence = world.clear();
+                let seen = world.get();
+                assert!(seen.is_none_or(|(version, _)| version > fence), "{seen:?}");
+            }),
+            task(&world, |world| {
+                world.get();
+                world.evict();
+            }),
+        ]);
+        assert_eq!(world.get(), None);
+    });
+}
+
+#[test]
+fn an_entry_whose_tag_was_fenced_stays_fenced_while_fences_coalesce() {
+    explore(ITERATIONS, || {
+        let world = world();
+        let tags = ["a".into()];
+        let version = world.shelf.versions().next(NOW);
+        let tag = |world: &World, tag: &str| {
+            world
+                .shelf
+                .fence(&world.scope, Covers::Tag(tag.into()), NOW);
+        };
+        tag(&world, "a");
+        let read = tags.clone();
+        together(vec![
+            task(&world, move |world| {
+                assert!(!world.scope.accepts(version, &read));
+                assert!(!world.scope.accepts(version, &read));
+            }),
+            task(&world, move |world| {
+                tag(world, "b");
+                tag(world, "c");
+            }),
+        ]);
+        assert!(!world.scope.accepts(version, &tags));
+    });
+}
+
+#[test]
+fn a_fetch_never_undoes_a_removal_or_a_clear_that_came_after_it_began() {
+    explore(ITERATIONS, || {
+        let world = world();
+        let removed = Arc::new(Mutex::new(None));
+        let fence = Arc::clone(&removed);
+        together(vec![
+            task(&world, |world| {
+                let (mark, began) = world.shelf.claim(&world.scope, world.hash, K, NOW);
+                let mut ask = world.ask(Change::Fetched(draft(1), began));
+                ask.condition = Condition::Flight(mark);
+                world.shelf.apply(ask);
+            }),
+            task(&world, move |world| {
+                done(world.shelf.apply(world.ask(Change::Remove)));
+                *fence.lock() = Some(world.clear());
+                let seen = world.get();
+                let fence = fence.lock().unwrap();
+                assert!(seen.is_none_or(|(version, _)| version > fence), "{seen:?}");
+            }),
+            task(&world, |world| {
+                world.flush();
+                world.evict();
+            }),
+        ]);
+    });
+}
+
+#[test]
+fn no_read_goes_back_when_the_dirty_budget_overflows_during_a_commit() {
+    explore(ITERATIONS, || {
+        let world = stored();
+        done(world.set(2));
+        together(vec![
+            task(&world, |world| world.flush()),
+            task(&world, |world| {
+                world.overflow(3);
+                let seen = world.get();
+                assert!(seen.is_none_or(|(_, value)| value == 3), "{seen:?}");
+            }),
+            task(&world, |world| world.evict()),
+        ]);
+        world.shelf.heal(DISK, 10, NOW);
+        world.flush();
+        world.evict();
+        assert_eq!(world.get(), None, "it may forget; it never lies");
+        assert_eq!(world.shelf.stats().distrusted, 0);
+    });
+}
