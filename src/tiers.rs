@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use smol_str::SmolStr;
 use tokio::sync::{Notify, Semaphore};
 
@@ -50,6 +50,8 @@ pub(crate) struct Tiers {
     pub timer: Timer,
     /// What is left of the dirty budget, in bytes.
     pub room: Arc<Semaphore>,
+    /// Held while a fence is raised and filed, so that both happen in the same order.
+    pub fencing: Mutex<()>,
     /// Cuts the batch writer's linger short.
     pub hurry: Arc<Notify>,
     pub closed: AtomicBool,

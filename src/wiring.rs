@@ -131,6 +131,7 @@ fn tiers(
         clock,
         timer: Timer::new(runtime.timer().clone()),
         room: Arc::new(Semaphore::new(limits.dirty_bytes_max)),
+        fencing: Mutex::new(()),
         hurry: Arc::new(Notify::new()),
         closed: AtomicBool::new(false),
         counts: Counts::default(),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
+use super::write::{check_promise, store_durability};
 use super::{Intent, Order, Place, Prepared, Tiers};
 use crate::clock::NEVER;
 use crate::drivers::{Driver, Failure, PageLimit};
@@ -15,7 +16,7 @@ use crate::error::Error;
 use crate::key::{SEPARATOR, split_stored_key};
 use crate::outcome::{Durability, WriteOutcome};
 use crate::record;
-use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Scope};
+use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Scope, Ticket};
 use crate::sync::Arc;
 use crate::version::Version;
 
@@ -36,10 +37,10 @@ impl Tiers {
         wait: Option<Duration>,
     ) -> Result<WriteOutcome, Error> {
         self.check_open()?;
-        let now_ms = self.now_ms();
-        let (version, covers) = self.shelf.fence(&place.scope, covers, now_ms);
-        self.shelf
-            .announce_fence(&place.scope, &covers, version, now_ms);
+        check_promise(place, durability, by_name)?;
+        let wait = self.wait(wait);
+        let (ticket, waiting) = store_durability(durability).map(|_| Ticket::new()).unzip();
+        let version = self.raise_and_file(place, covers, durability, ticket)?;
         if let Some(lines) = self.lines.get() {
             (lines.sweep)();
         }
@@ -49,29 +50,61 @@ impl Tiers {
             durability: Durability::Queued,
             degraded: Vec::new(),
         };
-        if !place.tiers.is_empty() {
-            let name = fence_name(&place.scope, &covers);
-            let fences = Place {
-                scope: self.shelf.scope(FENCES),
-                memory: false,
-                tiers: place.tiers,
-                schema: 0,
-            };
-            let order = Order {
-                name: &name,
-                intent: Intent::Put(fence_value(version, now_ms)),
-                condition: Condition::None,
-                targets: None,
-                durability,
-                by_name,
-                ticket: None,
-                wait,
-            };
-            let stored = self.write(&fences, order).await?;
-            outcome.durability = stored.durability;
-            outcome.degraded = stored.degraded;
+        self.note_down(place, false, &mut outcome);
+        if let Some(waiting) = waiting {
+            self.await_stored(place, (durability, by_name), waiting, &wait, &mut outcome)
+                .await?;
         }
         Ok(outcome)
+    }
+
+    /// Raises a fence and files it for the tiers.
+    fn raise_and_file(
+        &self,
+        place: &Place,
+        covers: Covers,
+        durability: Durability,
+        ticket: Option<Ticket>,
+    ) -> Result<Version, Error> {
+        let now_ms = self.now_ms();
+        // Always taken: there are few of them, they coalesce, and one that is forgotten would bring back
+        // what it covers (the slot protocol, rule 11, SEMANTICS.md).
+        let room = Arc::clone(&self.room).try_acquire_many_owned(0);
+        let room = room.map_err(|_| Error::Closed)?;
+        // IMPORTANT: one at a time, from drawing the version to filing it. Two clears at once would else
+        // be filed in the other order, and the store would be left with the older fence.
+        let _alone = self.fencing.lock();
+        let (version, covers) = self.shelf.fence(&place.scope, covers, now_ms);
+        self.shelf
+            .announce_fence(&place.scope, &covers, version, now_ms);
+        if place.tiers.is_empty() {
+            return Ok(version);
+        }
+        let name = fence_name(&place.scope, &covers);
+        let fences = Place {
+            scope: self.shelf.scope(FENCES),
+            memory: false,
+            tiers: place.tiers,
+            schema: 0,
+        };
+        let mut order = Order {
+            name: &name,
+            intent: Intent::Put(fence_value(version, now_ms)),
+            condition: Condition::None,
+            targets: None,
+            durability,
+            by_name: false,
+            ticket: None,
+            wait: None,
+        };
+        let waiter = place
+            .durable()
+            .zip(store_durability(durability))
+            .zip(ticket);
+        let waiter = waiter.map(|((tier, durability), ticket)| (tier, durability, ticket));
+        let ask = self.ask_for(&fences, &mut order, None, Some(room), waiter);
+        self.shelf.apply(ask);
+        Ok(version)
     }
 
     /// Raises the fences that a store remembers. Before the first read of that store.

@@ -32,12 +32,7 @@ impl Tiers {
         }
         let wait = self.wait(order.wait);
         let needed = store_durability(order.durability);
-        if needed.is_some() && order.by_name && place.durable().is_none() {
-            return Err(Error::Invalid {
-                field: "durability",
-                reason: format!("{:?} needs a cache with a durable driver", order.durability),
-            });
-        }
+        check_promise(place, order.durability, order.by_name)?;
         let (mut brought, mut flight) = (None, None);
         for _ in 0..LOOKS_MAX {
             let room = self.room_for(place, &order, &wait).await?;
@@ -66,7 +61,8 @@ impl Tiers {
                     };
                     self.note_down(place, memory_only, &mut outcome);
                     if let Some(waiting) = waiting {
-                        self.await_stored(place, &order, waiting, &wait, &mut outcome)
+                        let promise = (order.durability, order.by_name);
+                        self.await_stored(place, promise, waiting, &wait, &mut outcome)
                             .await?;
                     }
                     return Ok(outcome);
@@ -89,7 +85,7 @@ impl Tiers {
     }
 
     /// What a larder that stores nothing answers.
-    fn forgotten(&self, durability: Durability) -> WriteOutcome {
+    pub(super) fn forgotten(&self, durability: Durability) -> WriteOutcome {
         WriteOutcome {
             version: self.shelf.versions().next(self.now_ms()),
             replaced: None,
@@ -98,7 +94,7 @@ impl Tiers {
         }
     }
 
-    fn ask_for<'a>(
+    pub(super) fn ask_for<'a>(
         &self,
         place: &'a Place,
         order: &'a mut Order<'_>,
@@ -170,17 +166,17 @@ impl Tiers {
 
     /// Waits until the durable tier has stored it. A promise that was only the default is taken back
     /// when it cannot be kept, and the outcome says so; one asked for by name is an error.
-    async fn await_stored(
+    pub(super) async fn await_stored(
         &self,
         place: &Place,
-        order: &Order<'_>,
+        (durability, by_name): (Durability, bool),
         waiting: Waiting,
         wait: &Wait<'_>,
         outcome: &mut WriteOutcome,
     ) -> Result<(), Error> {
-        match self.stored(place, order.durability, waiting, wait).await {
+        match self.stored(place, durability, waiting, wait).await {
             Ok(durability) => outcome.durability = durability,
-            Err(error) if order.by_name => return Err(error),
+            Err(error) if by_name => return Err(error),
             Err(_) => {
                 let Some(port) = place.durable().and_then(|tier| self.port(tier)) else {
                     return Ok(());
@@ -242,7 +238,7 @@ impl Tiers {
         }
     }
 
-    fn note_down(&self, place: &Place, memory_only: bool, outcome: &mut WriteOutcome) {
+    pub(super) fn note_down(&self, place: &Place, memory_only: bool, outcome: &mut WriteOutcome) {
         if memory_only {
             Counts::add(&self.counts.memory_only_sets);
         }
@@ -258,4 +254,19 @@ impl Tiers {
             }
         }
     }
+}
+
+/// Refuses a durability asked for by name that no driver of the cache can give.
+pub(super) fn check_promise(
+    place: &Place,
+    durability: Durability,
+    by_name: bool,
+) -> Result<(), Error> {
+    if by_name && store_durability(durability).is_some() && place.durable().is_none() {
+        return Err(Error::Invalid {
+            field: "durability",
+            reason: format!("{durability:?} needs a cache with a durable driver"),
+        });
+    }
+    Ok(())
 }
