@@ -135,7 +135,7 @@ impl Tiers {
     }
 
     /// Its part of the dirty budget. Waits for it while the drivers are up; with one down there is no
-    /// waiting: the change is then kept in memory only (PROTOCOL rule 11).
+    /// waiting: the change is then kept in memory only (the slot protocol, rule 11).
     async fn room_for(
         &self,
         place: &Place,
