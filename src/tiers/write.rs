@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::fence::FENCES;
 use super::order::{Intent, Order, Targets, store_durability};
 use super::{Counts, Place, Tiers};
 use crate::drivers::StoreDurability;
@@ -131,7 +132,7 @@ impl Tiers {
     }
 
     /// Its part of the dirty budget. Waits for it while the drivers are up; with one down there is no
-    /// waiting: the change is then kept in memory only (PROTOCOL rule 11).
+    /// waiting: the change is then kept in memory only (the slot protocol, rule 11).
     async fn room_for(
         &self,
         place: &Place,
@@ -141,8 +142,14 @@ impl Tiers {
         if place.tiers.is_empty() {
             return Ok(None);
         }
-        let bytes = (order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES)
-            .min(self.config.limits.dirty_bytes_max);
+        // A fence is always taken: what it guards must not come back. Fences coalesce, so they are
+        // bounded by `tag_fences_max` instead.
+        let bytes = if &*place.scope.name == FENCES {
+            0
+        } else {
+            order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES
+        };
+        let bytes = bytes.min(self.config.limits.dirty_bytes_max);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
             return Ok(Some(permit));
