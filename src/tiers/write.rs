@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::fence::FENCES;
 use super::order::{Intent, Order, Targets, store_durability};
 use super::{Counts, Place, Tiers};
 use crate::drivers::StoreDurability;
@@ -142,14 +141,8 @@ impl Tiers {
         if place.tiers.is_empty() {
             return Ok(None);
         }
-        // A fence is always taken: what it guards must not come back. Fences coalesce, so they are
-        // bounded by `tag_fences_max` instead.
-        let bytes = if &*place.scope.name == FENCES {
-            0
-        } else {
-            order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES
-        };
-        let bytes = bytes.min(self.config.limits.dirty_bytes_max);
+        let bytes = (order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES)
+            .min(self.config.limits.dirty_bytes_max);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
             return Ok(Some(permit));
