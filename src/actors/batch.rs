@@ -2,7 +2,7 @@
 //!
 //! One lane per driver: one batch is under way at a time, and what becomes dirty meanwhile is the next
 //! one, so batches grow by themselves under load. Each attempt takes the slots as they are then; a
-//! failure leaves them dirty (PROTOCOL rules 6 and 7).
+//! failure leaves them dirty (the slot protocol, rules 6 and 7, SEMANTICS.md).
 
 use std::future::Future;
 use std::pin::Pin;

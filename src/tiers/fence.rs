@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use super::write::{check_promise, store_durability};
+use super::order::store_durability;
+use super::write::check_promise;
 use super::{Intent, Order, Place, Prepared, Tiers};
 use crate::clock::NEVER;
 use crate::drivers::{Driver, Failure, PageLimit};

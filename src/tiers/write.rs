@@ -5,15 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::order::{Intent, Order, Targets, store_durability};
 use super::{Counts, Place, Tiers};
-use crate::clock::Millis;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
 use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
-use crate::shelf::{
-    Applied, Ask, Body, Brought, Change, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket,
-    TierSet, Waiting,
-};
+use crate::shelf::{Applied, Ask, Brought, Change, Plan, Ticket, TierSet, Waiting};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -21,49 +18,6 @@ use crate::wait::Wait;
 const LOOKS_MAX: usize = 16;
 /// What an entry counts for in the dirty set beyond its bytes.
 const DIRTY_OVERHEAD_BYTES: usize = 256;
-
-/// A value prepared for the shelf.
-#[derive(Clone)]
-pub(crate) struct Prepared {
-    pub body: Body,
-    pub encoded: Option<Arc<Encoded>>,
-    pub weight: u32,
-    pub created_ms: Millis,
-    pub expires_ms: Millis,
-    pub extra: Option<Arc<Extra>>,
-    pub priority: Priority,
-}
-
-/// What a call wants to happen.
-#[derive(Clone)]
-pub(crate) enum Intent {
-    Put(Prepared),
-    Renew(Prepared),
-    Remove,
-}
-
-/// Which of a cache's tiers a call is for.
-#[derive(Clone, Copy)]
-pub(crate) struct Targets {
-    pub memory: bool,
-    pub tiers: TierSet,
-}
-
-/// One mutation.
-pub(crate) struct Order<'a> {
-    pub name: &'a str,
-    pub intent: Intent,
-    pub condition: Condition,
-    /// `None` for all of the cache's.
-    pub targets: Option<Targets>,
-    pub durability: Durability,
-    /// Whether the caller asked for that durability by name.
-    pub by_name: bool,
-    /// Waits for more than one change at once; replaces `durability`'s own wait. Borrowed: a holder
-    /// that is dropped without a word means that something was not stored.
-    pub ticket: Option<&'a Ticket>,
-    pub wait: Option<Duration>,
-}
 
 impl Tiers {
     /// Carries out a mutation and waits as long as its durability asks for.
@@ -74,12 +28,7 @@ impl Tiers {
     ) -> Result<WriteOutcome, Error> {
         self.check_open()?;
         if self.config.disabled {
-            return Ok(WriteOutcome {
-                version: self.shelf.versions().next(self.now_ms()),
-                replaced: None,
-                durability: order.durability,
-                degraded: Vec::new(),
-            });
+            return Ok(self.forgotten(order.durability));
         }
         let wait = self.wait(order.wait);
         let needed = store_durability(order.durability);
@@ -92,22 +41,10 @@ impl Tiers {
                 // Before the change, so that no scan that begins after it overlooks it.
                 self.unstored.store(true, Ordering::SeqCst);
             }
-            let (ticket, waiting) = match (order.ticket, needed) {
-                (Some(shared), Some(_)) => (Some(shared.share()), None),
-                (None, Some(_)) => {
-                    let (ticket, waiting) = Ticket::new();
-                    (Some(ticket), Some(waiting))
-                }
-                _ => (None, None),
-            };
+            let (ticket, waiting) = order.ticket(needed);
             let durable = place.durable().zip(needed).zip(ticket);
-            let ask = self.ask_for(
-                place,
-                &mut order,
-                brought.take(),
-                room,
-                durable.map(|((tier, d), t)| (tier, d, t)),
-            );
+            let waiter = durable.map(|((tier, d), t)| (tier, d, t));
+            let ask = self.ask_for(place, &mut order, brought.take(), room, waiter);
             let applied = self.shelf.apply(ask);
             drop(flight.take());
             match applied {
@@ -122,9 +59,6 @@ impl Tiers {
                         durability: Durability::Queued,
                         degraded: Vec::new(),
                     };
-                    if memory_only {
-                        Counts::add(&self.counts.memory_only_sets);
-                    }
                     self.note_down(place, memory_only, &mut outcome);
                     if let Some(waiting) = waiting {
                         let promise = (order.durability, order.by_name);
@@ -148,6 +82,16 @@ impl Tiers {
             limit: "conditional looks at one key",
             retry_after: Duration::from_millis(10),
         })
+    }
+
+    /// What a larder that stores nothing answers.
+    pub(super) fn forgotten(&self, durability: Durability) -> WriteOutcome {
+        WriteOutcome {
+            version: self.shelf.versions().next(self.now_ms()),
+            replaced: None,
+            durability,
+            degraded: Vec::new(),
+        }
     }
 
     pub(super) fn ask_for<'a>(
@@ -187,7 +131,7 @@ impl Tiers {
     }
 
     /// Its part of the dirty budget. Waits for it while the drivers are up; with one down there is no
-    /// waiting: the change is then kept in memory only (PROTOCOL rule 11).
+    /// waiting: the change is then kept in memory only (the slot protocol, rule 11).
     async fn room_for(
         &self,
         place: &Place,
@@ -295,6 +239,9 @@ impl Tiers {
     }
 
     pub(super) fn note_down(&self, place: &Place, memory_only: bool, outcome: &mut WriteOutcome) {
+        if memory_only {
+            Counts::add(&self.counts.memory_only_sets);
+        }
         for port in place.tiers.iter().filter_map(|tier| self.port(tier)) {
             if memory_only {
                 outcome
@@ -305,31 +252,6 @@ impl Tiers {
                     .degraded
                     .push(Degraded::new(&port.name, DegradedReason::Down));
             }
-        }
-    }
-}
-
-impl Intent {
-    /// Bytes of the value on its way down.
-    pub(crate) fn weight(&self) -> usize {
-        match self {
-            Self::Put(p) | Self::Renew(p) => p.encoded.as_ref().map_or(0, |e| e.payload.len()),
-            Self::Remove => 0,
-        }
-    }
-}
-
-impl Prepared {
-    fn draft(&self, schema: u32) -> Draft {
-        Draft {
-            body: self.body.clone(),
-            encoded: self.encoded.clone(),
-            weight: self.weight,
-            created_ms: self.created_ms,
-            expires_ms: self.expires_ms,
-            extra: self.extra.clone(),
-            schema,
-            priority: self.priority,
         }
     }
 }
@@ -347,13 +269,4 @@ pub(super) fn check_promise(
         });
     }
     Ok(())
-}
-
-/// What a commit must survive for a durability; `None` if nobody waits for one.
-pub(crate) fn store_durability(durability: Durability) -> Option<StoreDurability> {
-    match durability {
-        Durability::Queued => None,
-        Durability::Written => Some(StoreDurability::Written),
-        Durability::Synced => Some(StoreDurability::Synced),
-    }
 }
