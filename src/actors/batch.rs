@@ -275,6 +275,7 @@ impl Run {
             expires_ms: slot.expires_ms,
             keep_ms: slot.keep_ms(),
             idle_ms: slot.idle_ms(),
+            ends_ms: slot.ends_ms(),
             schema: slot.schema,
             type_tag: encoded.type_tag,
             codec: encoded.codec,

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smol_str::SmolStr;
+use tokio::sync::OwnedSemaphorePermit;
 
-use super::order::store_durability;
-use super::write::check_promise;
 use super::{Intent, Order, Place, Prepared, Tiers};
 use crate::clock::NEVER;
 use crate::drivers::{Driver, Failure, PageLimit};
@@ -17,7 +16,7 @@ use crate::error::Error;
 use crate::key::{SEPARATOR, split_stored_key};
 use crate::outcome::{Durability, WriteOutcome};
 use crate::record;
-use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Scope, Ticket};
+use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Scope};
 use crate::sync::Arc;
 use crate::version::Version;
 
@@ -38,74 +37,66 @@ impl Tiers {
         wait: Option<Duration>,
     ) -> Result<WriteOutcome, Error> {
         self.check_open()?;
-        check_promise(place, durability, by_name)?;
-        let wait = self.wait(wait);
-        let (ticket, waiting) = store_durability(durability).map(|_| Ticket::new()).unzip();
-        let version = self.raise_and_file(place, covers, durability, ticket)?;
-        if let Some(lines) = self.lines.get() {
-            (lines.sweep)();
-        }
-        let mut outcome = WriteOutcome {
-            version,
-            replaced: None,
-            durability: Durability::Queued,
-            degraded: Vec::new(),
-        };
-        self.note_down(place, false, &mut outcome);
-        if let Some(waiting) = waiting {
-            self.await_stored(place, (durability, by_name), waiting, &wait, &mut outcome)
-                .await?;
-        }
-        Ok(outcome)
-    }
-
-    /// Raises a fence and files it for the tiers.
-    fn raise_and_file(
-        &self,
-        place: &Place,
-        covers: Covers,
-        durability: Durability,
-        ticket: Option<Ticket>,
-    ) -> Result<Version, Error> {
         let now_ms = self.now_ms();
-        // Always taken: there are few of them, they coalesce, and one that is forgotten would bring back
-        // what it covers (the slot protocol, rule 11, SEMANTICS.md).
-        let room = Arc::clone(&self.room).try_acquire_many_owned(0);
-        let room = room.map_err(|_| Error::Closed)?;
-        // IMPORTANT: one at a time, from drawing the version to filing it. Two clears at once would else
-        // be filed in the other order, and the store would be left with the older fence.
-        let _alone = self.fencing.lock();
-        let (version, covers) = self.shelf.fence(&place.scope, covers, now_ms);
-        self.shelf
-            .announce_fence(&place.scope, &covers, version, now_ms);
-        if place.tiers.is_empty() {
-            return Ok(version);
-        }
-        let name = fence_name(&place.scope, &covers);
+        let wait = self.wait(wait);
         let fences = Place {
             scope: self.shelf.scope(FENCES),
             memory: false,
             tiers: place.tiers,
             schema: 0,
+            kind: None,
         };
-        let mut order = Order {
-            name: &name,
+        let room = self.fence_room();
+        let covers = if room.is_some() { covers } else { Covers::All };
+        let room = room.or_else(|| Arc::clone(&self.fence_room).try_acquire_many_owned(0).ok());
+        let order = |version, name| Order {
+            name,
             intent: Intent::Put(fence_value(version, now_ms)),
             condition: Condition::None,
             targets: None,
             durability,
-            by_name: false,
+            by_name,
             ticket: None,
             wait: None,
         };
-        let waiter = place
-            .durable()
-            .zip(store_durability(durability))
-            .zip(ticket);
-        let waiter = waiter.map(|((tier, durability), ticket)| (tier, durability, ticket));
-        let ask = self.ask_for(&fences, &mut order, None, Some(room), waiter);
-        self.shelf.apply(ask);
-        Ok(version)
+        self.check_durability(&fences, &order(Version::at(0), ""))?;
+        let name;
+        let (version, order, attempt) = {
+            // IMPORTANT: from drawing to filing. Else an older fence could be filed over a newer one of
+            // the same name, and be all that is left of both after a restart.
+            let _one_by_one = self.fence_order.lock();
+            let (version, covers) = self.shelf.fence(&place.scope, covers, now_ms);
+            self.shelf
+                .announce_fence(&place.scope, &covers, version, now_ms);
+            name = fence_name(&place.scope, &covers);
+            let mut order = order(version, &name);
+            let stored = !place.tiers.is_empty();
+            let attempt = stored.then(|| self.attempt(&fences, &mut order, None, room));
+            (version, order, attempt)
+        };
+        if let Some(lines) = self.lines.get() {
+            (lines.sweep)();
+        }
+        let outcome = match attempt {
+            Some(attempt) => self.conclude(&fences, &order, attempt, &wait).await?,
+            None => WriteOutcome {
+                version,
+                replaced: None,
+                durability: Durability::Queued,
+                degraded: Vec::new(),
+            },
+        };
+        Ok(WriteOutcome {
+            version,
+            replaced: None,
+            ..outcome
+        })
+    }
+
+    /// Leave for one more fence to wait to be stored. Fences take no part of the dirty budget: a
+    /// fence that were not stored would leave an older one, or none, for the next start.
+    fn fence_room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.fence_room).try_acquire_owned().ok()
     }
 
     /// Raises the fences that a store remembers. Before the first read of that store.
