@@ -76,7 +76,7 @@ impl Runtime {
     ///
     /// [`Error::Closed`] if the System has ended.
     pub async fn arbiter(&self) -> Result<ArbiterHandle, Error> {
-        let arbiter = on(&self.control, || Arbiter::new()).await?;
+        let arbiter = on(&self.control, Arbiter::new).await?;
         let handle = arbiter.handle();
         self.arbiters.lock().push(arbiter);
         Ok(handle)

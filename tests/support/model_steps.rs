@@ -211,7 +211,7 @@ impl Play {
         self.model.acknowledged(how, version);
         let entry = self.model.entries.get_mut(key).unwrap();
         (entry.version, entry.expires_ms, entry.keep_ms) = (version, expires_ms, keep_ms);
-        entry.may_go = !self.store.is_some();
+        entry.may_go = self.store.is_none();
     }
 
     pub async fn update(&mut self) {
