@@ -27,14 +27,16 @@
 
 mod fence;
 mod flight;
+mod order;
 mod read;
 mod scan;
+mod stored;
 mod write;
 
 pub(crate) use fence::load as load_fences;
+pub(crate) use order::{Intent, Order, Prepared, Targets};
 pub(crate) use read::{Found, ReadOptions};
 pub(crate) use scan::PageAsk;
-pub(crate) use write::{Intent, Order, Prepared, Targets};
 
 use std::any::Any;
 use std::future::Future;

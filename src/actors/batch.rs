@@ -2,7 +2,7 @@
 //!
 //! One lane per driver: one batch is under way at a time, and what becomes dirty meanwhile is the next
 //! one, so batches grow by themselves under load. Each attempt takes the slots as they are then; a
-//! failure leaves them dirty (PROTOCOL rules 6 and 7).
+//! failure leaves them dirty (the slot protocol, rules 6 and 7, SEMANTICS.md).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -214,11 +214,18 @@ impl Run {
                     failures += 1;
                     self.shelf.unsettle(&taken);
                     self.lane.port.stats.retries.fetch_add(1, Ordering::Relaxed);
+                    if !self.lane.port.is_up() {
+                        break;
+                    }
                     let wait = RETRY_MS_MIN << (failures - 1).min(10);
                     tokio::time::sleep(Duration::from_millis(wait.min(RETRY_MS_MAX))).await;
                 }
             }
         }
+        // While it is down there is no waiting (the slot protocol, rule 11, SEMANTICS.md). Whoever begins
+        // to wait from here on rings first, and is told by the run after this one.
+        let unavailable = self.lane.port.unavailable();
+        self.shelf.fail_waiters(tier, &unavailable);
     }
 
     /// Waits a little for more to come, unless somebody waits for an answer.

@@ -8,15 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::order::{Intent, Order, store_durability};
 use super::{Counts, Place, Tiers};
-use crate::clock::Millis;
-use crate::drivers::StoreDurability;
 use crate::error::Error;
-use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
-use crate::shelf::{
-    Applied, Ask, Body, Brought, Change, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket,
-    TierSet, Waiting,
-};
+use crate::outcome::{Durability, WriteOutcome};
+use crate::shelf::{Applied, Ask, Brought, Change, Ticket, TierSet, Waiting};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -24,48 +20,6 @@ use crate::wait::Wait;
 const LOOKS_MAX: usize = 16;
 /// What an entry counts for in the dirty set beyond its bytes.
 const DIRTY_OVERHEAD_BYTES: usize = 256;
-
-/// A value prepared for the shelf.
-#[derive(Clone)]
-pub(crate) struct Prepared {
-    pub body: Body,
-    pub encoded: Option<Arc<Encoded>>,
-    pub weight: u32,
-    pub created_ms: Millis,
-    pub expires_ms: Millis,
-    pub extra: Option<Arc<Extra>>,
-    pub priority: Priority,
-}
-
-/// What a call wants to happen.
-#[derive(Clone)]
-pub(crate) enum Intent {
-    Put(Prepared),
-    Renew(Prepared),
-    Remove,
-}
-
-/// Which of a cache's tiers a call is for.
-#[derive(Clone, Copy)]
-pub(crate) struct Targets {
-    pub memory: bool,
-    pub tiers: TierSet,
-}
-
-/// One mutation.
-pub(crate) struct Order<'a> {
-    pub name: &'a str,
-    pub intent: Intent,
-    pub condition: Condition,
-    /// `None` for all of the cache's.
-    pub targets: Option<Targets>,
-    pub durability: Durability,
-    /// Whether the caller asked for that durability by name.
-    pub by_name: bool,
-    /// Waits for more than one change at once; replaces `durability`'s own wait.
-    pub ticket: Option<&'a Ticket>,
-    pub wait: Option<Duration>,
-}
 
 impl Tiers {
     /// Carries out a mutation and waits as long as its durability asks for.
@@ -275,126 +229,6 @@ impl Tiers {
         })
         .await;
     }
-
-    /// Waits until the tiers have stored it. A promise that was only the default is taken back when it
-    /// cannot be kept, and the outcome says so; one asked for by name is an error.
-    async fn await_stored(
-        &self,
-        order: &Order<'_>,
-        awaited: TierSet,
-        waiting: Waiting,
-        wait: &Wait<'_>,
-        outcome: &mut WriteOutcome,
-    ) -> Result<(), Error> {
-        match self.stored(awaited, order.durability, waiting, wait).await {
-            Ok(durability) => outcome.durability = durability,
-            Err(error) if order.by_name => return Err(error),
-            Err(_) => {
-                let ports: Vec<_> = awaited.iter().filter_map(|t| self.port(t)).collect();
-                let is_down = ports.iter().any(|port| !port.is_up());
-                // With one down nobody has waited for the others: they are not late.
-                for port in ports.into_iter().filter(|port| !(is_down && port.is_up())) {
-                    let reason = if is_down {
-                        DegradedReason::Down
-                    } else {
-                        DegradedReason::Late
-                    };
-                    if !outcome.degraded.iter().any(|d| *d.driver == *port.name) {
-                        outcome.degraded.push(Degraded::new(&port.name, reason));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for a ticket that stands for a whole chunk. The durability that was reached.
-    pub(crate) async fn await_ticket(
-        &self,
-        place: &Place,
-        durability: Durability,
-        waiting: Waiting,
-        wait: Option<Duration>,
-    ) -> Result<Durability, Error> {
-        let Some(tier) = place
-            .durable()
-            .filter(|_| store_durability(durability).is_some())
-        else {
-            return Ok(Durability::Queued);
-        };
-        self.stored(
-            TierSet::NONE.with(tier),
-            durability,
-            waiting,
-            &self.wait(wait),
-        )
-        .await
-    }
-
-    async fn stored(
-        &self,
-        awaited: TierSet,
-        durability: Durability,
-        waiting: Waiting,
-        wait: &Wait<'_>,
-    ) -> Result<Durability, Error> {
-        self.hurry.notify_waiters();
-        let down = || {
-            let mut ports = awaited.iter().filter_map(|tier| self.port(tier));
-            ports.find(|port| !port.is_up())
-        };
-        if let Some(port) = down() {
-            // While it is down there is no waiting.
-            return Err(port.unavailable());
-        }
-        let late = || down().map_or_else(|| wait.exceeded(), |port| port.unavailable());
-        let first = awaited.first().and_then(|tier| self.port(tier));
-        match wait.until(waiting, late).await? {
-            Ok(Ok(())) => Ok(durability),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(down().or(first).map_or(Error::Closed, |p| p.unavailable())),
-        }
-    }
-
-    fn note_down(&self, place: &Place, memory_only: bool, outcome: &mut WriteOutcome) {
-        for port in place.tiers.iter().filter_map(|tier| self.port(tier)) {
-            if memory_only {
-                outcome
-                    .degraded
-                    .push(Degraded::new(&port.name, DegradedReason::MemoryOnly));
-            } else if !port.is_up() {
-                outcome
-                    .degraded
-                    .push(Degraded::new(&port.name, DegradedReason::Down));
-            }
-        }
-    }
-}
-
-impl Order<'_> {
-    /// Where it goes. What a call skips must not keep an older copy.
-    fn plan(&self, place: &Place) -> Plan {
-        let targets = self.targets.unwrap_or(Targets {
-            memory: place.memory,
-            tiers: place.tiers,
-        });
-        Plan {
-            memory: targets.memory,
-            put: place.tiers.and(targets.tiers),
-            delete: place.tiers.minus(targets.tiers),
-        }
-    }
-
-    /// The tiers whose commits acknowledge `Written` and `Synced`: the first that stores a value, and
-    /// every one that must not keep an older.
-    fn awaited(&self, place: &Place) -> TierSet {
-        let Plan { put, delete, .. } = self.plan(place);
-        match (&self.intent, put.first()) {
-            (Intent::Remove, _) => place.tiers,
-            (_, Some(first)) => delete.with(first),
-            (_, None) => delete,
-        }
-    }
 }
 
 /// What came of a critical section, and what is left to wait for.
@@ -402,38 +236,4 @@ pub(super) struct Attempt {
     pub applied: Applied,
     waiting: Option<Waiting>,
     awaited: TierSet,
-}
-
-impl Intent {
-    /// Bytes of the value on its way down.
-    pub(crate) fn weight(&self) -> usize {
-        match self {
-            Self::Put(p) | Self::Renew(p) => p.encoded.as_ref().map_or(0, |e| e.payload.len()),
-            Self::Remove => 0,
-        }
-    }
-}
-
-impl Prepared {
-    fn draft(&self, schema: u32) -> Draft {
-        Draft {
-            body: self.body.clone(),
-            encoded: self.encoded.clone(),
-            weight: self.weight,
-            created_ms: self.created_ms,
-            expires_ms: self.expires_ms,
-            extra: self.extra.clone(),
-            schema,
-            priority: self.priority,
-        }
-    }
-}
-
-/// What a commit must survive for a durability; `None` if nobody waits for one.
-pub(crate) fn store_durability(durability: Durability) -> Option<StoreDurability> {
-    match durability {
-        Durability::Queued => None,
-        Durability::Written => Some(StoreDurability::Written),
-        Durability::Synced => Some(StoreDurability::Synced),
-    }
 }
