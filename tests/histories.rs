@@ -99,7 +99,8 @@ impl World {
         while !self.done.load(Ordering::Relaxed) {
             for n in 0..16 {
                 let priority = [Priority::Normal, Priority::High][n as usize % 2];
-                let set = self.filler.set(&format!("f{n}"), n).priority(priority);
+                let key = format!("f{n}");
+                let set = self.filler.set(&key, n).priority(priority);
                 set.await.unwrap();
             }
             match rng.u32(0..4) {

@@ -341,7 +341,8 @@ impl Play {
         for n in 0..32 {
             // Against newcomers, and against what has proved itself.
             let priority = [Priority::Normal, Priority::High][n as usize % 2];
-            let set = self.filler.set(&format!("f{n}"), n).priority(priority);
+            let key = format!("f{n}");
+            let set = self.filler.set(&key, n).priority(priority);
             set.await.unwrap();
         }
     }
