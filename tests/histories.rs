@@ -54,7 +54,7 @@ impl World {
         // Heavy enough that memory holds one or two of the hot keys at a time.
         let cache = larder.cache_builder("hot").weigher(|_: &String| 20_000);
         let filler = larder.cache_builder("filler").drivers(["memory"]);
-        let filler = filler.priority(Priority::High).weigher(|_| 15_000).open();
+        let filler = filler.weigher(|_| 15_000).open();
         Self {
             cache: cache.open().unwrap(),
             filler: filler.unwrap(),
@@ -98,7 +98,10 @@ impl World {
     async fn churn(&self, mut rng: fastrand::Rng) {
         while !self.done.load(Ordering::Relaxed) {
             for n in 0..16 {
-                self.filler.set(&format!("f{n}"), n).await.unwrap();
+                let priority = [Priority::Normal, Priority::High][n as usize % 2];
+                let key = format!("f{n}");
+                let set = self.filler.set(&key, n).priority(priority);
+                set.await.unwrap();
             }
             match rng.u32(0..4) {
                 0 => self.larder.flush(Durability::Written).await.unwrap(),

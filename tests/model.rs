@@ -200,7 +200,7 @@ async fn start(clock: &Clock, store: Option<&Factory>) -> (Larder, Cache<String>
     let weigh = |value: &String| value.rsplit('/').next().unwrap().parse().unwrap();
     let cache = larder.cache_builder("plain").weigher(weigh).open().unwrap();
     let filler = larder.cache_builder("filler").drivers(["memory"]);
-    let filler = filler.priority(Priority::High).weigher(|_| 15_000).open();
+    let filler = filler.weigher(|_| 15_000).open();
     (larder, cache, filler.unwrap())
 }
 

@@ -339,7 +339,11 @@ impl Play {
     pub async fn evict(&mut self) {
         self.note("evict");
         for n in 0..32 {
-            self.filler.set(&format!("f{n}"), n).await.unwrap();
+            // Against newcomers, and against what has proved itself.
+            let priority = [Priority::Normal, Priority::High][n as usize % 2];
+            let key = format!("f{n}");
+            let set = self.filler.set(&key, n).priority(priority);
+            set.await.unwrap();
         }
     }
 
