@@ -48,7 +48,8 @@ pub struct Limits {
     pub reads_in_flight_max: usize,
     /// Messages that the desk works on at once. More: [`Error::Overloaded`].
     pub messages_in_flight_max: usize,
-    /// Tag fences of one cache. More become one fence of the whole cache.
+    /// Tag fences of one cache, and of all caches while they wait to be stored. More become one fence
+    /// of the whole cache.
     pub tag_fences_max: usize,
     /// Events that wait for the hub, over all stripes. More: watchers are told that they lag.
     pub events_waiting_max: usize,

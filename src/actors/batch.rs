@@ -214,11 +214,18 @@ impl Run {
                     failures += 1;
                     self.shelf.unsettle(&taken);
                     self.lane.port.stats.retries.fetch_add(1, Ordering::Relaxed);
+                    if !self.lane.port.is_up() {
+                        break;
+                    }
                     let wait = RETRY_MS_MIN << (failures - 1).min(10);
                     tokio::time::sleep(Duration::from_millis(wait.min(RETRY_MS_MAX))).await;
                 }
             }
         }
+        // While it is down there is no waiting (the slot protocol, rule 11, SEMANTICS.md). Whoever begins
+        // to wait from here on rings first, and is told by the run after this one.
+        let unavailable = self.lane.port.unavailable();
+        self.shelf.fail_waiters(tier, &unavailable);
     }
 
     /// Waits a little for more to come, unless somebody waits for an answer.
@@ -268,6 +275,7 @@ impl Run {
             expires_ms: slot.expires_ms,
             keep_ms: slot.keep_ms(),
             idle_ms: slot.idle_ms(),
+            ends_ms: slot.ends_ms(),
             schema: slot.schema,
             type_tag: encoded.type_tag,
             codec: encoded.codec,

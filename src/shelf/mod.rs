@@ -31,7 +31,7 @@ mod tests;
 mod ticket;
 mod tier;
 
-pub use ask::{Applied, Ask, Bounds, Brought, Change, Condition, Draft, Plan};
+pub use ask::{Applied, Ask, Bounds, Brought, Change, Condition, Draft, Kind, Plan};
 pub use event::{EventKind, OldSlot, RawEvent};
 pub use expiry::Due;
 pub use fence::{Covers, Scope};

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::Place;
 use crate::clock::Millis;
 use crate::drivers::StoreDurability;
 use crate::outcome::Durability;
-use crate::shelf::{Body, Condition, Draft, Encoded, Extra, Priority, Ticket, TierSet, Waiting};
+use crate::shelf::{Body, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket, TierSet};
 use crate::sync::Arc;
 
 /// A value prepared for the shelf.
@@ -51,19 +52,27 @@ pub(crate) struct Order<'a> {
 }
 
 impl Order<'_> {
-    /// What the slot holds until it is as safe as `needed`, and what this call waits for: nothing if
-    /// it shares the ticket of a chunk.
-    pub(super) fn ticket(
-        &self,
-        needed: Option<StoreDurability>,
-    ) -> (Option<Ticket>, Option<Waiting>) {
-        match (self.ticket, needed) {
-            (Some(shared), Some(_)) => (Some(shared.share()), None),
-            (None, Some(_)) => {
-                let (ticket, waiting) = Ticket::new();
-                (Some(ticket), Some(waiting))
-            }
-            _ => (None, None),
+    /// Where it goes. What a call skips must not keep an older copy.
+    pub(super) fn plan(&self, place: &Place) -> Plan {
+        let targets = self.targets.unwrap_or(Targets {
+            memory: place.memory,
+            tiers: place.tiers,
+        });
+        Plan {
+            memory: targets.memory,
+            put: place.tiers.and(targets.tiers),
+            delete: place.tiers.minus(targets.tiers),
+        }
+    }
+
+    /// The tiers whose commits acknowledge `Written` and `Synced`: the first that stores a value, and
+    /// every one that must not keep an older.
+    pub(super) fn awaited(&self, place: &Place) -> TierSet {
+        let Plan { put, delete, .. } = self.plan(place);
+        match (&self.intent, put.first()) {
+            (Intent::Remove, _) => place.tiers,
+            (_, Some(first)) => delete.with(first),
+            (_, None) => delete,
         }
     }
 }

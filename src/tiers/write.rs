@@ -1,17 +1,18 @@
 //! The write path: room in the dirty set, one critical section, and the wait that was asked for.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::fence::FENCES;
-use super::order::{Intent, Order, Targets, store_durability};
+use super::order::{Intent, Order, store_durability};
 use super::{Counts, Place, Tiers};
-use crate::drivers::StoreDurability;
 use crate::error::Error;
-use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
-use crate::shelf::{Applied, Ask, Brought, Change, Plan, Ticket, TierSet, Waiting};
+use crate::outcome::{Durability, WriteOutcome};
+use crate::shelf::{Applied, Ask, Brought, Change, Ticket, TierSet, Waiting};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -29,50 +30,21 @@ impl Tiers {
     ) -> Result<WriteOutcome, Error> {
         self.check_open()?;
         if self.config.disabled {
-            return Ok(self.forgotten(order.durability));
-        }
-        let wait = self.wait(order.wait);
-        let needed = store_durability(order.durability);
-        if needed.is_some() && order.by_name && place.durable().is_none() {
-            return Err(Error::Invalid {
-                field: "durability",
-                reason: format!("{:?} needs a cache with a durable driver", order.durability),
+            return Ok(WriteOutcome {
+                version: self.shelf.versions().next(self.now_ms()),
+                replaced: None,
+                durability: order.durability,
+                degraded: Vec::new(),
             });
         }
+        let wait = self.wait(order.wait);
+        self.check_durability(place, &order)?;
         let (mut brought, mut flight) = (None, None);
         for _ in 0..LOOKS_MAX {
             let room = self.room_for(place, &order, &wait).await?;
-            let whole = order.targets.is_none_or(|t| t.tiers == place.tiers);
-            if !place.tiers.is_empty() && (room.is_none() || !whole) {
-                // Before the change, so that no scan that begins after it overlooks it.
-                self.unstored.store(true, Ordering::SeqCst);
-            }
-            let (ticket, waiting) = order.ticket(needed);
-            let durable = place.durable().zip(needed).zip(ticket);
-            let waiter = durable.map(|((tier, d), t)| (tier, d, t));
-            let ask = self.ask_for(place, &mut order, brought.take(), room, waiter);
-            let applied = self.shelf.apply(ask);
+            let attempt = self.attempt(place, &mut order, brought.take(), room);
             drop(flight.take());
-            match applied {
-                Applied::Done {
-                    version,
-                    replaced,
-                    memory_only,
-                } => {
-                    let mut outcome = WriteOutcome {
-                        version,
-                        replaced,
-                        durability: Durability::Queued,
-                        degraded: Vec::new(),
-                    };
-                    self.note_down(place, memory_only, &mut outcome);
-                    if let Some(waiting) = waiting {
-                        self.await_stored(place, &order, waiting, &wait, &mut outcome)
-                            .await?;
-                    }
-                    return Ok(outcome);
-                }
-                Applied::Conflict { current } => return Err(Error::Conflict { current }),
+            match attempt.applied {
                 Applied::Below(mark, distrusted) => {
                     let (found, down) = self
                         .bring(place, order.name, mark, distrusted, &wait)
@@ -81,6 +53,7 @@ impl Tiers {
                     // Held until the decision, so that the mark stands.
                     flight = Some(down);
                 }
+                _ => return self.conclude(place, &order, attempt, &wait).await,
             }
         }
         Err(Error::Overloaded {
@@ -89,33 +62,58 @@ impl Tiers {
         })
     }
 
-    /// What a larder that stores nothing answers.
-    fn forgotten(&self, durability: Durability) -> WriteOutcome {
-        WriteOutcome {
-            version: self.shelf.versions().next(self.now_ms()),
-            replaced: None,
-            durability,
-            degraded: Vec::new(),
+    /// Refuses a durability, asked for by name, that no tier of this call can give.
+    pub(super) fn check_durability(&self, place: &Place, order: &Order<'_>) -> Result<(), Error> {
+        let storing = match order.intent {
+            Intent::Remove => place.tiers,
+            Intent::Put(_) | Intent::Renew(_) => order.plan(place).put,
+        };
+        let is_needed = order.by_name && store_durability(order.durability).is_some();
+        if !is_needed || !storing.is_empty() || self.config.disabled {
+            return Ok(());
         }
+        Err(Error::Invalid {
+            field: "durability",
+            reason: format!(
+                "is {:?}, which needs a driver that stores the entry; cache {:?} has none for this call",
+                order.durability, place.scope.name
+            ),
+        })
     }
 
-    fn ask_for<'a>(
+    /// The critical section of a mutation.
+    pub(super) fn attempt(
         &self,
-        place: &'a Place,
-        order: &'a mut Order<'_>,
+        place: &Place,
+        order: &mut Order<'_>,
         brought: Option<Brought>,
         room: Option<OwnedSemaphorePermit>,
-        waiter: Option<(crate::shelf::TierId, StoreDurability, Ticket)>,
-    ) -> Ask<'a> {
-        let targets = order.targets.unwrap_or(Targets {
-            memory: place.memory,
-            tiers: place.tiers,
+    ) -> Attempt {
+        let plan = order.plan(place);
+        if !place.tiers.is_empty() && (room.is_none() || plan.put != place.tiers) {
+            // Before the change, so that no scan that begins after it overlooks it.
+            self.unstored.store(true, Ordering::SeqCst);
+        }
+        let awaited = match store_durability(order.durability) {
+            Some(_) => order.awaited(place),
+            None => TierSet::NONE,
+        };
+        let (own, waiting) = match order.ticket {
+            None if !awaited.is_empty() => {
+                let (ticket, waiting) = Ticket::new();
+                (Some(ticket), Some(waiting))
+            }
+            _ => (None, None),
+        };
+        let shared = order.ticket.or(own.as_ref());
+        let waiters = awaited.iter().filter_map(|tier| {
+            let durability = store_durability(order.durability)?;
+            Some((tier, durability, shared?.share()))
         });
-        let name = order.name;
-        Ask {
+        let ask = Ask {
             scope: &place.scope,
-            hash: self.shelf.hash(place.scope.id, name),
-            name,
+            hash: self.shelf.hash(place.scope.id, order.name),
+            name: order.name,
             now_ms: self.now_ms(),
             change: match &order.intent {
                 Intent::Put(prepared) => Change::Put(prepared.draft(place.schema)),
@@ -124,15 +122,58 @@ impl Tiers {
             },
             condition: order.condition,
             brought,
-            plan: Plan {
-                memory: targets.memory,
-                put: TierSet(place.tiers.0 & targets.tiers.0),
-                // What a call skips must not keep an older copy.
-                delete: TierSet(place.tiers.0 & !targets.tiers.0),
-            },
+            plan,
             room,
-            waiter,
+            kind: place.kind,
+            waiters: waiters.collect(),
+        };
+        let applied = self.shelf.apply(ask);
+        if let Some(own) = own {
+            // Those that the tiers hold are what is left to wait for.
+            own.done();
         }
+        Attempt {
+            applied,
+            waiting,
+            awaited,
+        }
+    }
+
+    /// What follows a critical section that came to a decision.
+    pub(super) async fn conclude(
+        &self,
+        place: &Place,
+        order: &Order<'_>,
+        attempt: Attempt,
+        wait: &Wait<'_>,
+    ) -> Result<WriteOutcome, Error> {
+        let Applied::Done {
+            version,
+            replaced,
+            memory_only,
+        } = attempt.applied
+        else {
+            let current = match attempt.applied {
+                Applied::Conflict { current } => current,
+                _ => None,
+            };
+            return Err(Error::Conflict { current });
+        };
+        let mut outcome = WriteOutcome {
+            version,
+            replaced,
+            durability: Durability::Queued,
+            degraded: Vec::new(),
+        };
+        if memory_only {
+            Counts::add(&self.counts.memory_only_sets);
+        }
+        self.note_down(place, memory_only, &mut outcome);
+        if let Some(waiting) = attempt.waiting {
+            self.await_stored(order, attempt.awaited, waiting, wait, &mut outcome)
+                .await?;
+        }
+        Ok(outcome)
     }
 
     /// Its part of the dirty budget. Waits for it while the drivers are up; with one down there is no
@@ -146,21 +187,11 @@ impl Tiers {
         if place.tiers.is_empty() {
             return Ok(None);
         }
-        // A fence is always taken: what it guards must not come back. Fences coalesce, so they are
-        // bounded by `tag_fences_max` instead.
-        let bytes = if &*place.scope.name == FENCES {
-            0
-        } else {
-            order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES
-        };
-        let bytes = bytes.min(self.config.limits.dirty_bytes_max);
+        let bytes = (order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES)
+            .min(self.config.limits.dirty_bytes_max);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
             return Ok(Some(permit));
-        }
-        let is_down = |tier| self.port(tier).is_none_or(|port| !port.is_up());
-        if place.tiers.iter().any(is_down) {
-            return Ok(None);
         }
         self.hurry.notify_waiters();
         let late = || {
@@ -170,99 +201,39 @@ impl Tiers {
                 retry_after: Duration::from_millis(100),
             }
         };
-        let room = Arc::clone(&self.room).acquire_many_owned(bytes);
-        let permit = wait.until(room, late).await?;
-        permit.map(Some).map_err(|_| Error::Closed)
-    }
-
-    /// Waits until the durable tier has stored it. A promise that was only the default is taken back
-    /// when it cannot be kept, and the outcome says so; one asked for by name is an error.
-    async fn await_stored(
-        &self,
-        place: &Place,
-        order: &Order<'_>,
-        waiting: Waiting,
-        wait: &Wait<'_>,
-        outcome: &mut WriteOutcome,
-    ) -> Result<(), Error> {
-        match self.stored(place, order.durability, waiting, wait).await {
-            Ok(durability) => outcome.durability = durability,
-            Err(error) if order.by_name => return Err(error),
-            Err(_) => {
-                let Some(port) = place.durable().and_then(|tier| self.port(tier)) else {
-                    return Ok(());
-                };
-                let reason = if port.is_up() {
-                    DegradedReason::Late
-                } else {
-                    DegradedReason::Down
-                };
-                if !outcome.degraded.iter().any(|d| *d.driver == *port.name) {
-                    outcome.degraded.push(Degraded::new(&port.name, reason));
-                }
+        let mut room = pin!(Arc::clone(&self.room).acquire_many_owned(bytes));
+        let mut down = pin!(self.one_down(place));
+        let either = poll_fn(|cx| {
+            if let Poll::Ready(permit) = room.as_mut().poll(cx) {
+                return Poll::Ready(permit.map(Some).map_err(|_| Error::Closed));
             }
-        }
-        Ok(())
+            down.as_mut().poll(cx).map(|()| Ok(None))
+        });
+        wait.until(either, late).await?
     }
 
-    /// Waits for a ticket that stands for a whole chunk. The durability that was reached.
-    pub(crate) async fn await_ticket(
-        &self,
-        place: &Place,
-        durability: Durability,
-        waiting: Waiting,
-        wait: Option<Duration>,
-    ) -> Result<Durability, Error> {
-        if store_durability(durability).is_none() {
-            return Ok(Durability::Queued);
+    /// Waits until a tier of this cache is not up.
+    async fn one_down(&self, place: &Place) {
+        let ports: Vec<_> = place.tiers.iter().filter_map(|t| self.port(t)).collect();
+        let mut gone: Vec<_> = ports.iter().map(|p| Box::pin(p.gone.notified())).collect();
+        for gone in &mut gone {
+            // Before the look, so that none goes unnoticed after it.
+            gone.as_mut().enable();
         }
-        self.stored(place, durability, waiting, &self.wait(wait))
-            .await
+        if ports.iter().any(|port| !port.is_up()) {
+            return;
+        }
+        poll_fn(|cx| {
+            let told = gone.iter_mut().any(|g| g.as_mut().poll(cx).is_ready());
+            if told { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
+}
 
-    async fn stored(
-        &self,
-        place: &Place,
-        durability: Durability,
-        waiting: Waiting,
-        wait: &Wait<'_>,
-    ) -> Result<Durability, Error> {
-        let Some(port) = place.durable().and_then(|tier| self.port(tier)) else {
-            return Ok(Durability::Queued);
-        };
-        self.hurry.notify_waiters();
-        if !port.is_up() {
-            // While it is down there is no waiting.
-            return Err(port.unavailable());
-        }
-        let late = || {
-            if port.is_up() {
-                wait.exceeded()
-            } else {
-                port.unavailable()
-            }
-        };
-        match wait.until(waiting, late).await? {
-            Ok(Ok(())) => Ok(durability),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(port.unavailable()),
-        }
-    }
-
-    fn note_down(&self, place: &Place, memory_only: bool, outcome: &mut WriteOutcome) {
-        if memory_only {
-            Counts::add(&self.counts.memory_only_sets);
-        }
-        for port in place.tiers.iter().filter_map(|tier| self.port(tier)) {
-            if memory_only {
-                outcome
-                    .degraded
-                    .push(Degraded::new(&port.name, DegradedReason::MemoryOnly));
-            } else if !port.is_up() {
-                outcome
-                    .degraded
-                    .push(Degraded::new(&port.name, DegradedReason::Down));
-            }
-        }
-    }
+/// What came of a critical section, and what is left to wait for.
+pub(super) struct Attempt {
+    pub applied: Applied,
+    waiting: Option<Waiting>,
+    awaited: TierSet,
 }

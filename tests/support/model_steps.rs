@@ -385,6 +385,7 @@ impl Play {
         self.evict().await;
         let mut allowed = vec![self.model.seen(key, self.now_ms())];
         let mut excused = self.model.may_miss(key, self.now_ms());
+        let expires_ms = self.model.live(key, self.now_ms()).map(|l| l.expires_ms);
         self.sluice.arm_get();
         self.note(format!("a get of {key:?} begins"));
         let cache = self.cache.clone();
@@ -420,6 +421,8 @@ impl Play {
             allowed.push(self.model.seen(key, self.now_ms()));
             excused |= self.model.may_miss(key, self.now_ms());
         }
+        // What it read is over by now, and that something newer was set meanwhile it cannot know.
+        excused |= expires_ms.is_some_and(|at| at <= self.now_ms());
         self.sluice.release_get();
         let entry = get.await.unwrap().unwrap();
         let got: Seen = entry.map(|e| ((*e).clone(), e.version()));

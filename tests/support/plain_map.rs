@@ -94,8 +94,8 @@ impl PlainMap {
         self.entries.retain(|_, e| !e.tags.contains(&tag));
     }
 
-    /// The process came to its end.
+    /// The process came to its end. A renewed entry has been stored wherever the cache stores.
     pub fn restart(&mut self) {
-        self.entries.retain(|_, e| !e.may_go);
+        self.entries.retain(|_, e| !e.may_go || e.idle_ms > 0);
     }
 }

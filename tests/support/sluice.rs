@@ -7,6 +7,7 @@
 )]
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use larder::drivers::{
@@ -28,6 +29,7 @@ struct Inner {
 #[derive(Default)]
 struct State {
     commits_held: bool,
+    slow: Duration,
     get: Hold,
     scan: Hold,
     broken: bool,
@@ -90,7 +92,12 @@ impl Sluice {
         self.change(|state| state.scan = Hold::Free);
     }
 
-    /// Returns once a `get` or `scan` that was waited for is held.
+    /// Each commit takes so long from now on.
+    pub fn slow_down(&self, by: Duration) {
+        self.state().slow = by;
+    }
+
+    /// Returns once a call that was waited for is held.
     pub async fn entered(&self) {
         self.0.entered.notified().await;
     }
@@ -153,13 +160,18 @@ impl Driver for Held {
 
     fn commit(&self, batch: &[Write], durability: StoreDurability) -> Result<(), Failure> {
         let mut state = self.sluice.state();
+        if state.commits_held {
+            self.sluice.0.entered.notify_one();
+        }
         while state.commits_held {
             state = self.sluice.0.changed.wait(state).unwrap();
         }
         if state.stopped {
             return Err(Failure::reopen("stopped by hand"));
         }
+        let slow = state.slow;
         drop(state);
+        std::thread::sleep(slow);
         self.inner.commit(batch, durability)
     }
 

@@ -48,9 +48,10 @@ fn bytes_stay_within_the_budget_and_agree_with_a_recount_whatever_happens() {
                 tier: None,
                 now_ms: 0,
             });
-            let bytes = |slot: &Slot| slot.weight as usize;
-            let weight =
-                |l: &Listed| ENTRY_OVERHEAD_BYTES + l.name.len() + l.slot.as_ref().map_or(0, bytes);
+            let weight = |l: &Listed| {
+                let value = l.slot.as_ref().unwrap().weight;
+                ENTRY_OVERHEAD_BYTES + l.name.len() + value as usize
+            };
             assert_eq!(listed.len(), stats.entries);
             assert_eq!(listed.iter().map(weight).sum::<usize>(), stats.bytes);
         }
