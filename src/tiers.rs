@@ -31,6 +31,7 @@ mod order;
 mod read;
 mod scan;
 mod stored;
+mod warm;
 mod write;
 
 pub(crate) use fence::load as load_fences;
