@@ -49,6 +49,8 @@ pub struct Bells {
     pub events: Bell,
     /// Something has a deadline: the TTL manager.
     pub deadlines: Bell,
+    /// A fence was raised: the memory driver.
+    pub sweep: Bell,
 }
 
 #[cfg(test)]

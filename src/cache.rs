@@ -116,12 +116,27 @@ impl<V: Value> Cache<V> {
     /// The cache of this name as it was opened last, or with default settings.
     pub(crate) fn named(home: Arc<Home>, name: &str) -> Result<Self, Error> {
         let opened = home.tiers.definitions.read().get(name).cloned();
-        if let Some(definition) = opened.and_then(|any| any.downcast::<Definition<V>>().ok()) {
-            home.tiers.check_open()?;
-            let inner = Arc::new(Inner { home, definition });
-            return Ok(Self { inner });
-        }
-        CacheBuilder::new(home, name).open()
+        let Some(opened) = opened else {
+            return CacheBuilder::new(home, name).open();
+        };
+        home.tiers.check_open()?;
+        let definition = match opened.definition.downcast::<Definition<V>>() {
+            Ok(definition) => definition,
+            // Of another type: the same cache all the same, with the same drivers and defaults.
+            Err(_) => Arc::new(Definition {
+                place: Place {
+                    kind: Some(typed::kind::<V>(opened.place.schema)),
+                    ..opened.place
+                },
+                defaults: match opened.defaults.downcast::<Defaults>() {
+                    Ok(defaults) => (*defaults).clone(),
+                    Err(_) => return CacheBuilder::new(home, name).open(),
+                },
+                weigher: None,
+            }),
+        };
+        let inner = Arc::new(Inner { home, definition });
+        Ok(Self { inner })
     }
 
     /// The cache's name.
@@ -177,6 +192,8 @@ impl<V: Value> Cache<V> {
         };
         let is_plain =
             options.tags.is_empty() && idle_ms == 0 && keep_ms == expires_ms && fingerprint == 0;
+        let tags: usize = options.tags.iter().map(|tag| tag.len() + TAG_BYTES).sum();
+        let weight = weight + tags;
         Ok(Prepared {
             body: typed::erase(value),
             encoded,
@@ -189,6 +206,7 @@ impl<V: Value> Cache<V> {
                     idle_ms,
                     ends_ms,
                     fingerprint,
+                    skipped: crate::shelf::TierSet::NONE,
                     tags: options.tags.clone().into(),
                 })
             }),
@@ -263,6 +281,9 @@ impl<V: Value> Cache<V> {
         Ok(targets)
     }
 }
+
+/// What a tag counts for beyond its bytes.
+const TAG_BYTES: usize = 32;
 
 /// The memory tier's name, where drivers are chosen by name.
 pub const MEMORY: &str = "memory";

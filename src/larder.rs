@@ -211,6 +211,14 @@ impl Larder {
         let stored = tiers
             .flush(StoreDurability::Written, &tiers.timer.wait(deadline))
             .await;
+        // Who was between the check and the change when this began gets no room from here on; what they
+        // have changed until now is stored too.
+        tiers.room.close();
+        let left = deadline.saturating_sub(began.elapsed());
+        let rest = tiers
+            .flush(StoreDurability::Written, &tiers.timer.wait(left))
+            .await;
+        let stored = stored.and(rest);
         tiers.close_all();
         unfinished.0 = None;
         let left = deadline.saturating_sub(began.elapsed()).max(LEAST_JOIN);

@@ -112,12 +112,15 @@ impl Runtime {
         // The timer's own thread is among those that end, so a thread keeps the time.
         let joiner = spawn("larder-join", move || {
             let until = Clock::instant() + deadline;
-            // Arbiters tell nobody that they have ended but who joins them; they only run our own
-            // code, which never blocks, and end at once.
-            arbiters.into_iter().for_each(|arbiter| {
-                let _ = arbiter.join();
+            // An arbiter tells only who joins it that it has ended, and the desk's may be in the middle of
+            // a host's code; so each is joined by a thread of its own.
+            let joins = arbiters.into_iter().map(|arbiter| {
+                let join = || {
+                    let _ = arbiter.join();
+                };
+                spawn("larder-join", join)
             });
-            let mut running = threads;
+            let mut running: Vec<_> = joins.flatten().chain(threads).collect();
             while !running.is_empty() && Clock::instant() < until {
                 running.retain(|thread| !thread.is_finished());
                 thread::park_timeout(JOIN_PAUSE);

@@ -88,7 +88,7 @@ pub(crate) struct Tiers {
     /// Whether memory may hold, for a cache with tiers, what no tier does.
     pub unstored: AtomicBool,
     /// What each named cache is, as it was opened last; bounded by `caches_max`.
-    pub definitions: RwLock<HashMap<SmolStr, Arc<dyn Any + Send + Sync>>>,
+    pub definitions: RwLock<HashMap<SmolStr, Opened>>,
     /// Ways to the actors, hung by the builder.
     pub lines: OnceLock<Lines>,
 }
@@ -99,7 +99,6 @@ pub(crate) struct Lines {
     pub unsubscribe: Arc<dyn Fn(SubscriptionId) + Send + Sync>,
     pub attend: Box<dyn Fn(Key) + Send + Sync>,
     pub flush: Box<dyn Fn(StoreDurability) -> Boxed<Result<(), Error>> + Send + Sync>,
-    pub sweep: Box<dyn Fn() + Send + Sync>,
 }
 
 /// What the paths count beyond what shelf and ports do.
@@ -129,6 +128,16 @@ pub(crate) struct Place {
     pub schema: u32,
     /// What of it the caller can read; `None` for anything.
     pub kind: Option<Kind>,
+}
+
+/// A named cache as it was opened last.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    pub place: Place,
+    /// What it does where a call says nothing else, for handles of another type.
+    pub defaults: Arc<dyn Any + Send + Sync>,
+    /// All of it, for handles of the same type.
+    pub definition: Arc<dyn Any + Send + Sync>,
 }
 
 impl Place {

@@ -62,6 +62,8 @@ pub(crate) async fn start(
     started
 }
 
+/// How long a driver may take to open at start.
+const OPEN_MAX: Duration = Duration::from_secs(60);
 /// How long the threads of a larder that failed to start may take to end.
 const FAILED_START: Duration = Duration::from_secs(5);
 
@@ -185,7 +187,12 @@ async fn supervise(parts: &Arc<Parts>, name: &str, launch: Launch) -> Result<(),
     let start = move || Supervisor::start(for_health, launch, halt, clock, backoff, first);
     let addr = on(parts.runtime.control(), start).await?;
     parts.book.supervisor(name, addr, health);
-    match launched.await {
+    let wait = parts.tiers.timer.wait(OPEN_MAX);
+    let launched = wait.until(launched, || Error::Open {
+        driver: name.into(),
+        reason: format!("it did not open within {} s", OPEN_MAX.as_secs()).into(),
+    });
+    match launched.await? {
         Ok(Ok(())) => Ok(()),
         Ok(Err(failure)) => Err(Error::Open {
             driver: name.into(),
@@ -220,6 +227,7 @@ async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {
         let memory = MemoryDriver {
             shelf: Arc::clone(&shelf),
             clock: clock.clone(),
+            sweeping: Arc::default(),
             _guard: guard,
         };
         memory.start()

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
+use tokio::sync::Mutex;
 
 use super::guard::DeathGuard;
 use crate::clock::Clock;
@@ -20,6 +21,8 @@ const MAILBOX: usize = 64;
 pub struct MemoryDriver {
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) clock: Clock,
+    /// Held by the sweep that is under way.
+    pub(crate) sweeping: Arc<Mutex<()>>,
     // IMPORTANT: last.
     pub(crate) _guard: DeathGuard,
 }
@@ -29,6 +32,9 @@ impl Actor for MemoryDriver {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
+        let addr = ctx.address();
+        // Bounded by the bell: at most one ring is on its way.
+        self.shelf.bells.sweep.hang(move || addr.do_send(Sweep));
     }
 }
 
@@ -45,7 +51,11 @@ impl Handler<Sweep> for MemoryDriver {
 
     fn handle(&mut self, _: Sweep, _: &mut Self::Context) -> Self::Result {
         let (shelf, clock) = (Arc::clone(&self.shelf), self.clock.clone());
+        let sweeping = Arc::clone(&self.sweeping);
         Box::pin(async move {
+            // One at a time; with the bell that makes at most one more that waits.
+            let _alone = sweeping.lock().await;
+            shelf.bells.sweep.answer();
             let mut swept = 0;
             for stripe in 0..shelf.stripes() {
                 swept += shelf.sweep(stripe, clock.now_ms());

@@ -9,7 +9,7 @@ use crate::codec::{Codec, Value};
 use crate::config::refuse;
 use crate::error::Error;
 use crate::shelf::{Priority, TierSet};
-use crate::tiers::{Home, Place, name_problems};
+use crate::tiers::{Home, Opened, Place, name_problems};
 use crate::typed;
 
 /// How long `expire` keeps a value as a fallback where nothing is said: a day.
@@ -156,6 +156,11 @@ impl<V: Value> CacheBuilder<V> {
                 d.ttl_jitter
             ));
         }
+        let opened = tiers.definitions.read().get(&*self.name).cloned();
+        if opened.is_some_and(|o| (o.place.memory, o.place.tiers) != (memory, below)) {
+            // Two handles that store in different places would leave each other's older copies behind.
+            problems.push(format!("cache {:?} is open with other drivers", self.name));
+        }
         refuse(problems)?;
         tiers.check_cache(&self.name)?;
         let scope = tiers.shelf.scope(&self.name);
@@ -167,13 +172,17 @@ impl<V: Value> CacheBuilder<V> {
             kind: Some(typed::kind::<V>(self.schema)),
         };
         let definition = Arc::new(Definition {
-            place,
-            defaults: self.defaults,
+            place: place.clone(),
+            defaults: self.defaults.clone(),
             weigher: self.weigher,
         });
         // Messages, and handles that are opened without settings, follow the one opened last.
-        let shared: Arc<dyn std::any::Any + Send + Sync> = Arc::clone(&definition) as _;
-        tiers.definitions.write().insert(self.name.into(), shared);
+        let opened = Opened {
+            place,
+            defaults: Arc::new(self.defaults),
+            definition: Arc::clone(&definition) as _,
+        };
+        tiers.definitions.write().insert(self.name.into(), opened);
         let home = Arc::clone(&self.home);
         Ok(Cache {
             inner: Arc::new(Inner { home, definition }),

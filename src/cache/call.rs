@@ -50,7 +50,11 @@ impl<'a, V: Value> Call<'a, V> {
         self.cache.check_key(self.key)?;
         let mut order = self.order(intent, self.condition);
         if let Some(names) = &self.drivers {
-            order.targets = Some(self.cache.targets(names)?);
+            let targets = self.cache.targets(names)?;
+            if let Intent::Put(prepared) = &mut order.intent {
+                prepared.skip(self.cache.place().tiers.minus(targets.tiers));
+            }
+            order.targets = Some(targets);
         }
         self.cache.tiers().write(self.cache.place(), order).await
     }

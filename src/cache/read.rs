@@ -216,6 +216,7 @@ impl<V: Value> Cache<V> {
                     idle_ms: slot.idle_ms(),
                     ends_ms,
                     fingerprint: 0,
+                    skipped: slot.skipped(),
                     tags: slot.tags().into(),
                 })
             }),

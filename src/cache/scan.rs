@@ -130,6 +130,12 @@ impl<V: Value> Scan<'_, V> {
                 reason: format!("is {}, allowed is 1 to {limit}", self.page_size),
             });
         }
+        for key in [self.prefix, self.after.as_ref().map_or("", |c| &c.after)] {
+            // An empty one is no key, and right.
+            if !key.is_empty() {
+                cache.check_key(key)?;
+            }
+        }
         if let Some(cursor) = &self.after
             && (cursor.cache != cache.name() || cursor.prefix != self.prefix)
         {

@@ -50,6 +50,9 @@ impl<V: Value> Cache<V> {
     ///
     /// As [`watch`](Cache::watch).
     pub async fn watch_prefix(&self, prefix: &str) -> Result<Watch<V>, Error> {
+        if !prefix.is_empty() {
+            self.check_key(prefix)?;
+        }
         let filter = Filter::Prefix(self.place().scope.id, SmolStr::new(prefix));
         self.stream(filter, self.snapshot_of_prefix(prefix)).await
     }

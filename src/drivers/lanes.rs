@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::{Driver, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write};
 use crate::clock::Millis;
 use crate::gate::Permit;
-use crate::record;
+use crate::record::{self, Damage};
 
 /// A question for a read lane.
 pub enum Read {
@@ -159,11 +159,14 @@ impl LaneEnds {
     }
 }
 
-/// Deletes a record that cannot be read. It is looked at again first: the lane is the only writer,
-/// so what it sees is what it deletes.
+/// Deletes a damaged record. It is looked at again first: the lane is the only writer, so what it sees
+/// is what it deletes. A record of a later layout is not damaged: it is left for who can read it.
 fn repair(driver: &Arc<dyn Driver>, key: &Bytes) -> Result<bool, Failure> {
     let damaged = match driver.get(key)? {
-        Some(bytes) => record::decode(key, &bytes).is_err(),
+        Some(bytes) => {
+            let damage = record::decode(key, &bytes).err();
+            damage.is_some_and(|damage| damage != Damage::Foreign)
+        }
         None => false,
     };
     if damaged {

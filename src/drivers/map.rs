@@ -26,7 +26,7 @@ use crate::version::Version;
 /// assert_eq!(driver.get(b"users/42")?, None);
 /// # Ok::<(), larder::drivers::Failure>(())
 /// ```
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default)]
 pub struct MapStore(Arc<RwLock<Contents>>);
 
 impl MapStore {
@@ -48,7 +48,6 @@ impl MapStore {
 }
 
 /// A driver on a [`MapStore`].
-#[derive(Debug)]
 pub struct MapDriver(MapStore);
 
 impl Driver for MapDriver {
@@ -131,7 +130,7 @@ impl Driver for MapDriver {
     }
 }
 
-#[derive(Default, Debug)]
+#[derive(Default)]
 struct Contents {
     records: BTreeMap<Bytes, Stored>,
     /// One entry for each record that does not stay for ever.
@@ -140,7 +139,6 @@ struct Contents {
     mark: Watermark,
 }
 
-#[derive(Debug)]
 struct Stored {
     record: Bytes,
     version: Version,

@@ -3,11 +3,13 @@
 //! A slot knows whether it may be shown at a given time; it does not know where it lies.
 
 use std::any::Any;
+use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
+use super::tier::TierSet;
 use crate::clock::{Millis, NEVER};
 use crate::sync::Arc;
 use crate::version::Version;
@@ -55,7 +57,7 @@ impl Priority {
 }
 
 /// Bytes of a value with what is needed to read them.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Encoded {
     /// Which codec wrote them.
     pub codec: u8,
@@ -63,6 +65,13 @@ pub struct Encoded {
     pub type_tag: u64,
     /// The bytes.
     pub payload: Bytes,
+}
+
+/// Shows the length, never the bytes.
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Encoded({} bytes)", self.payload.len())
+    }
 }
 
 /// A value, as the host sees it or as drivers do.
@@ -85,6 +94,8 @@ pub struct Extra {
     pub ends_ms: Millis,
     /// A hash of the encoded value, to tell whether an update changes anything; 0 for none.
     pub fingerprint: u64,
+    /// Tiers of its cache that the call which set it left out: later changes of its times do too.
+    pub skipped: TierSet,
     /// Names under which the entry can be invalidated.
     pub tags: Box<[SmolStr]>,
 }
@@ -130,6 +141,11 @@ impl Slot {
     /// Its tags.
     pub fn tags(&self) -> &[SmolStr] {
         self.extra.as_ref().map_or(&[], |extra| &extra.tags)
+    }
+
+    /// Tiers of its cache that must not store it.
+    pub fn skipped(&self) -> TierSet {
+        self.extra.as_ref().map_or(TierSet::NONE, |e| e.skipped)
     }
 
     /// Its sliding expiry in milliseconds; 0 for none.
@@ -196,6 +212,7 @@ mod tests {
             idle_ms: 80,
             ends_ms: NEVER,
             fingerprint: 0,
+            skipped: TierSet::NONE,
             tags: ["t".into()].into(),
         };
         assert_eq!(slot(10, None).keep_ms(), 10);
@@ -214,6 +231,7 @@ mod tests {
                 idle_ms: 80,
                 ends_ms: NEVER,
                 fingerprint: 0,
+                skipped: TierSet::NONE,
                 tags: [].into(),
             }),
         );

@@ -6,14 +6,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use smol_str::SmolStr;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Intent, Order, Place, Prepared, Tiers};
 use crate::clock::NEVER;
-use crate::drivers::{Driver, Failure, PageLimit};
+use crate::drivers::{Driver, Failure, PageLimit, StoreDurability, Write};
 use crate::error::Error;
-use crate::key::{SEPARATOR, split_stored_key};
+use crate::key::{SEPARATOR, split_stored_key, stored_key};
 use crate::outcome::{Durability, WriteOutcome};
 use crate::record;
 use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Scope};
@@ -74,9 +75,7 @@ impl Tiers {
             let attempt = stored.then(|| self.attempt(&fences, &mut order, None, room));
             (version, order, attempt)
         };
-        if let Some(lines) = self.lines.get() {
-            (lines.sweep)();
-        }
+        self.shelf.bells.sweep.ring();
         let outcome = match attempt {
             Some(attempt) => self.conclude(&fences, &order, attempt, &wait).await?,
             None => WriteOutcome {
@@ -101,13 +100,18 @@ impl Tiers {
 
     /// Raises the fences that a store remembers. Before the first read of that store.
     pub(crate) fn raise_stored(&self, fences: &[(String, Version)]) {
+        // Whole caches first: a tag's fence below its cache's says nothing more, and must not count.
+        for (name, version) in fences.iter().filter(|(name, _)| !name.contains(SEPARATOR)) {
+            self.shelf.scope(name).raise_to(Covers::All, *version);
+        }
         for (name, version) in fences {
-            let (cache, tag) = match name.split_once(SEPARATOR) {
-                Some((cache, tag)) => (cache, Some(tag)),
-                None => (name.as_str(), None),
+            let Some((cache, tag)) = name.split_once(SEPARATOR) else {
+                continue;
             };
-            let covers = tag.map_or(Covers::All, |tag| Covers::Tag(SmolStr::new(tag)));
-            self.shelf.scope(cache).raise_to(covers, *version);
+            let scope = self.shelf.scope(cache);
+            if scope.cleared().is_none_or(|cleared| cleared < *version) {
+                scope.raise_to(Covers::Tag(SmolStr::new(tag)), *version);
+            }
         }
     }
 }
@@ -127,7 +131,7 @@ pub(crate) fn load(driver: &dyn Driver) -> Result<Vec<(String, Version)>, Failur
     loop {
         let records = driver.scan(prefix.as_bytes(), &after, page)?;
         let Some((last, _)) = records.last() else {
-            return Ok(fences);
+            break;
         };
         after = last.clone();
         for (key, bytes) in &records {
@@ -140,6 +144,35 @@ pub(crate) fn load(driver: &dyn Driver) -> Result<Vec<(String, Version)>, Failur
             fences.push((name.to_owned(), version));
         }
     }
+    drop_outdated(driver, &mut fences)?;
+    Ok(fences)
+}
+
+/// Deletes tag fences below their cache's own: they say nothing more, and nobody else collects them.
+fn drop_outdated(driver: &dyn Driver, fences: &mut Vec<(String, Version)>) -> Result<(), Failure> {
+    let whole: HashMap<String, Version> = fences
+        .iter()
+        .filter(|(name, _)| !name.contains(SEPARATOR))
+        .cloned()
+        .collect();
+    let is_outdated = |(name, version): &(String, Version)| {
+        let cache = name
+            .split_once(SEPARATOR)
+            .and_then(|(cache, _)| whole.get(cache));
+        cache.is_some_and(|cleared| cleared >= version)
+    };
+    let deletes: Vec<Write> = fences
+        .iter()
+        .filter(|fence| is_outdated(fence))
+        .map(|(name, _)| Write::Delete {
+            key: stored_key(FENCES, name).into(),
+        })
+        .collect();
+    if !deletes.is_empty() {
+        driver.commit(&deletes, StoreDurability::Written)?;
+        fences.retain(|fence| !is_outdated(fence));
+    }
+    Ok(())
 }
 
 fn fence_name(scope: &Scope, covers: &Covers) -> String {

@@ -29,6 +29,7 @@ pub(crate) fn slot_of(header: Header, payload: Bytes) -> Slot {
                 idle_ms: header.idle_ms,
                 ends_ms: header.ends_ms,
                 fingerprint: 0,
+                skipped: crate::shelf::TierSet::NONE,
                 tags: header.tags,
             })
         }),

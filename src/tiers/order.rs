@@ -58,26 +58,33 @@ impl Order<'_> {
             memory: place.memory,
             tiers: place.tiers,
         });
+        let tiers = targets.tiers.minus(self.intent.skipped());
         Plan {
             memory: targets.memory,
-            put: place.tiers.and(targets.tiers),
-            delete: place.tiers.minus(targets.tiers),
+            put: place.tiers.and(tiers),
+            delete: place.tiers.minus(tiers),
         }
     }
 
-    /// The tiers whose commits acknowledge `Written` and `Synced`: the first that stores a value, and
-    /// every one that must not keep an older.
+    /// The tiers whose commits acknowledge `Written` and `Synced`: all of the cache's. After a crash
+    /// nothing says which of two tiers is newer, so what is promised must be true of each.
     pub(super) fn awaited(&self, place: &Place) -> TierSet {
-        let Plan { put, delete, .. } = self.plan(place);
-        match (&self.intent, put.first()) {
-            (Intent::Remove, _) => place.tiers,
-            (_, Some(first)) => delete.with(first),
-            (_, None) => delete,
-        }
+        place.tiers
     }
 }
 
 impl Intent {
+    /// Tiers that the value was set without.
+    fn skipped(&self) -> TierSet {
+        match self {
+            Self::Put(p) | Self::Renew(p) => p
+                .extra
+                .as_ref()
+                .map_or(TierSet::NONE, |extra| extra.skipped),
+            Self::Remove => TierSet::NONE,
+        }
+    }
+
     /// Bytes of the value on its way down.
     pub(crate) fn weight(&self) -> usize {
         match self {
@@ -88,6 +95,24 @@ impl Intent {
 }
 
 impl Prepared {
+    /// Leaves these tiers out, now and whenever its times change.
+    pub(crate) fn skip(&mut self, tiers: TierSet) {
+        if tiers.is_empty() {
+            return;
+        }
+        let plain = || Extra {
+            keep_ms: self.expires_ms,
+            idle_ms: 0,
+            ends_ms: self.expires_ms,
+            fingerprint: 0,
+            skipped: TierSet::NONE,
+            tags: [].into(),
+        };
+        let mut extra = self.extra.as_deref().cloned().unwrap_or_else(plain);
+        extra.skipped = tiers;
+        self.extra = Some(Arc::new(extra));
+    }
+
     pub(super) fn draft(&self, schema: u32) -> Draft {
         Draft {
             body: self.body.clone(),

@@ -7,7 +7,6 @@ use super::{Place, Tiers};
 use crate::clock::Millis;
 use crate::error::Error;
 use crate::key::{Key, split_stored_key, stored_key};
-use crate::shelf::TierSet;
 use crate::version::Version;
 
 impl Tiers {
@@ -17,18 +16,18 @@ impl Tiers {
             field: "entries",
             reason: "has one that is not of the form cache/key".into(),
         })?;
-        self.check_cache(cache)?;
         self.check_key(name)?;
-        let all = self
-            .ports
-            .iter()
-            .fold(TierSet::NONE, |set, port| set.with(port.id));
+        let opened = self.definitions.read().get(cache).cloned();
+        let place = opened
+            .map(|opened| opened.place)
+            .ok_or_else(|| Error::Invalid {
+                field: "entries",
+                reason: format!("names cache {cache:?}, which is not open"),
+            })?;
+        // Whoever reads it knows the type; a warm-up does not.
         let place = Place {
-            scope: self.shelf.scope(cache),
-            memory: true,
-            tiers: all,
-            schema: 0,
             kind: None,
+            ..place
         };
         let found = self.read(&place, name, ReadOptions::default()).await?;
         Ok(found.slot.is_some())

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::Parts;
 use crate::error::Error;
 use crate::messages::hub::{Subscribe, Unsubscribe};
-use crate::messages::memory::Sweep;
 use crate::messages::ttl::Attend;
 use crate::messages::write::Flush;
 use crate::tiers::{Boxed, Lines};
@@ -22,13 +21,6 @@ pub(super) fn hang(parts: &Arc<Parts>) {
             batch.send(Flush { durability }).await?
         });
         sent
-    };
-    let book = Arc::clone(&parts.book);
-    let sweep = move || {
-        if let Some(memory) = &*book.memory.read() {
-            // Refused if its mailbox is full: then a sweep is under way anyway.
-            let _ = memory.try_send(Sweep);
-        }
     };
     let book = Arc::clone(&parts.book);
     let subscribe = move |ask: Subscribe| {
@@ -61,7 +53,6 @@ pub(super) fn hang(parts: &Arc<Parts>) {
         unsubscribe: Arc::new(unsubscribe),
         attend: Box::new(attend),
         flush: Box::new(flush),
-        sweep: Box::new(sweep),
     };
     let _ = parts.tiers.lines.set(lines);
 }

@@ -195,6 +195,7 @@ pub fn extra(keep_ms: Millis, fingerprint: u64, tags: &[&str]) -> Option<Arc<Ext
         idle_ms: 0,
         ends_ms: NEVER,
         fingerprint,
+        skipped: TierSet::NONE,
         tags: tags.iter().map(|tag| (*tag).into()).collect(),
     }))
 }

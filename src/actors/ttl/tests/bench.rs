@@ -111,6 +111,7 @@ impl Bench {
             idle_ms: 0,
             ends_ms: crate::clock::NEVER,
             fingerprint: 0,
+            skipped: crate::shelf::TierSet::NONE,
             tags: [].into(),
         });
         let draft = Draft {
