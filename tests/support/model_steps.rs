@@ -39,13 +39,15 @@ impl Play {
         } else {
             NEVER
         };
-        let expires_ms = plan.ttl_ms.map_or(NEVER, |ttl| now_ms + ttl).min(idle_end);
+        let ends_ms = plan.ttl_ms.map_or(NEVER, |ttl| now_ms + ttl);
+        let expires_ms = ends_ms.min(idle_end);
         Live {
             value: value.to_owned(),
             version,
             expires_ms,
             keep_ms: expires_ms.saturating_add(plan.stale_ms),
             idle_ms: plan.idle_ms,
+            ends_ms,
             tags: plan.tags.clone(),
             may_go: plan.memory_only || !self.has_tier(),
         }
@@ -183,8 +185,15 @@ impl Play {
         self.get_key(key).await;
         let done = self.cache.touch(key, Duration::from_millis(ttl_ms)).await;
         self.note(format!("touch {key:?} {ttl_ms} {done:?}"));
-        let expires_ms = self.now_ms() + ttl_ms;
-        self.retimed("touch", key, done.unwrap(), expires_ms, expires_ms);
+        let (now_ms, ends_ms) = (self.now_ms(), self.now_ms() + ttl_ms);
+        let (mut expires_ms, mut keep_ms) = (ends_ms, ends_ms);
+        if let Some(old) = self.model.live(key, now_ms) {
+            if old.idle_ms > 0 {
+                expires_ms = ends_ms.min(now_ms + old.idle_ms);
+            }
+            keep_ms = expires_ms + old.fallback_ms();
+        }
+        self.retimed("touch", key, done.unwrap(), [expires_ms, keep_ms, ends_ms]);
     }
 
     pub async fn expire(&mut self) {
@@ -194,23 +203,22 @@ impl Play {
         let done = self.cache.expire(key).keep_for(keep).await;
         self.note(format!("expire {key:?} {keep_ms} {done:?}"));
         let now_ms = self.now_ms();
-        self.retimed("expire", key, done.unwrap(), now_ms, now_ms + keep_ms);
+        self.retimed(
+            "expire",
+            key,
+            done.unwrap(),
+            [now_ms, now_ms + keep_ms, now_ms],
+        );
     }
 
-    fn retimed(
-        &mut self,
-        how: &str,
-        key: &str,
-        done: Option<Version>,
-        expires_ms: u64,
-        keep_ms: u64,
-    ) {
+    fn retimed(&mut self, how: &str, key: &str, done: Option<Version>, times: [u64; 3]) {
         let live = self.model.live(key, self.now_ms()).is_some();
         assert_eq!(done.is_some(), live, "{how} of {key:?}");
         let Some(version) = done else { return };
         self.model.acknowledged(how, version);
         let entry = self.model.entries.get_mut(key).unwrap();
-        (entry.version, entry.expires_ms, entry.keep_ms) = (version, expires_ms, keep_ms);
+        entry.version = version;
+        [entry.expires_ms, entry.keep_ms, entry.ends_ms] = times;
         entry.may_go = !self.store.is_some();
     }
 
