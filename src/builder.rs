@@ -1,6 +1,7 @@
 //! The composition root: checks the configuration, starts the runtime, launches every actor under a
 //! supervisor and hands out the handle.
 
+#[cfg(feature = "disk")]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

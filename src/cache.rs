@@ -17,13 +17,13 @@ mod scan;
 mod update;
 mod watching;
 
-pub use build::CacheBuilder;
+pub use build::{CacheBuilder, EXPIRED_KEEP};
 pub use clear::Clear;
 pub use get_many::GetMany;
 pub use many::{RemoveMany, SetMany};
 pub use mutate::{Remove, Set};
 pub use read::{Get, GetFuture};
-pub use report::{BatchReport, ChunkReport};
+pub use report::{BatchReport, ChunkReport, FAILURES_MAX};
 pub use retime::{Expire, Touch};
 pub use scan::{Cursor, PAGE_SIZE, Page, Scan};
 pub use update::Update;

@@ -128,3 +128,8 @@ pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcom
 pub use shelf::{EventKind, Freshness, Priority};
 pub use stats::{DirtyStats, DriverStats, ExpiryStats, Stats, WatchStats};
 pub use version::Version;
+
+/// The README's example is compiled.
+#[cfg(all(doctest, feature = "disk"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -43,14 +43,16 @@ impl Runtime {
                     Arbiter::current(),
                     tokio::runtime::Handle::current(),
                 );
-                let _ = ready.send(parts);
+                // Not taken, or dropped on the way, it ends the System again.
+                let _ = ready.send(Unclaimed(Some(parts)));
             });
             if let Err(error) = runner.run() {
                 tracing::error!(%error, "larder's system ended with an error");
             }
         };
         let thread = spawn("larder-control", body)?;
-        let (system, control, timer) = started.await.map_err(|_| Error::Closed)?;
+        let mut parts = started.await.map_err(|_| Error::Closed)?;
+        let (system, control, timer) = parts.0.take().ok_or(Error::Closed)?;
         Ok(Arc::new(Self {
             system,
             control,
@@ -76,7 +78,8 @@ impl Runtime {
     ///
     /// [`Error::Closed`] if the System has ended.
     pub async fn arbiter(&self) -> Result<ArbiterHandle, Error> {
-        let arbiter = on(&self.control, || Arbiter::new()).await?;
+        let mut made = on(&self.control, || Unkept(Some(Arbiter::new()))).await?;
+        let arbiter = made.0.take().ok_or(Error::Closed)?;
         let handle = arbiter.handle();
         self.arbiters.lock().push(arbiter);
         Ok(handle)
@@ -130,6 +133,28 @@ impl Runtime {
             arbiter.stop();
         }
         self.system.stop();
+    }
+}
+
+/// An arbiter that nobody keeps yet. Dropped, one would run for ever.
+struct Unkept(Option<Arbiter>);
+
+impl Drop for Unkept {
+    fn drop(&mut self) {
+        if let Some(arbiter) = &self.0 {
+            arbiter.stop();
+        }
+    }
+}
+
+/// A System that nobody holds yet.
+struct Unclaimed(Option<(System, ArbiterHandle, tokio::runtime::Handle)>);
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some((system, ..)) = &self.0 {
+            system.stop();
+        }
     }
 }
 

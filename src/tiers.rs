@@ -2,6 +2,28 @@
 //!
 //! Both work on slots, not on a host's types, and name no actor: they see the shelf and a port per
 //! driver. Everything that may wait is bounded by the call's deadline.
+//!
+//! What a call answers, by the state of its tier (`tests/answers.rs` checks every cell). *By name*: the
+//! call asked for `Written` or `Synced`; a removal or a clear that says nothing waits for `Written` too,
+//! but answers `ok` as `Queued` where that cannot be kept. After "stands" the change is in force in
+//! this process although the call failed, and may still be stored; after every other error nothing was
+//! changed.
+//!
+//! | call | up | open | up, dirty set full | open, dirty set full |
+//! |---|---|---|---|---|
+//! | get, in memory | value | value | value | value |
+//! | get, only below | value | miss, `Down` | value | miss, `Down` |
+//! | set, update | ok | ok as `Queued`, `Down` | waits, then `Overloaded` | ok in memory, `MemoryOnly` |
+//! | set, update by name | ok | `Unavailable`, stands | waits, then `Overloaded` | `Unavailable`, stands |
+//! | the same under a condition, key in memory | as above | as above | as above | as above |
+//! | the same under a condition, key not in memory | as above | `Unavailable` | as above | `Unavailable` |
+//! | remove | ok | ok as `Queued`, `Down` | waits, then `Overloaded` | ok, `MemoryOnly`, the stored copy is distrusted |
+//! | remove by name | ok | `Unavailable`, stands | waits, then `Overloaded` | `Unavailable`, stands |
+//! | clear, remove_tag | ok | ok as `Queued`, `Down` | waits, then ok as `Queued`, `Late` | ok as `Queued`, `Down` |
+//! | clear, remove_tag by name | ok | `Unavailable`, stands | waits, then `DeadlineExceeded`, stands | `Unavailable`, stands |
+//!
+//! A key whose stored copy is distrusted counts as absent, whatever the tier's state. With several
+//! tiers a value is stored when the first one has it, a removal when all of them have.
 
 mod fence;
 mod flight;
@@ -9,6 +31,7 @@ mod order;
 mod read;
 mod scan;
 mod stored;
+mod warm;
 mod write;
 
 pub(crate) use fence::load as load_fences;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use larder::{Cache, Durability, Error, Larder};
+use larder::{Cache, Error, Larder};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -21,6 +21,7 @@ async fn a_set_is_read_back_from_memory() {
     assert!(matches!(users.get("42").await, Err(Error::Closed)));
 }
 
+#[cfg(feature = "disk")]
 #[tokio::test]
 async fn what_was_written_is_there_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
@@ -29,7 +30,7 @@ async fn what_was_written_is_there_after_a_restart() {
     let users: Cache<String> = larder.cache("users").unwrap();
     let version = users
         .set("42", "Ada".to_owned())
-        .durability(Durability::Synced)
+        .durability(larder::Durability::Synced)
         .await
         .unwrap();
     users.set("43", "Bob".to_owned()).await.unwrap();

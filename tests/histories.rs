@@ -4,14 +4,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::collections::HashMap;
-use std::future::IntoFuture;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
-use larder::drivers::map::MapStore;
-use larder::drivers::{Driver, PageLimit};
-use larder::{Cache, CommitConfig, Durability, Error, Larder, Limits, Priority};
+use larder::{Cache, Durability, Error, Larder, Limits, Priority};
 
 const THREADS: usize = 6;
 const STEPS: usize = 4_000;
@@ -328,48 +325,4 @@ fn a_clear_is_final() {
         assert!(cache.scan("").await.unwrap().entries.is_empty());
         larder.shutdown(SOON).await.unwrap();
     });
-}
-
-#[test]
-fn of_clears_at_the_same_time_the_newest_is_stored() {
-    let store = MapStore::new();
-    let builder = Larder::builder().memory_bytes(1 << 20);
-    let builder = builder.driver_factory("store", CommitConfig::default(), store.factory());
-    let larder = block_on(builder.start()).unwrap();
-    let cache: Cache<String> = larder.cache("cleared").unwrap();
-    let barrier = Barrier::new(THREADS);
-    for round in 0..STEPS / 4 {
-        let newest = AtomicU64::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..THREADS {
-                scope.spawn(|| {
-                    barrier.wait();
-                    let version = block_on(cache.clear().into_future()).unwrap().get();
-                    newest.fetch_max(version, Ordering::SeqCst);
-                });
-            }
-        });
-        let stored = stored_fences(&store);
-        let newest = newest.into_inner();
-        assert_eq!(
-            stored,
-            [newest],
-            "round {round}: the fence that a restart would find"
-        );
-    }
-    block_on(larder.shutdown(SOON)).unwrap();
-}
-
-/// The versions of all fences that a store holds (FORMAT.md).
-fn stored_fences(store: &MapStore) -> Vec<u64> {
-    let page = PageLimit {
-        count_max: 100,
-        bytes_max: 1 << 20,
-    };
-    let records = store.open().scan(b"\0fences/", b"", page).unwrap();
-    let fences = records.iter().map(|(key, record)| {
-        let (_, payload) = larder::record::decode(key, record).unwrap();
-        u64::from_le_bytes(payload.as_ref().try_into().unwrap())
-    });
-    fences.collect()
 }

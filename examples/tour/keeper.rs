@@ -96,8 +96,13 @@ async fn settled(larder: &Larder) -> Result<(), Error> {
     Ok(())
 }
 
+/// Keys that the naive sweeper deletes between two pauses.
+const SWEPT_AT_ONCE: usize = 100;
+/// Its pause, which lets others have the lock.
+const SWEEPER_PAUSE: Duration = Duration::from_micros(100);
+
 /// What one writes in an afternoon: a map, and a sweeper that notes what has expired and then deletes
-/// it by key, lock by lock so as not to hold up anybody.
+/// it by key, a few at a time so as not to hold up anybody.
 pub struct Naive<V>(Arc<NaiveMap<V>>);
 
 type Entries<V> = HashMap<String, (Arc<V>, Option<Instant>)>;
@@ -140,9 +145,12 @@ impl<V> NaiveMap<V> {
             .filter(|(_, (_, until))| is_due(until))
             .map(|(key, _)| key.clone())
             .collect();
-        for key in expired {
-            // The mistake: by now there may be a fresh value under this key.
-            self.lock().remove(&key);
+        for some in expired.chunks(SWEPT_AT_ONCE) {
+            std::thread::sleep(SWEEPER_PAUSE);
+            for key in some {
+                // The mistake: by now there may be a fresh value under this key.
+                self.lock().remove(key);
+            }
         }
         self.sweeps.fetch_add(1, Ordering::Release);
     }

@@ -13,7 +13,7 @@ use crate::shelf::Freshness;
 use crate::tiers::PageAsk;
 use crate::typed;
 
-/// Entries of a page where nothing is said.
+/// Entries of a page where nothing is said, if `page_size_max` allows as many.
 pub const PAGE_SIZE: usize = 100;
 
 impl<V: Value> Cache<V> {
@@ -49,7 +49,7 @@ impl<V: Value> Cache<V> {
             cache: self,
             prefix,
             after: None,
-            page_size: PAGE_SIZE,
+            page_size: PAGE_SIZE.min(self.tiers().config.limits.page_size_max),
             wait: None,
         }
     }

@@ -9,7 +9,7 @@ use super::{Cache, CallFuture, EntryOptions};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::outcome::Durability;
+use crate::outcome::{Durability, WriteOutcome};
 use crate::shelf::Condition;
 use crate::tiers::{Intent, ReadOptions};
 
@@ -75,7 +75,20 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
         self
     }
 
-    async fn run(mut self) -> Result<Entry<V>, Error> {
+    /// Does it and explains it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::update`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Cache::set`].
+    pub async fn outcome(self) -> Result<WriteOutcome, Error> {
+        Ok(self.run().await?.1)
+    }
+
+    async fn run(mut self) -> Result<(Entry<V>, WriteOutcome), Error> {
         let (cache, key) = (self.call.cache, self.call.key);
         cache.check_key(key)?;
         let tiers = cache.tiers();
@@ -99,7 +112,10 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
             let prepared = cache.prepare(Arc::clone(&value), &self.entry)?;
             let (created_ms, expires_ms) = (prepared.created_ms, prepared.expires_ms);
             match self.call.write(Intent::Put(prepared)).await {
-                Ok(done) => return Ok(Entry::updated(value, done.version, created_ms, expires_ms)),
+                Ok(done) => {
+                    let entry = Entry::updated(value, done.version, created_ms, expires_ms);
+                    return Ok((entry, done));
+                }
                 Err(Error::Conflict { .. }) if attempt < self.retries => {
                     let wait_ms = UPDATE_WAIT_MS << attempt.min(10);
                     let jitter = fastrand::u64(0..=wait_ms / 2);
@@ -120,6 +136,7 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> IntoFuture for Update<'a,
 
     fn into_future(self) -> Self::IntoFuture {
         let span = tracing::trace_span!("larder.update", cache = self.call.cache.name());
-        Box::pin(tracing::Instrument::instrument(self.run(), span))
+        let call = async move { Ok(self.run().await?.0) };
+        Box::pin(tracing::Instrument::instrument(call, span))
     }
 }

@@ -15,7 +15,7 @@ use crate::shop::{self, PAGES, Page};
 pub const STORES: &str = "stores";
 
 /// Pages to store, each acknowledged as written.
-const PAGES_COUNT: u64 = 40_000;
+const PAGES_COUNT: u64 = 20_000;
 const ONE_BY_ONE: &str = "one by one";
 const ALL_AT_ONCE: &str = "all at once";
 const CHUNKS: [&str; 3] = ["50", "500", "1000"];

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::clock::{Millis, NEVER};
 
+mod config;
 mod layout;
 mod open;
 mod reclaim;
@@ -30,62 +31,9 @@ mod store;
 mod trust;
 mod watermark;
 
-/// Default of [`DiskConfig::cache_bytes`].
-pub const CACHE_BYTES: u64 = 16 << 20;
-/// Default of [`DiskConfig::memtable_bytes`].
-pub const MEMTABLE_BYTES: u64 = 8 << 20;
-/// Default of [`DiskConfig::journal_bytes_max`].
-pub const JOURNAL_BYTES_MAX: u64 = 128 << 20;
-/// Default of [`DiskConfig::worker_threads`].
-pub const WORKER_THREADS: usize = 2;
-/// Default of [`DiskConfig::open_files_max`].
-pub const OPEN_FILES_MAX: usize = 128;
-
-/// How much memory, disk and threads a store may take.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct DiskConfig {
-    /// Memory for blocks read from disk. 16 MiB.
-    pub cache_bytes: u64,
-    /// Memory for what is not yet in a table; up to five of these are in use under load. A store
-    /// keeps the size that it was created with. 8 MiB.
-    pub memtable_bytes: u64,
-    /// Disk for journals, at least 64 MiB. 128 MiB.
-    pub journal_bytes_max: u64,
-    /// Threads that write and merge tables, at least 1. 2.
-    pub worker_threads: usize,
-    /// Files kept open, at least 10. 128.
-    pub open_files_max: usize,
-}
-
-impl DiskConfig {
-    /// Every problem of these settings, each with the field, its value and the range.
-    pub fn problems(&self) -> Vec<String> {
-        let fields = [
-            ("cache_bytes", self.cache_bytes, 0),
-            ("memtable_bytes", self.memtable_bytes, 4 << 10),
-            ("journal_bytes_max", self.journal_bytes_max, 64 << 20),
-            ("worker_threads", self.worker_threads as u64, 1),
-            ("open_files_max", self.open_files_max as u64, 10),
-        ];
-        let low = fields.into_iter().filter(|(_, value, least)| value < least);
-        low.map(|(field, value, least)| {
-            format!("disk.{field} is {value}, allowed is {least} and more")
-        })
-        .collect()
-    }
-}
-
-impl Default for DiskConfig {
-    fn default() -> Self {
-        Self {
-            cache_bytes: CACHE_BYTES,
-            memtable_bytes: MEMTABLE_BYTES,
-            journal_bytes_max: JOURNAL_BYTES_MAX,
-            worker_threads: WORKER_THREADS,
-            open_files_max: OPEN_FILES_MAX,
-        }
-    }
-}
+pub use config::{
+    CACHE_BYTES, DiskConfig, JOURNAL_BYTES_MAX, MEMTABLE_BYTES, OPEN_FILES_MAX, WORKER_THREADS,
+};
 
 /// What became of a store that could not be trusted. Nothing of it is served; a new and empty one
 /// has taken its place, above the same version ceiling.

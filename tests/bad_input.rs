@@ -1,0 +1,576 @@
+//! Bad input: a clear error that names what is wrong and the range, and nothing lost or changed.
+#![cfg(all(feature = "disk", feature = "test-util"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+#[path = "support/world.rs"]
+mod world;
+
+use std::time::Duration;
+
+use larder::config::{CommitConfig, Limits};
+use larder::drivers::disk::DiskConfig;
+use larder::drivers::map::MapStore;
+use larder::{Builder, Cache, Durability, Error, Larder};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use world::{SOON, World, cache, flush, read, secs, text};
+
+/// The error's text, after a look at its parts.
+fn told<T: std::fmt::Debug>(result: Result<T, Error>, parts: &[&str]) -> String {
+    let text = result.unwrap_err().to_string();
+    for part in parts {
+        assert!(text.contains(part), "{text:?} does not say {part:?}");
+    }
+    assert!(!text.ends_with('.'), "{text:?}");
+    text
+}
+
+/// Every world with a small larder that holds `k`.
+async fn each(check: impl AsyncFn(&Larder, &Cache<String>)) {
+    for world in World::all() {
+        let mut limits = Limits::default();
+        (limits.key_bytes_max, limits.value_bytes_max) = (16, 64);
+        (limits.tag_bytes_max, limits.tags_per_entry_max) = (8, 2);
+        limits.page_size_max = 10;
+        let larder = world.builder().limits(limits).start().await.unwrap();
+        let users = cache(&larder);
+        let version = users.set("k", text("kept")).await.unwrap();
+        check(&larder, &users).await;
+        let kept = users.get("k").await.unwrap().unwrap();
+        assert_eq!(
+            (kept.as_str(), kept.version()),
+            ("kept", version),
+            "{}",
+            world.name
+        );
+        let stats = larder.stats().await.unwrap();
+        assert_eq!((stats.memory.entries, stats.memory.marks), (1, 0));
+        assert_eq!(stats.overloaded, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_key_and_one_that_is_too_long_are_refused_by_every_call() {
+    each(async |_, users| {
+        let long = "x".repeat(17);
+        let parts: [(&str, &[&str]); 2] = [
+            ("", &["key", "empty", "1 to 16"]),
+            (&long, &["key", "17", "key_bytes_max", "16"]),
+        ];
+        for (key, parts) in parts {
+            let text_of_it = told(users.set(key, text("1")).await, parts);
+            assert!(!text_of_it.contains("xxx"), "never the key itself");
+            told(users.set(key, text("1")).if_absent().await, parts);
+            told(users.get(key).await, parts);
+            told(users.get(key).allow_stale().outcome().await, parts);
+            told(users.peek(key).await, parts);
+            told(users.contains(key).await, parts);
+            told(users.remove(key).await, parts);
+            told(users.touch(key, secs(1)).await, parts);
+            told(users.expire(key).await, parts);
+            told(users.update(key, |_| text("1")).await, parts);
+            told(users.get_many([key]).await, parts);
+            told(users.watch(key).await.map(drop), parts);
+        }
+        let just = "x".repeat(16);
+        users.set(&just, text("1")).await.unwrap();
+        users.remove(&just).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_value_that_is_too_large_is_refused_with_the_limit() {
+    each(async |_, users| {
+        let parts = ["value", "value_bytes_max", "64"];
+        told(users.set("k", "x".repeat(64)).await, &parts);
+        told(users.set("new", "x".repeat(1 << 20)).await, &parts);
+        told(users.update("k", |_| "x".repeat(100)).await, &parts);
+        users.set("k2", "x".repeat(63)).await.unwrap();
+        users.remove("k2").await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn times_that_cannot_be_are_refused() {
+    each(async |larder, users| {
+        let max = Duration::MAX;
+        for wrong in [Duration::ZERO, max] {
+            told(
+                users.set("k", text("1")).ttl(wrong).await,
+                &["ttl", "above zero"],
+            );
+            told(users.touch("k", wrong).await, &["ttl", "above zero"]);
+            told(
+                users.set("k", text("1")).idle(wrong).await,
+                &["idle", "1 ms to 49 days"],
+            );
+            let builder = || larder.cache_builder::<String>("users");
+            told(builder().ttl(wrong).open(), &["ttl", "above zero"]);
+            told(builder().idle(wrong).open(), &["idle", "1 ms to 49 days"]);
+        }
+        // A fallback for ever is a fallback for as long as there is time.
+        users
+            .set("ever", text("1"))
+            .ttl(secs(1))
+            .stale_for(max)
+            .await
+            .unwrap();
+        users.remove("ever").await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tags_that_cannot_be_are_refused() {
+    each(async |_, users| {
+        told(
+            users.set("k", text("1")).tag("").await,
+            &["tag", "empty", "1 to 8"],
+        );
+        told(
+            users.set("k", text("1")).tag("123456789").await,
+            &["tag", "9", "tag_bytes_max", "8"],
+        );
+        told(
+            users.set("k", text("1")).tags(["a", "b", "c"]).await,
+            &["3 tags", "tags_per_entry_max", "2"],
+        );
+        told(users.remove_tag("").await, &["tag", "empty"]);
+        told(users.remove_tag("123456789").await, &["tag_bytes_max"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn drivers_that_are_not_there_are_refused() {
+    each(async |larder, users| {
+        told(
+            users.set("k", text("1")).drivers(["dsik"]).await,
+            &["drivers", "dsik", "users"],
+        );
+        told(users.get("k").drivers(["dsik"]).await, &["drivers", "dsik"]);
+        let none: [&str; 0] = [];
+        told(
+            users.set("k", text("1")).drivers(none).await,
+            &["drivers", "empty"],
+        );
+        let builder = || larder.cache_builder::<String>("users");
+        told(builder().drivers(["dsik"]).open(), &["drivers", "dsik"]);
+        told(builder().drivers(none).open(), &["drivers", "empty"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn names_that_no_cache_can_have_are_refused() {
+    each(async |larder, _| {
+        let long = "x".repeat(129);
+        for (name, part) in [
+            ("", "1 to 128"),
+            ("a/b", "separates"),
+            ("a\u{0}b", "control"),
+            ("a\n", "control"),
+            (&long, "129 bytes"),
+        ] {
+            told(larder.cache::<String>(name), &["cache name", part]);
+            told(
+                larder.cache_builder::<String>(name).open(),
+                &["cache name", part],
+            );
+        }
+        let both = larder
+            .cache_builder::<String>("a/\n")
+            .ttl_jitter(2.0)
+            .open();
+        told(
+            both,
+            &["separates", "control", "ttl_jitter is 2", "0.0 to 0.9"],
+        );
+        larder.cache::<String>("ümläut und 空白").unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pages_and_cursors_that_cannot_be_are_refused() {
+    each(async |larder, users| {
+        told(
+            users.scan("").page_size(0).await,
+            &["page_size", "0", "1 to 10"],
+        );
+        told(
+            users.scan("").page_size(11).await,
+            &["page_size", "11", "1 to 10"],
+        );
+        let page = users.scan("").page_size(1).await.unwrap();
+        let others: Cache<String> = larder.cache("others").unwrap();
+        if let Some(cursor) = page.next {
+            told(
+                others.scan("").after(cursor.clone()).await,
+                &["after", "others"],
+            );
+            told(
+                users.scan("x").after(cursor).await,
+                &["after", "another scan"],
+            );
+        }
+        let foreign: larder::cache::Cursor = "others/0/k".parse().unwrap();
+        told(users.scan("").after(foreign).await, &["after", "users"]);
+        told("nonsense".parse::<larder::cache::Cursor>(), &["cursor"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_bad_item_of_a_batch_fails_alone() {
+    for world in World::all() {
+        let mut limits = Limits::default();
+        (limits.key_bytes_max, limits.value_bytes_max) = (16, 64);
+        let larder = world.builder().limits(limits).start().await.unwrap();
+        let users = cache(&larder);
+        let bad = [
+            (text("big"), "x".repeat(100)),
+            (text(""), text("1")),
+            ("x".repeat(17), text("1")),
+        ];
+        let good = (0..10).map(|n| (n.to_string(), text("1")));
+        let items = good.clone().take(5).chain(bad).chain(good.skip(5));
+        let report = users.set_many(items).chunk(4).await.unwrap();
+        assert_eq!((report.applied, report.refused), (10, 3), "{}", world.name);
+        let failed: Vec<_> = report
+            .failures
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .collect();
+        assert_eq!(failed, ["big", "", &"x".repeat(17)]);
+        assert!(report.failures[0].1.to_string().contains("value_bytes_max"));
+        for n in 0..10 {
+            assert_eq!(read(&users, &n.to_string()).await, Some(text("1")));
+        }
+        assert_eq!(read(&users, "big").await, None);
+        told(
+            users.set_many([("a", text("1"))]).chunk(0).await,
+            &["chunk", "0", "at least 1"],
+        );
+    }
+}
+
+#[tokio::test]
+async fn keys_are_any_text() {
+    for world in World::stored() {
+        let larder = world.start().await;
+        let users = cache(&larder);
+        let keys = [
+            "ключ",
+            "🦀",
+            "a/b/c",
+            "\u{0}",
+            "line\nbreak\ttab",
+            " ",
+            "\u{10ffff}",
+            "\u{0}fences/users",
+        ];
+        for key in keys {
+            users.set(key, text(key)).tag(key).await.unwrap();
+        }
+        let larder = world.restart(larder).await;
+        let users = cache(&larder);
+        for key in keys {
+            assert_eq!(read(&users, key).await, Some(text(key)), "{key:?}");
+        }
+        let page = users.scan("").await.unwrap();
+        let mut sorted = keys.to_vec();
+        sorted.sort_unstable();
+        let found: Vec<_> = page.entries.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(found, sorted);
+        for key in keys {
+            users.remove_tag(key).await.unwrap();
+            assert_eq!(read(&users, key).await, None);
+        }
+        let larder = world.restart(larder).await;
+        assert!(
+            cache(&larder).scan("").await.unwrap().entries.is_empty(),
+            "{}",
+            world.name
+        );
+    }
+}
+
+/// What a host's `Serialize` and `Deserialize` do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mood {
+    Fine,
+    FailsToWrite,
+    PanicsWhenWritten,
+    FailsToRead,
+    PanicsWhenRead,
+}
+use Mood::{FailsToRead, FailsToWrite, Fine, PanicsWhenRead, PanicsWhenWritten};
+
+impl Serialize for Mood {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            FailsToWrite => Err(serde::ser::Error::custom("secret")),
+            PanicsWhenWritten => panic!("secret"),
+            Fine => to.serialize_u8(0),
+            FailsToRead => to.serialize_u8(1),
+            PanicsWhenRead => to.serialize_u8(2),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Mood {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match u8::deserialize(from)? {
+            1 => Err(serde::de::Error::custom("secret")),
+            2 => panic!("secret"),
+            _ => Ok(Fine),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_fails_or_panics_fails_its_own_call_only() {
+    for world in World::all() {
+        let larder = world.start().await;
+        let moods: Cache<Mood> = larder.cache("moods").unwrap();
+        moods.set("k", Fine).await.unwrap();
+        for bad in [FailsToWrite, PanicsWhenWritten] {
+            for done in [
+                moods.set("k", bad).await.map(drop),
+                moods.set("new", bad).if_absent().await.map(drop),
+                moods.update("k", |_| bad).await.map(drop),
+            ] {
+                assert!(matches!(done, Err(Error::Encode { .. })), "{done:?}");
+                told(done, &["Mood", "could not be encoded"]);
+            }
+        }
+        let report = moods
+            .set_many([("a", Fine), ("b", PanicsWhenWritten), ("c", Fine)])
+            .await;
+        assert_eq!(report.unwrap().applied, 2);
+        let stats = larder.stats().await.unwrap();
+        assert_eq!(
+            (stats.encode_errors, stats.memory.marks),
+            (7, 0),
+            "{}",
+            world.name
+        );
+        assert_eq!(moods.get("k").await.unwrap().as_deref(), Some(&Fine));
+        assert!(
+            larder.actors().iter().all(|a| a.generation == 1),
+            "nothing was taken down"
+        );
+    }
+    for world in World::stored() {
+        let larder = world.start().await;
+        let moods: Cache<Mood> = larder.cache("moods").unwrap();
+        let all = [
+            ("fails", FailsToRead),
+            ("panics", PanicsWhenRead),
+            ("fine", Fine),
+        ];
+        moods.set_many(all).await.unwrap();
+        let larder = world.restart(larder).await;
+        let moods: Cache<Mood> = larder.cache("moods").unwrap();
+        let found = moods.get_many(["fails", "panics", "fine"]).await.unwrap();
+        let found: Vec<_> = found.iter().map(|(_, entry)| entry.is_some()).collect();
+        assert_eq!(found, [false, false, true], "{}", world.name);
+        let page = moods.scan("").await.unwrap();
+        assert_eq!(page.entries.len(), 1);
+        assert!(larder.actors().iter().all(|a| a.generation == 1));
+    }
+}
+
+#[tokio::test]
+async fn calls_after_a_shutdown_are_closed() {
+    for world in World::all() {
+        let larder = world.start().await;
+        let users = cache(&larder);
+        users.set("k", text("1")).await.unwrap();
+        let desk = larder.desk().unwrap();
+        larder.shutdown(SOON).await.unwrap();
+        let answers: Vec<Result<(), Error>> = vec![
+            users.get("k").await.map(drop),
+            users.get("k").outcome().await.map(drop),
+            users.peek("k").await.map(drop),
+            users.contains("k").await.map(drop),
+            users.set("k", text("2")).await.map(drop),
+            users
+                .set("k", text("2"))
+                .if_absent()
+                .durability(Durability::Synced)
+                .await
+                .map(drop),
+            users.remove("k").await.map(drop),
+            users.update("k", |_| text("2")).await.map(drop),
+            users.touch("k", secs(1)).await.map(drop),
+            users.expire("k").await.map(drop),
+            users.clear().await.map(drop),
+            users.remove_tag("t").await.map(drop),
+            users.scan("").await.map(drop),
+            users.get_many(["k"]).await.map(drop),
+            users.set_many([("k", text("2"))]).await.map(drop),
+            users.remove_many(["k"]).await.map(drop),
+            users.watch("k").await.map(drop),
+            users.watch_all().await.map(drop),
+            larder.cache::<String>("users").map(drop),
+            larder.cache_builder::<String>("new").open().map(drop),
+            larder.stats().await.map(drop),
+            larder.flush(Durability::Written).await,
+            larder.warm(["users/k"]).await.map(drop),
+            larder.resize_memory(1 << 20).await,
+            larder.desk().map(drop),
+            larder.shutdown(SOON).await,
+        ];
+        for (nth, answer) in answers.into_iter().enumerate() {
+            assert!(
+                matches!(answer, Err(Error::Closed)),
+                "{nth}: {answer:?} in {}",
+                world.name
+            );
+        }
+        let sent = desk.send(larder::messages::larder::TakeStats).await;
+        assert!(matches!(sent.map_err(Error::from), Err(Error::Closed)));
+    }
+}
+
+async fn refused(builder: Builder, parts: &[&str]) {
+    let started = builder.start().await.map(drop);
+    assert!(matches!(started, Err(Error::Config(_))), "{started:?}");
+    told(started, parts);
+}
+
+#[tokio::test]
+async fn every_problem_of_a_configuration_is_told_at_once() {
+    let mut limits = Limits::default();
+    (limits.key_bytes_max, limits.page_size_max) = (0, 0);
+    (limits.value_bytes_max, limits.dirty_bytes_max) = (1 << 21, 1 << 20);
+    let mut commits = CommitConfig::default();
+    (commits.chunk_count, commits.read_threads) = (0, 1_000);
+    commits.linger_ms_max = 20_000;
+    let disk = DiskConfig {
+        worker_threads: 0,
+        open_files_max: 1,
+        journal_bytes_max: 1,
+        ..DiskConfig::default()
+    };
+    let map = || MapStore::new().factory();
+    let builder = Larder::builder()
+        .memory_bytes(1_000)
+        .limits(limits)
+        .call_max(Duration::ZERO)
+        .restart_backoff(secs(2), secs(1))
+        .disk_with("", disk)
+        .driver_factory("map", commits, map())
+        .driver_factory("map", CommitConfig::default(), map())
+        .driver_factory("", CommitConfig::default(), map())
+        .driver_factory("memory", CommitConfig::default(), map())
+        .driver_factory("hub", CommitConfig::default(), map())
+        .driver_factory("a\u{0}b", CommitConfig::default(), map());
+    let parts = [
+        "memory_bytes is 1000, allowed is 65536",
+        "limits.key_bytes_max is 0, allowed is 1 to 60000",
+        "limits.page_size_max is 0",
+        "value_bytes_max is 2097152 and memory_bytes is 1000",
+        "value_bytes_max is 2097152 and limits.dirty_bytes_max is 1048576",
+        "call_ms_max is 0, allowed is 1 to 86400000",
+        "restart_backoff is 2000 to 1000 ms",
+        "disk directory is empty",
+        "disk.worker_threads is 0, allowed is 1",
+        "disk.open_files_max is 1, allowed is 10",
+        "disk.journal_bytes_max is 1, allowed is 67108864",
+        "map.chunk_count is 0, allowed is 1 to",
+        "map.read_threads is 1000, allowed is 1 to 256",
+        "map.linger_ms_max is 20000, allowed is 0 to 10000",
+        "\"map\" is used twice",
+        "driver name \"\" has 0 bytes",
+        "\"memory\" is not allowed",
+        "\"hub\" is not allowed",
+        "control",
+    ];
+    refused(builder, &parts).await;
+}
+
+#[tokio::test]
+async fn more_drivers_than_there_can_be_are_refused() {
+    let mut builder = Larder::builder();
+    for n in 0..17 {
+        let factory = MapStore::new().factory();
+        builder = builder.driver_factory(&format!("m{n}"), CommitConfig::default(), factory);
+    }
+    refused(builder, &["17 drivers", "at most 16"]).await;
+}
+
+#[tokio::test]
+async fn a_directory_that_is_a_file_or_lies_below_one_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let started = Larder::builder().disk(&path).start().await.map(drop);
+        assert!(matches!(started, Err(Error::Open { .. })), "{started:?}");
+        told(started, &["disk", file.to_str().unwrap(), "directory"]);
+    }
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap(),
+        "x",
+        "nothing was changed"
+    );
+}
+
+#[tokio::test]
+async fn a_directory_that_may_not_be_written_to_is_refused_by_name() {
+    // Root may write anywhere but where the kernel itself says no.
+    let path = "/proc/larder";
+    let started = Larder::builder().disk(path).start().await.map(drop);
+    assert!(matches!(started, Err(Error::Open { .. })), "{started:?}");
+    told(started, &["disk", path]);
+}
+
+#[tokio::test]
+async fn a_directory_that_another_larder_has_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let larder = Larder::builder().disk(path).start().await.unwrap();
+    cache(&larder).set("k", text("1")).await.unwrap();
+    let second = Larder::builder().disk(path).start().await.map(drop);
+    assert!(matches!(second, Err(Error::Open { .. })), "{second:?}");
+    told(second, &["disk", path, "in use"]);
+    flush(&larder).await;
+    larder.shutdown(SOON).await.unwrap();
+    let larder = Larder::builder().disk(path).start().await.unwrap();
+    assert_eq!(read(&cache(&larder), "k").await, Some(text("1")));
+}
+
+#[tokio::test]
+async fn a_start_that_fails_gives_back_what_it_had_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let failing = || -> Result<larder::drivers::map::MapDriver, _> {
+        Err(larder::drivers::Failure::fatal("not today"))
+    };
+    for _ in 0..3 {
+        let started = Larder::builder()
+            .disk(dir.path())
+            .driver("mine", failing)
+            .start()
+            .await;
+        told(started.map(drop), &["mine", "not today"]);
+        let panicking = || -> Result<larder::drivers::map::MapDriver, _> { panic!("oh") };
+        let started = Larder::builder()
+            .disk(dir.path())
+            .driver("mine", panicking)
+            .start()
+            .await;
+        told(started.map(drop), &["mine", "panicked"]);
+    }
+    Larder::builder().disk(dir.path()).start().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_actor_that_is_not_there_cannot_be_restarted() {
+    let larder = World::memory().start().await;
+    told(larder.restart("dsik"), &["actor", "dsik", "memory", "hub"]);
+    assert!(larder.restart("hub").is_ok());
+}
