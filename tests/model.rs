@@ -19,6 +19,8 @@ use larder::{
 use plain_map::{Live, NEVER, PlainMap, Seen};
 use sluice::Sluice;
 
+#[path = "support/model_reads.rs"]
+mod model_reads;
 #[path = "support/model_steps.rs"]
 mod model_steps;
 #[path = "support/plain_map.rs"]

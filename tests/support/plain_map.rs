@@ -23,9 +23,18 @@ pub struct Live {
     pub expires_ms: u64,
     pub keep_ms: u64,
     pub idle_ms: u64,
+    /// Where its TTL ends, however often it is renewed.
+    pub ends_ms: u64,
     pub tags: Vec<&'static str>,
     /// No tier holds it, so memory may forget it.
     pub may_go: bool,
+}
+
+impl Live {
+    /// How long beyond its time it is kept for calls that allow stale values.
+    pub fn fallback_ms(&self) -> u64 {
+        self.keep_ms - self.expires_ms
+    }
 }
 
 /// One cache.
@@ -82,10 +91,12 @@ impl PlainMap {
             return;
         }
         let entry = self.entries.get_mut(key).unwrap();
-        let idle_ms = entry.idle_ms;
-        if idle_ms > 0 && entry.expires_ms - now_ms < idle_ms - idle_ms / 8 {
-            entry.expires_ms = now_ms + idle_ms;
-            entry.keep_ms = entry.expires_ms;
+        let (idle_ms, fallback_ms) = (entry.idle_ms, entry.fallback_ms());
+        let expires_ms = (now_ms + idle_ms).min(entry.ends_ms);
+        let is_worn = idle_ms > 0 && entry.expires_ms - now_ms < idle_ms - idle_ms / 8;
+        if is_worn && expires_ms > entry.expires_ms {
+            entry.expires_ms = expires_ms;
+            entry.keep_ms = expires_ms.saturating_add(fallback_ms);
         }
     }
 

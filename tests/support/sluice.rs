@@ -24,6 +24,7 @@ struct Inner {
     state: Mutex<State>,
     changed: Condvar,
     entered: Notify,
+    committing: Notify,
 }
 
 #[derive(Default)]
@@ -97,9 +98,14 @@ impl Sluice {
         self.state().slow = by;
     }
 
-    /// Returns once a call that was waited for is held.
+    /// Returns once a `get` or `scan` that was waited for is held.
     pub async fn entered(&self) {
         self.0.entered.notified().await;
+    }
+
+    /// Returns once a commit is held.
+    pub async fn committing(&self) {
+        self.0.committing.notified().await;
     }
 
     /// The next `get` says that the driver is of no more use.
@@ -161,7 +167,7 @@ impl Driver for Held {
     fn commit(&self, batch: &[Write], durability: StoreDurability) -> Result<(), Failure> {
         let mut state = self.sluice.state();
         if state.commits_held {
-            self.sluice.0.entered.notify_one();
+            self.sluice.0.committing.notify_one();
         }
         while state.commits_held {
             state = self.sluice.0.changed.wait(state).unwrap();
