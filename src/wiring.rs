@@ -227,7 +227,6 @@ async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {
         let memory = MemoryDriver {
             shelf: Arc::clone(&shelf),
             clock: clock.clone(),
-            sweeping: Arc::default(),
             _guard: guard,
         };
         memory.start()

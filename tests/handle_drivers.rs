@@ -173,13 +173,14 @@ async fn warming_loads_what_is_there_and_counts_what_is_not() {
         cache(&larder).set("gone", text("1")).await.unwrap();
         cache(&larder).remove("gone").await.unwrap();
         let larder = world.restart(larder).await;
+        cache(&larder);
         let warmed = larder
-            .warm(["users/k/1", "users/gone", "other/k"])
+            .warm(["users/k/1", "users/gone", "users/never"])
             .await
             .unwrap();
         assert_eq!((warmed.loaded, warmed.missing), (1, 2), "{}", world.name);
         assert_eq!(source(&cache(&larder), "k/1").await, Some(Source::Memory));
-        for wrong in ["noslash", "/k", "users/", "\u{0}fences/users"] {
+        for wrong in ["noslash", "/k", "users/", "other/k", "\u{0}fences/users"] {
             assert!(larder.warm([wrong]).await.is_err(), "{wrong:?}");
         }
         let long = format!("users/{}", "x".repeat(2_000));

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use actix::prelude::*;
-use tokio::sync::Mutex;
 
 use super::guard::DeathGuard;
 use crate::clock::Clock;
@@ -21,8 +20,6 @@ const MAILBOX: usize = 64;
 pub struct MemoryDriver {
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) clock: Clock,
-    /// Held by the sweep that is under way.
-    pub(crate) sweeping: Arc<Mutex<()>>,
     // IMPORTANT: last.
     pub(crate) _guard: DeathGuard,
 }
@@ -47,14 +44,12 @@ impl Handler<Resize> for MemoryDriver {
 }
 
 impl Handler<Sweep> for MemoryDriver {
-    type Result = ResponseFuture<u64>;
+    // One at a time: with the bell that makes at most one more that waits.
+    type Result = AtomicResponse<Self, u64>;
 
     fn handle(&mut self, _: Sweep, _: &mut Self::Context) -> Self::Result {
         let (shelf, clock) = (Arc::clone(&self.shelf), self.clock.clone());
-        let sweeping = Arc::clone(&self.sweeping);
-        Box::pin(async move {
-            // One at a time; with the bell that makes at most one more that waits.
-            let _alone = sweeping.lock().await;
+        let sweep = async move {
             shelf.bells.sweep.answer();
             let mut swept = 0;
             for stripe in 0..shelf.stripes() {
@@ -63,7 +58,8 @@ impl Handler<Sweep> for MemoryDriver {
                 tokio::task::yield_now().await;
             }
             swept
-        })
+        };
+        AtomicResponse::new(Box::pin(sweep.into_actor(self)))
     }
 }
 
