@@ -354,7 +354,7 @@ fn a_commit_that_ends_after_the_driver_is_given_up_earns_no_trust_for_what_came_
         let cache: Cache<u64> = larder.cache("late").unwrap();
         sluice.hold_commits();
         cache.set("k", 1).await.unwrap();
-        sluice.entered().await;
+        sluice.commit_entered().await;
         sluice.break_get();
         assert!(cache.get("other").outcome().await.unwrap().degraded.len() == 1);
         fill_dirty_set(&larder).await;

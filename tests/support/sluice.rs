@@ -24,6 +24,7 @@ struct Inner {
     state: Mutex<State>,
     changed: Condvar,
     entered: Notify,
+    commit_entered: Notify,
 }
 
 #[derive(Default)]
@@ -97,9 +98,14 @@ impl Sluice {
         self.state().slow = by;
     }
 
-    /// Returns once a call that was waited for is held.
+    /// Returns once the armed `get` or `scan` is held.
     pub async fn entered(&self) {
         self.0.entered.notified().await;
+    }
+
+    /// Returns once a commit is held, or has been since this was asked last.
+    pub async fn commit_entered(&self) {
+        self.0.commit_entered.notified().await;
     }
 
     /// The next `get` says that the driver is of no more use.
@@ -161,7 +167,7 @@ impl Driver for Held {
     fn commit(&self, batch: &[Write], durability: StoreDurability) -> Result<(), Failure> {
         let mut state = self.sluice.state();
         if state.commits_held {
-            self.sluice.0.entered.notify_one();
+            self.sluice.0.commit_entered.notify_one();
         }
         while state.commits_held {
             state = self.sluice.0.changed.wait(state).unwrap();
