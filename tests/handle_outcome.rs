@@ -188,59 +188,6 @@ async fn a_promise_waits_for_every_tier_that_could_show_an_older_copy() {
         "after a crash nothing would say that the lower tier is behind"
     );
     let removed = users.remove("k").outcome().await.unwrap();
-    assert_eq!(
-        (removed.durability, &removed.degraded),
-        (Durability::Queued, &down)
-    );
-    let cleared = users.clear().outcome().await.unwrap();
-    assert_eq!(
-        (cleared.durability, &cleared.degraded),
-        (Durability::Queued, &down)
-    );
-    let gone = outcome(&users, "k").await;
-    assert_eq!(
-        (gone.entry.is_none(), gone.degraded),
-        (true, vec![]),
-        "that it is gone is known"
-    );
-    bring_back(&larder, "disk").await;
-    flush(&larder).await;
-    assert_eq!(outcome(&users, "below").await.degraded, vec![]);
-}
-
-#[tokio::test]
-async fn a_lower_tier_answers_while_an_upper_one_is_down() {
-    let world = World::both();
-    let larder = start(&world).await;
-    cache(&larder).set("k", text("1")).await.unwrap();
-    larder.shutdown(world::SOON).await.unwrap();
-    let larder = start(&world).await;
-    take_down(&larder, "disk").await;
-    let found = outcome(&cache(&larder), "k").await;
-    assert_eq!(*found.entry.unwrap(), "1");
-    assert_eq!(found.source, Some(Source::Custom(0)));
-    assert_eq!(found.degraded, driver("disk", DegradedReason::Down));
-}
-
-#[tokio::test]
-async fn a_promise_waits_for_every_tier_that_could_show_an_older_copy() {
-    let world = World::both();
-    let larder = start(&world).await;
-    let users = cache(&larder);
-    users.set("k", text("1")).await.unwrap();
-    flush(&larder).await;
-    take_down(&larder, "map").await;
-    let set = users
-        .set("k", text("2"))
-        .durability(Durability::Written)
-        .outcome()
-        .await;
-    assert_eq!(
-        set.unwrap().durability,
-        Durability::Written,
-        "the first tier has it"
-    );
-    let removed = users.remove("k").outcome().await.unwrap();
     assert_eq!(removed.durability, Durability::Queued);
     assert_eq!(removed.degraded, driver("map", DegradedReason::Down));
     let by_name = users.remove("k").durability(Durability::Written).await;

@@ -7,7 +7,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use larder::{Cache, Error, Freshness, Larder};
+use larder::{Cache, Durability, Error, Freshness, Larder};
 use world::{World, cache, ms, read, secs, text};
 
 fn with_ttl(larder: &Larder) -> Cache<String> {
@@ -333,4 +333,28 @@ async fn an_older_copy_never_comes_back_from_below_when_a_newer_one_expires() {
         let larder = world.restart(larder).await;
         assert_eq!(read(&cache(&larder), "k").await, None, "{}", world.name);
     }
+}
+
+#[tokio::test]
+async fn a_tier_that_missed_a_change_does_not_bring_the_older_copy_back_when_the_newer_expires() {
+    let world = World::both();
+    let long = world::NEVER_BACK;
+    let builder = world.builder().restart_backoff(long, long);
+    let larder = builder.start().await.unwrap();
+    let users = cache(&larder);
+    users.set("k", text("old")).await.unwrap();
+    world::flush(&larder).await;
+    world::take_down(&larder, "map").await;
+    let set = users.set("k", text("new")).ttl(secs(1)).stale_for(secs(60));
+    set.durability(Durability::Written).await.unwrap();
+    drop(users);
+    let lost = larder.shutdown(world::SOON).await;
+    assert!(matches!(lost, Err(Error::Unavailable { .. })), "{lost:?}");
+    world.advance(secs(2));
+    let larder = world.start().await;
+    let users = cache(&larder);
+    assert_eq!(read(&users, "k").await, None);
+    let many = users.get_many(["k"]).await.unwrap();
+    assert!(many[0].1.is_none());
+    assert!(!users.contains("k").await.unwrap());
 }
