@@ -346,7 +346,11 @@ async fn a_tier_that_missed_a_change_does_not_bring_the_older_copy_back_when_the
     world::flush(&larder).await;
     world::take_down(&larder, "map").await;
     let set = users.set("k", text("new")).ttl(secs(1)).stale_for(secs(60));
-    set.durability(Durability::Written).await.unwrap();
+    // Only queued: what is promised as written is written to both.
+    set.await.unwrap();
+    while larder.stats().await.unwrap().drivers[0].writes < 2 {
+        tokio::task::yield_now().await;
+    }
     drop(users);
     let lost = larder.shutdown(world::SOON).await;
     assert!(matches!(lost, Err(Error::Unavailable { .. })), "{lost:?}");

@@ -196,7 +196,10 @@ struct Run {
 impl Run {
     async fn drain(mut self) {
         let tier = self.lane.port.id;
-        self.shelf.heal(tier, HEAL_COUNT_MAX, self.clock.now_ms());
+        if self.lane.port.is_up() {
+            // Only now: while it is down, the doubt itself keeps the old copies from being shown.
+            self.shelf.heal(tier, HEAL_COUNT_MAX, self.clock.now_ms());
+        }
         self.linger().await;
         let mut failures = 0;
         while self.lane.port.is_up() {

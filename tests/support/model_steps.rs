@@ -173,7 +173,6 @@ impl Play {
         let entry = self.model.entries.get_mut(key).unwrap();
         entry.version = version;
         [entry.expires_ms, entry.keep_ms, entry.ends_ms] = times;
-        entry.may_go = self.store.is_none();
     }
 
     pub async fn update(&mut self) {

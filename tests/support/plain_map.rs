@@ -105,8 +105,8 @@ impl PlainMap {
         self.entries.retain(|_, e| !e.tags.contains(&tag));
     }
 
-    /// The process came to its end. A renewed entry has been stored wherever the cache stores.
+    /// The process came to its end.
     pub fn restart(&mut self) {
-        self.entries.retain(|_, e| !e.may_go || e.idle_ms > 0);
+        self.entries.retain(|_, e| !e.may_go);
     }
 }
