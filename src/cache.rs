@@ -11,7 +11,10 @@ mod scan;
 mod watching;
 
 pub use build::CacheBuilder;
-pub use many::{BatchReport, ChunkReport, GetMany, RemoveMany, SetMany};
+pub use many::{
+    BatchReport, CHUNK_COUNT_MAX, ChunkReport, FAILURES_MAX, GetMany, Items, ReadChunk, RemoveMany,
+    SetMany,
+};
 pub use mutate::{Clear, Expire, Remove, Set, Touch, Update};
 pub use read::{Get, GetFuture};
 pub use scan::{Cursor, PAGE_SIZE, Page, Scan};

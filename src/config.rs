@@ -11,6 +11,8 @@ use crate::error::Error;
 
 /// Memory for the shelf where nothing else is said: 64 MiB.
 pub const MEMORY_BYTES: usize = 64 << 20;
+/// The least that memory can be given: 64 KiB.
+pub const MEMORY_BYTES_MIN: usize = 64 << 10;
 /// The longest a call waits where nothing else is said.
 pub const CALL_MS_MAX: u64 = 5_000;
 /// Changes in one commit.
@@ -155,7 +157,12 @@ impl Config {
                 problems.push(format!("{field} is {value}, allowed is {low} to {high}"));
             }
         };
-        within("memory_bytes", self.memory_bytes, 64 << 10, usize::MAX);
+        within(
+            "memory_bytes",
+            self.memory_bytes,
+            MEMORY_BYTES_MIN,
+            usize::MAX,
+        );
         within("limits.key_bytes_max", l.key_bytes_max, 1, 60_000);
         within("limits.value_bytes_max", l.value_bytes_max, 1, 1 << 30);
         within("limits.tag_bytes_max", l.tag_bytes_max, 1, 60_000);

@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use actix::Addr;
-
 use crate::actors::ActorHealth;
-use crate::actors::desk::Desk;
 use crate::builder::Builder;
 use crate::cache::{Cache, CacheBuilder};
 use crate::codec::Value;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
+use crate::messages::hub::Close;
 use crate::messages::larder::Warmed;
 use crate::messages::memory::Resize;
 use crate::outcome::Durability;
@@ -30,7 +28,7 @@ use crate::wiring::Parts;
 #[derive(Clone)]
 pub struct Larder {
     home: Arc<Home>,
-    parts: Arc<Parts>,
+    pub(crate) parts: Arc<Parts>,
 }
 
 impl Larder {
@@ -92,18 +90,6 @@ impl Larder {
         self.parts.flush(durability).await
     }
 
-    /// The address of the desk, which takes everything that a handle can do as a message: see
-    /// [`messages`](crate::messages). After a restart of the desk there is a new one.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`] while it is being restarted for the first time, [`Error::Closed`].
-    pub fn desk(&self) -> Result<Addr<Desk>, Error> {
-        self.parts.tiers.check_open()?;
-        let desk = self.parts.book.desk.read().clone();
-        desk.ok_or_else(|| down("desk"))
-    }
-
     /// Loads entries into memory before they are asked for, named as `cache/key`.
     ///
     /// # Errors
@@ -146,24 +132,10 @@ impl Larder {
     ///
     /// Dropped, the budget may have changed or not.
     pub async fn resize_memory(&self, bytes: usize) -> Result<(), Error> {
-        self.parts.tiers.check_open()?;
-        if bytes < 64 << 10 {
-            return Err(Error::Invalid {
-                field: "bytes",
-                reason: format!("is {bytes}, allowed is 65536 and more"),
-            });
-        }
-        let down = || Error::Unavailable {
-            driver: crate::cache::MEMORY.into(),
-            retry_after: Duration::from_millis(250),
-        };
-        let memory = self.parts.book.memory.read().clone().ok_or_else(down)?;
-        let sent = memory
-            .send(Resize {
-                memory_bytes: bytes,
-            })
-            .await;
-        sent.map_err(|_| down())
+        let sent = self.memory()?.resize.send(Resize {
+            memory_bytes: bytes,
+        });
+        sent.await.map_err(|_| down(crate::cache::MEMORY))?
     }
 
     /// How every actor is.
@@ -180,11 +152,15 @@ impl Larder {
         if self.parts.book.restart(actor) {
             return Ok(());
         }
+        Err(self.no_actor(actor))
+    }
+
+    pub(crate) fn no_actor(&self, actor: &str) -> Error {
         let names: Vec<_> = self.actors().into_iter().map(|a| a.name).collect();
-        Err(Error::Invalid {
+        Error::Invalid {
             field: "actor",
             reason: format!("is {actor:?}, there are {names:?}"),
-        })
+        }
     }
 
     /// Makes an actor stop, as if it had died. Its supervisor starts it again.
@@ -220,6 +196,11 @@ impl Larder {
         }
         let wait = Wait::new(&tiers.timer, deadline);
         let stored = tiers.flush(StoreDurability::Written, &wait).await;
+        // Who watches still hears of what has happened, then that this is the end.
+        let hub = self.parts.book.hub.read().clone();
+        if let Some(hub) = hub {
+            let _ = wait.until(hub.send(Close), || wait.exceeded()).await;
+        }
         self.parts.close_all();
         let runtime = Arc::clone(&self.parts.runtime);
         // The timer's own thread is among those that end, so from here on there is none to wait on.
@@ -228,7 +209,7 @@ impl Larder {
     }
 }
 
-fn down(actor: &str) -> Error {
+pub(crate) fn down(actor: &str) -> Error {
     Error::Unavailable {
         driver: actor.into(),
         retry_after: Duration::from_millis(250),

@@ -1,6 +1,7 @@
 //! larder: an embedded cache runtime that keeps answering.
 
 mod actors;
+mod addresses;
 mod bell;
 mod builder;
 pub mod cache;
@@ -13,6 +14,7 @@ pub mod error;
 mod event;
 mod gate;
 mod histogram;
+mod hurry;
 pub mod key;
 mod larder;
 pub mod messages;
@@ -32,6 +34,7 @@ mod wiring;
 
 pub use actors::desk::Desk;
 pub use actors::{ActorHealth, ActorState, Backoff};
+pub use addresses::{DriverAddress, MemoryAddress};
 pub use builder::Builder;
 pub use cache::{Cache, CacheBuilder};
 pub use codec::{Codec, Value};

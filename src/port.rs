@@ -193,7 +193,7 @@ impl Port {
         let permit = match self.gate.try_pass() {
             Ok(permit) => permit,
             Err(Error::Overloaded { .. }) => {
-                wait.until(self.gate.pass(), || self.gate.refusal())
+                wait.until(self.gate.pass(), || self.gate.refuse())
                     .await??
             }
             Err(error) => return Err(error),

@@ -24,12 +24,13 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 use smol_str::SmolStr;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, Millis};
 use crate::config::Config;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
+use crate::hurry::Hurry;
 use crate::key::Key;
 use crate::messages::hub::{Subscribe, SubscriptionId};
 use crate::port::{Port, Wait};
@@ -48,7 +49,7 @@ pub(crate) struct Tiers {
     /// What is left of the dirty budget, in bytes.
     pub room: Arc<Semaphore>,
     /// Cuts the batch writer's linger short.
-    pub hurry: Arc<Notify>,
+    pub hurry: Arc<Hurry>,
     pub closed: AtomicBool,
     pub counts: Counts,
     /// Items of one chunk of a batch call, per driver.
@@ -151,10 +152,24 @@ impl Tiers {
 
     /// Stores everything that is dirty.
     pub async fn flush(&self, durability: StoreDurability, wait: &Wait<'_>) -> Result<(), Error> {
-        wait.until((self.lines()?.flush)(durability), || wait.exceeded())
-            .await?
+        loop {
+            let flush = (self.lines()?.flush)(durability);
+            match wait.until(flush, || wait.exceeded()).await? {
+                Err(Error::Unavailable { driver, .. }) if *driver == *BATCH => {
+                    // Its supervisor is at it; what is dirty is still there for the next one.
+                    wait.until(self.sleep(BATCH_PAUSE), || wait.exceeded())
+                        .await?;
+                }
+                done => return done,
+            }
+        }
     }
 }
+
+/// The batch writer's name.
+pub(crate) const BATCH: &str = "batch";
+/// How long a flush waits for a batch writer that is being restarted before it asks again.
+const BATCH_PAUSE: Duration = Duration::from_millis(20);
 
 /// What every handle holds: the last one to go lets larder end.
 pub(crate) struct Home {

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicBool;
 
 use actix::{Actor, Addr, ArbiterHandle};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::actors::batch::{BatchWriter, Lane};
 use crate::actors::desk::{Desk, DeskLines};
@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::drivers::Failure;
 use crate::error::Error;
 use crate::gate::Gate;
+use crate::hurry::Hurry;
 use crate::larder::Larder;
 use crate::messages::control::Stop;
 use crate::messages::hub::{Subscribe, Unsubscribe};
@@ -41,7 +42,7 @@ use crate::messages::write::Flush;
 use crate::port::Port;
 use crate::runtime::{Runtime, on};
 use crate::shelf::{Bounds, Shelf, TierId};
-use crate::tiers::{Boxed, Counts, Home, Lines, Tiers};
+use crate::tiers::{BATCH, Boxed, Counts, Home, Lines, Tiers};
 use crate::version::VersionClock;
 use crate::watch::Registry;
 
@@ -133,7 +134,7 @@ fn tiers(
         clock,
         timer: runtime.timer().clone(),
         room: Arc::new(Semaphore::new(limits.dirty_bytes_max)),
-        hurry: Arc::new(Notify::new()),
+        hurry: Arc::new(Hurry::default()),
         closed: AtomicBool::new(false),
         counts: Counts::default(),
         chunk_counts: drivers
@@ -316,11 +317,11 @@ async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), E
     };
     let book = Arc::clone(&parts.book);
     let file = move |addr: Addr<BatchWriter>| {
-        book.stopper("batch", addr.clone().recipient::<Stop>());
+        book.stopper(BATCH, addr.clone().recipient::<Stop>());
         *book.batch.write() = Some(addr);
     };
     let arbiter = parts.runtime.control().clone();
-    supervise(parts, "batch", simple(arbiter, make, file)).await
+    supervise(parts, BATCH, simple(arbiter, make, file)).await
 }
 
 fn hang_lines(parts: &Arc<Parts>) {
@@ -328,8 +329,12 @@ fn hang_lines(parts: &Arc<Parts>) {
     let flush = move |durability| {
         let batch = book.batch.read().clone();
         let sent: Boxed<_> = Box::pin(async move {
-            let batch = batch.ok_or(Error::Closed)?;
-            batch.send(Flush { durability }).await?
+            let down = || Error::Unavailable {
+                driver: BATCH.into(),
+                retry_after: std::time::Duration::from_millis(250),
+            };
+            let batch = batch.ok_or_else(down)?;
+            batch.send(Flush { durability }).await.map_err(|_| down())?
         });
         sent
     };

@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::Notify;
 
 use super::guard::DeathGuard;
 use crate::clock::{Clock, Millis};
 use crate::config::CommitConfig;
 use crate::drivers::{StoreDurability, Write};
 use crate::error::Error;
+use crate::hurry::{Hurry, either};
 use crate::key::stored_key;
 use crate::messages::control::Stop;
 use crate::messages::write::{Flush, Wake};
@@ -53,13 +53,15 @@ struct Course {
     lane: Arc<Lane>,
     running: bool,
     again: bool,
+    /// When its pace allows the next commit.
+    next_ms: Millis,
 }
 
 /// The batch writer's actor.
 pub struct BatchWriter {
     shelf: Arc<Shelf>,
     clock: Clock,
-    hurry: Arc<Notify>,
+    hurry: Arc<Hurry>,
     courses: Vec<Course>,
     // IMPORTANT: last.
     _guard: DeathGuard,
@@ -70,7 +72,7 @@ impl BatchWriter {
     pub fn new(
         shelf: Arc<Shelf>,
         clock: Clock,
-        hurry: Arc<Notify>,
+        hurry: Arc<Hurry>,
         lanes: &[Arc<Lane>],
         guard: DeathGuard,
     ) -> Self {
@@ -78,6 +80,7 @@ impl BatchWriter {
             lane: Arc::clone(lane),
             running: false,
             again: false,
+            next_ms: 0,
         });
         Self {
             shelf,
@@ -103,12 +106,13 @@ impl BatchWriter {
             hurry: Arc::clone(&self.hurry),
             lane: Arc::clone(&course.lane),
             from: 0,
-            next_ms: 0,
+            next_ms: course.next_ms,
         };
         let run = run.drain().into_actor(self);
-        ctx.spawn(run.map(move |(), this, ctx| {
+        ctx.spawn(run.map(move |next_ms, this, ctx| {
             let again = this.courses.get_mut(at).is_some_and(|course| {
                 course.running = false;
+                course.next_ms = next_ms;
                 std::mem::take(&mut course.again)
             });
             if again {
@@ -160,9 +164,10 @@ impl Handler<Flush> for BatchWriter {
             }
         }
         ticket.done();
-        self.hurry.notify_waiters();
+        let waits = self.hurry.wait();
         ctx.notify(Wake);
         Box::pin(async move {
+            let _waits = waits;
             waiting.await.map_err(|_| Error::Closed)??;
             if flush.durability == StoreDurability::Synced {
                 // What was stored before without a sync has left the dirty set: it is covered by this.
@@ -187,14 +192,15 @@ impl Handler<Stop> for BatchWriter {
 struct Run {
     shelf: Arc<Shelf>,
     clock: Clock,
-    hurry: Arc<Notify>,
+    hurry: Arc<Hurry>,
     lane: Arc<Lane>,
     from: usize,
     next_ms: Millis,
 }
 
 impl Run {
-    async fn drain(mut self) {
+    /// Returns when its pace allows the next commit.
+    async fn drain(mut self) -> Millis {
         let tier = self.lane.port.id;
         self.shelf.heal(tier, HEAL_COUNT_MAX, self.clock.now_ms());
         self.linger().await;
@@ -203,7 +209,7 @@ impl Run {
             self.clock.sleep_until(self.next_ms).await;
             let taken = self.take();
             if taken.is_empty() {
-                return;
+                break;
             }
             match self.store(&taken).await {
                 Ok(durability) => {
@@ -219,14 +225,15 @@ impl Run {
                 }
             }
         }
+        self.next_ms
     }
 
     /// Waits a little for more to come, unless somebody waits for an answer.
     async fn linger(&self) {
         let linger_ms = self.lane.config.linger_ms_max;
         if linger_ms > 0 {
-            let linger = Duration::from_millis(linger_ms);
-            let _ = tokio::time::timeout(linger, self.hurry.notified()).await;
+            let over_ms = self.clock.now_ms().saturating_add(linger_ms);
+            either(self.clock.sleep_until(over_ms), self.hurry.somebody()).await;
         }
     }
 
@@ -242,7 +249,7 @@ impl Run {
         let taken = self
             .shelf
             .take(tier, count_max, bytes_max, now_ms, &mut self.from);
-        if let Some(rate) = paced {
+        if let Some(rate) = paced.filter(|_| !taken.is_empty()) {
             self.next_ms = now_ms + (taken.len() as u64 * 1_000).div_ceil(rate as u64);
         }
         taken

@@ -157,6 +157,7 @@ impl<V: Value> CacheBuilder<V> {
         refuse(problems)?;
         let scope = tiers.shelf.scope(&self.name);
         if scope.id.0 as usize > tiers.config.limits.caches_max {
+            crate::tiers::Counts::add(&tiers.counts.overloaded);
             return Err(Error::Overloaded {
                 limit: "caches_max",
                 retry_after: Duration::MAX,

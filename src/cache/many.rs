@@ -4,24 +4,33 @@
 //! pulled from the input. One bad item fails alone; a chunk whose commit fails is retried by the batch
 //! writer without touching the others.
 
+mod get;
+mod input;
+
+pub use get::{GetMany, ReadChunk};
+pub use input::Items;
+
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_core::Stream;
 use smol_str::SmolStr;
 
+use self::input::Input;
 use super::{Cache, CallFuture, EntryOptions};
 use crate::codec::Value;
 use crate::config::MEMORY_CHUNK_COUNT;
-use crate::entry::Entry;
 use crate::error::Error;
 use crate::outcome::{Degraded, Durability};
 use crate::shelf::{Condition, Priority, Ticket};
-use crate::tiers::{Intent, Order, ReadOptions};
+use crate::tiers::{Intent, Order};
 use crate::version::Version;
 
 /// Failures that a [`BatchReport`] lists one by one; the others are only counted.
 pub const FAILURES_MAX: usize = 1_000;
+/// Most items of one chunk.
+pub const CHUNK_COUNT_MAX: usize = 65_536;
 
 impl<V: Value> Cache<V> {
     /// Sets many entries, chunk by chunk. Items are pulled from the iterator as they are needed, so
@@ -32,19 +41,38 @@ impl<V: Value> Cache<V> {
     /// # Errors
     ///
     /// An item that is refused fails alone and is in the report. The call fails with
-    /// [`Error::Closed`] and for a `chunk` of zero.
+    /// [`Error::Closed`], and with [`Error::Invalid`] for the size of a chunk.
     ///
     /// # Cancel safety
     ///
     /// Dropped, the chunks so far are set, and of the present one each item wholly or not at all.
-    pub fn set_many<I, K, T>(&self, items: I) -> SetMany<'_, V, I::IntoIter>
+    pub fn set_many<I, K, T>(&self, items: I) -> SetMany<'_, V, Items<I::IntoIter>>
     where
         I: IntoIterator<Item = (K, T)>,
         K: AsRef<str>,
         T: Into<Arc<V>>,
     {
+        self.set_stream(Items(items.into_iter()))
+    }
+
+    /// As [`set_many`](Cache::set_many), for the items of a stream. A chunk ends where the stream has
+    /// none ready, so what has come is acknowledged before more is waited for.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_many`](Cache::set_many).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`set_many`](Cache::set_many).
+    pub fn set_stream<S, K, T>(&self, items: S) -> SetMany<'_, V, S>
+    where
+        S: Stream<Item = (K, T)>,
+        K: AsRef<str>,
+        T: Into<Arc<V>>,
+    {
         SetMany {
-            items: items.into_iter(),
+            items,
             entry: EntryOptions::default(),
             run: Run::new(self, Durability::Queued),
         }
@@ -59,37 +87,30 @@ impl<V: Value> Cache<V> {
     /// # Cancel safety
     ///
     /// As [`set_many`](Cache::set_many).
-    pub fn remove_many<I, K>(&self, keys: I) -> RemoveMany<'_, V, I::IntoIter>
+    pub fn remove_many<I, K>(&self, keys: I) -> RemoveMany<'_, V, Items<I::IntoIter>>
     where
         I: IntoIterator<Item = K>,
         K: AsRef<str>,
     {
-        RemoveMany {
-            keys: keys.into_iter(),
-            run: Run::new(self, Durability::Written),
-        }
+        self.remove_stream(Items(keys.into_iter()))
     }
 
-    /// Reads many entries; those that memory does not have are asked of each driver together, chunk by
-    /// chunk. Replies with each key and its entry, in the order of the keys.
+    /// As [`remove_many`](Cache::remove_many), for the keys of a stream.
     ///
     /// # Errors
     ///
-    /// As [`get`](Cache::get), for the call as a whole.
+    /// As [`set_many`](Cache::set_many).
     ///
     /// # Cancel safety
     ///
-    /// As [`get`](Cache::get).
-    pub fn get_many<I, K>(&self, keys: I) -> GetMany<'_, V, I::IntoIter>
+    /// As [`set_many`](Cache::set_many).
+    pub fn remove_stream<S>(&self, keys: S) -> RemoveMany<'_, V, S>
     where
-        I: IntoIterator<Item = K>,
-        K: AsRef<str>,
+        S: Stream<Item: AsRef<str>>,
     {
-        GetMany {
-            cache: self,
-            keys: keys.into_iter(),
-            chunk: None,
-            options: ReadOptions::default(),
+        RemoveMany {
+            keys,
+            run: Run::new(self, Durability::Written),
         }
     }
 
@@ -170,34 +191,26 @@ impl<'a, V: Value> Run<'a, V> {
     }
 
     /// Pulls, applies and awaits chunk after chunk.
-    async fn run<T>(
+    async fn run<S>(
         self,
-        mut items: impl Iterator<Item = T> + Send,
-        intent: impl Fn(T) -> (SmolStr, Result<Intent, Error>) + Send,
+        items: S,
+        intent: impl Fn(S::Item) -> (SmolStr, Result<Intent, Error>) + Send,
     ) -> Result<BatchReport, Error>
     where
-        T: Send,
+        S: Stream<Item: Send> + Send,
     {
         let Self { how, mut on_chunk } = self;
         let count = chunk_size(how.chunk, how.cache)?;
         let bytes_max = how.cache.tiers().config.limits.dirty_bytes_max / 4;
         let mut report = BatchReport::default();
-        let mut items = items.by_ref().peekable();
-        while items.peek().is_some() {
+        let mut input = Input::new(items);
+        let mut next = input.next().await;
+        while next.is_some() {
             how.cache.tiers().check_open()?;
             let (ticket, waiting) = Ticket::new();
-            let mut chunk = ChunkReport {
-                chunk: report.chunks,
-                keys: Vec::with_capacity(count.min(1_024)),
-                durability: Durability::Queued,
-                unstored: None,
-                degraded: Vec::new(),
-            };
+            let mut chunk = ChunkReport::new(report.chunks);
             let mut bytes = 0;
-            while chunk.keys.len() < count && bytes < bytes_max {
-                let Some(item) = items.next() else {
-                    break;
-                };
+            while let Some(item) = next.take() {
                 let (name, intent) = intent(item);
                 let done = match intent {
                     Ok(intent) => {
@@ -207,6 +220,9 @@ impl<'a, V: Value> Run<'a, V> {
                     Err(error) => Err(error),
                 };
                 chunk.keys.push((name.to_string(), done));
+                if chunk.keys.len() < count && bytes < bytes_max {
+                    next = input.ready().await;
+                }
             }
             ticket.done();
             how.await_chunk(waiting, &mut chunk).await;
@@ -214,6 +230,7 @@ impl<'a, V: Value> Run<'a, V> {
             if let Some(on_chunk) = &mut on_chunk {
                 on_chunk(&chunk);
             }
+            next = input.next().await;
         }
         Ok(report)
     }
@@ -235,7 +252,7 @@ impl<V: Value> How<'_, V> {
             targets: None,
             durability: self.durability,
             by_name: self.by_name,
-            ticket: Some(ticket.share()),
+            ticket: Some(ticket),
             wait: self.wait,
         };
         let outcome = self.cache.tiers().write(self.cache.place(), order).await?;
@@ -260,6 +277,18 @@ impl<V: Value> How<'_, V> {
     }
 }
 
+impl ChunkReport {
+    fn new(chunk: usize) -> Self {
+        Self {
+            chunk,
+            keys: Vec::new(),
+            durability: Durability::Queued,
+            unstored: None,
+            degraded: Vec::new(),
+        }
+    }
+}
+
 impl BatchReport {
     fn add(&mut self, chunk: &ChunkReport) {
         self.chunks += 1;
@@ -280,19 +309,19 @@ impl BatchReport {
 
 fn chunk_size<V: Value>(asked: Option<usize>, cache: &Cache<V>) -> Result<usize, Error> {
     match asked {
-        Some(0) => Err(Error::Invalid {
-            field: "chunk",
-            reason: "is 0, it must be at least 1".into(),
-        }),
-        Some(count) => Ok(count),
         None => Ok(cache.chunk_count()),
+        Some(count) if (1..=CHUNK_COUNT_MAX).contains(&count) => Ok(count),
+        Some(count) => Err(Error::Invalid {
+            field: "chunk",
+            reason: format!("is {count}, allowed is 1 to {CHUNK_COUNT_MAX}"),
+        }),
     }
 }
 
 macro_rules! run_options {
     () => {
-        /// Items of one chunk (at least 1); where nothing is said, what suits the slowest driver. A
-        /// chunk also ends at a quarter of `dirty_bytes_max`.
+        /// Items of one chunk (1 to [`CHUNK_COUNT_MAX`]); where nothing is said, what suits the slowest
+        /// driver. A chunk also ends at a quarter of `dirty_bytes_max`.
         pub fn chunk(mut self, count: usize) -> Self {
             self.run.how.chunk = Some(count);
             self
@@ -322,13 +351,13 @@ macro_rules! run_options {
 
 /// Many sets that are about to be made.
 #[must_use = "they are made when it is awaited"]
-pub struct SetMany<'a, V, I> {
-    items: I,
+pub struct SetMany<'a, V, S> {
+    items: S,
     entry: EntryOptions,
     run: Run<'a, V>,
 }
 
-impl<'a, V: Value, I> SetMany<'a, V, I> {
+impl<'a, V: Value, S> SetMany<'a, V, S> {
     run_options!();
 
     /// All of them expire so long after they are set, spread by the cache's jitter.
@@ -350,10 +379,10 @@ impl<'a, V: Value, I> SetMany<'a, V, I> {
     }
 }
 
-impl<'a, V, I, K, T> IntoFuture for SetMany<'a, V, I>
+impl<'a, V, S, K, T> IntoFuture for SetMany<'a, V, S>
 where
     V: Value,
-    I: Iterator<Item = (K, T)> + Send + 'a,
+    S: Stream<Item = (K, T)> + Send + 'a,
     K: AsRef<str> + Send + 'a,
     T: Into<Arc<V>> + Send + 'a,
 {
@@ -379,19 +408,19 @@ where
 
 /// Many removals that are about to be made.
 #[must_use = "they are made when it is awaited"]
-pub struct RemoveMany<'a, V, I> {
-    keys: I,
+pub struct RemoveMany<'a, V, S> {
+    keys: S,
     run: Run<'a, V>,
 }
 
-impl<'a, V: Value, I> RemoveMany<'a, V, I> {
+impl<'a, V: Value, S> RemoveMany<'a, V, S> {
     run_options!();
 }
 
-impl<'a, V, I, K> IntoFuture for RemoveMany<'a, V, I>
+impl<'a, V, S, K> IntoFuture for RemoveMany<'a, V, S>
 where
     V: Value,
-    I: Iterator<Item = K> + Send + 'a,
+    S: Stream<Item = K> + Send + 'a,
     K: AsRef<str> + Send + 'a,
 {
     type Output = Result<BatchReport, Error>;
@@ -404,103 +433,5 @@ where
             self.run.run(self.keys, intent),
             span,
         ))
-    }
-}
-
-/// Many reads that are about to be made.
-#[must_use = "they are made when it is awaited"]
-pub struct GetMany<'a, V, I> {
-    cache: &'a Cache<V>,
-    keys: I,
-    chunk: Option<usize>,
-    options: ReadOptions,
-}
-
-/// A key and what was found under it.
-type Pair<V> = (String, Option<Entry<V>>);
-
-impl<'a, V, I, K> GetMany<'a, V, I>
-where
-    V: Value,
-    I: Iterator<Item = K> + Send + 'a,
-    K: AsRef<str> + Send + 'a,
-{
-    /// Keys of one chunk (at least 1).
-    pub fn chunk(mut self, count: usize) -> Self {
-        self.chunk = Some(count);
-        self
-    }
-
-    /// Shows values past their TTL while they are kept as a fallback.
-    pub fn allow_stale(mut self) -> Self {
-        self.options.stale_ok = true;
-        self
-    }
-
-    /// How long one chunk may take; the larder's `call_ms_max` where nothing is said.
-    pub fn deadline(mut self, after: Duration) -> Self {
-        self.options.wait = Some(after);
-        self
-    }
-
-    /// Hands each chunk over as it is read instead of collecting everything.
-    ///
-    /// # Errors
-    ///
-    /// As [`Cache::get_many`].
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`Cache::get`].
-    pub async fn for_each_chunk(
-        mut self,
-        mut take: impl FnMut(Vec<Pair<V>>) + Send,
-    ) -> Result<(), Error> {
-        let count = chunk_size(self.chunk, self.cache)?;
-        loop {
-            let keys: Vec<K> = self.keys.by_ref().take(count).collect();
-            if keys.is_empty() {
-                return Ok(());
-            }
-            take(read(self.cache, &keys, self.options).await?);
-        }
-    }
-}
-
-async fn read<V: Value, K: AsRef<str>>(
-    cache: &Cache<V>,
-    keys: &[K],
-    options: ReadOptions,
-) -> Result<Vec<Pair<V>>, Error> {
-    let names: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
-    names.iter().try_for_each(|name| cache.check_key(name))?;
-    let found = cache
-        .tiers()
-        .read_many(cache.place(), &names, options)
-        .await?;
-    let pairs = names.iter().zip(found).map(|(name, found)| {
-        let outcome = cache.outcome(name, found);
-        ((*name).to_owned(), outcome.entry)
-    });
-    Ok(pairs.collect())
-}
-
-impl<'a, V, I, K> IntoFuture for GetMany<'a, V, I>
-where
-    V: Value,
-    I: Iterator<Item = K> + Send + 'a,
-    K: AsRef<str> + Send + Sync + 'a,
-{
-    type Output = Result<Vec<Pair<V>>, Error>;
-    type IntoFuture = CallFuture<'a, Vec<Pair<V>>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        let span = tracing::trace_span!("larder.get_many", cache = self.cache.name());
-        let call = async move {
-            let mut all = Vec::new();
-            self.for_each_chunk(|chunk| all.extend(chunk)).await?;
-            Ok(all)
-        };
-        Box::pin(tracing::Instrument::instrument(call, span))
     }
 }

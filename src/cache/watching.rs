@@ -9,7 +9,7 @@ use crate::codec::Value;
 use crate::error::Error;
 use crate::key::Key;
 use crate::messages::hub::{Filter, Subscribe};
-use crate::tiers::Tiers;
+use crate::tiers::{Counts, Tiers};
 use crate::version::Version;
 use crate::watch::{
     Inbox, InboxSink, OnDrop, SnapshotFn, SnapshotPage, WATCH_BUFFER_EVENTS, Watch, WatchLatest,
@@ -113,7 +113,12 @@ impl<V: Value> Cache<V> {
         let wait = tiers.wait(None);
         let id = wait
             .until((lines.subscribe)(subscribe), || wait.exceeded())
-            .await??;
+            .await?
+            .inspect_err(|error| {
+                if let Error::Overloaded { .. } = error {
+                    Counts::add(&tiers.counts.overloaded);
+                }
+            })?;
         if let Some(key) = watched {
             // It may lie on a disk only, from an earlier process: then nobody knows its deadline yet.
             (lines.attend)(key);

@@ -14,7 +14,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::event::EntryEvent;
 use crate::messages::hub::SubscriptionId;
-use crate::outcome::Durability;
+use crate::outcome::{Durability, ReadOutcome, WriteOutcome};
 use crate::shelf::Priority;
 use crate::version::Version;
 
@@ -54,6 +54,44 @@ impl<V> Get<V> {
     }
 }
 
+/// Read an entry without taking it into memory or renewing its time.
+#[derive(Debug)]
+pub struct Peek<V> {
+    /// The cache.
+    pub cache: String,
+    /// The key.
+    pub key: String,
+    of: Of<V>,
+}
+message!(Peek => Option<Entry<V>>);
+
+impl<V> Peek<V> {
+    /// Looks at `key` of `cache`.
+    pub fn new(cache: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            cache: cache.into(),
+            key: key.into(),
+            of: Of::default(),
+        }
+    }
+}
+
+/// Do what the message says and explain it: [`Get`], [`Set`] or [`Remove`].
+#[derive(Debug)]
+pub struct Explain<M>(pub M);
+
+impl<V: Value> Message for Explain<Get<V>> {
+    type Result = Result<ReadOutcome<V>, Error>;
+}
+
+impl<V: Value> Message for Explain<Set<V>> {
+    type Result = Result<WriteOutcome, Error>;
+}
+
+impl<V: Value> Message for Explain<Remove<V>> {
+    type Result = Result<WriteOutcome, Error>;
+}
+
 /// Tell whether there is an entry.
 #[derive(Debug)]
 pub struct Contains<V> {
@@ -83,6 +121,8 @@ pub struct GetMany<V> {
     pub cache: String,
     /// The keys.
     pub keys: Vec<String>,
+    /// Show values past their TTL while they are kept as a fallback.
+    pub allow_stale: bool,
     of: Of<V>,
 }
 message!(GetMany => Vec<(String, Option<Entry<V>>)>);
@@ -96,6 +136,7 @@ impl<V> GetMany<V> {
         Self {
             cache: cache.into(),
             keys: keys.into_iter().map(Into::into).collect(),
+            allow_stale: false,
             of: Of::default(),
         }
     }
@@ -111,10 +152,16 @@ pub struct Set<V> {
     pub value: Arc<V>,
     /// Expires so long after now.
     pub ttl: Option<Duration>,
+    /// Expires so long after it was last read.
+    pub idle: Option<Duration>,
+    /// Is kept so long beyond its TTL, for those who allow stale values.
+    pub stale_for: Option<Duration>,
     /// Names under which it can be invalidated.
     pub tags: Vec<String>,
     /// How long it should outlast others.
     pub priority: Option<Priority>,
+    /// Only these of the cache's drivers are to hold it; empty for all.
+    pub drivers: Vec<String>,
     /// What to wait for.
     pub durability: Option<Durability>,
 }
@@ -128,8 +175,11 @@ impl<V> Set<V> {
             key: key.into(),
             value: value.into(),
             ttl: None,
+            idle: None,
+            stale_for: None,
             tags: Vec::new(),
             priority: None,
+            drivers: Vec::new(),
             durability: None,
         }
     }
@@ -156,6 +206,22 @@ pub struct SetMany<V> {
     pub durability: Option<Durability>,
 }
 message!(SetMany => BatchReport);
+
+impl<V> SetMany<V> {
+    /// Sets `items` of `cache` with the cache's defaults.
+    pub fn new<K: Into<String>, T: Into<Arc<V>>>(
+        cache: impl Into<String>,
+        items: impl IntoIterator<Item = (K, T)>,
+    ) -> Self {
+        let items = items.into_iter();
+        Self {
+            cache: cache.into(),
+            items: items.map(|(k, v)| (k.into(), v.into())).collect(),
+            ttl: None,
+            durability: None,
+        }
+    }
+}
 
 /// Remove an entry.
 #[derive(Debug)]
@@ -192,6 +258,8 @@ pub struct RemoveMany<V> {
     pub cache: String,
     /// The keys.
     pub keys: Vec<String>,
+    /// What to wait for, chunk by chunk.
+    pub durability: Option<Durability>,
     of: Of<V>,
 }
 message!(RemoveMany => BatchReport);
@@ -205,6 +273,7 @@ impl<V> RemoveMany<V> {
         Self {
             cache: cache.into(),
             keys: keys.into_iter().map(Into::into).collect(),
+            durability: None,
             of: Of::default(),
         }
     }
@@ -242,6 +311,8 @@ pub struct Expire<V> {
     pub cache: String,
     /// The key.
     pub key: String,
+    /// How long to keep the value as a fallback.
+    pub keep_for: Option<Duration>,
     of: Of<V>,
 }
 message!(Expire => Option<Version>);
@@ -252,6 +323,7 @@ impl<V> Expire<V> {
         Self {
             cache: cache.into(),
             key: key.into(),
+            keep_for: None,
             of: Of::default(),
         }
     }
@@ -292,6 +364,19 @@ pub struct Clear {
     pub cache: String,
     /// Only entries with this tag.
     pub tag: Option<String>,
+    /// What to wait for.
+    pub durability: Option<Durability>,
+}
+
+impl Clear {
+    /// Clears all of `cache`.
+    pub fn new(cache: impl Into<String>) -> Self {
+        Self {
+            cache: cache.into(),
+            tag: None,
+            durability: None,
+        }
+    }
 }
 
 impl Message for Clear {

@@ -49,8 +49,12 @@ impl Tiers {
         let now_ms = self.now_ms();
         // IMPORTANT: memory first, then the store. A key that is dirty now may be stored and clean a
         // moment later; looked for in the other order it would be found in neither.
+        let ports: Vec<_> = place.tiers.iter().filter_map(|t| self.port(t)).collect();
+        let up: Vec<_> = ports.iter().filter(|port| port.is_up()).collect();
+        let partial = up.len() < ports.len();
+        // What a tier that is not up cannot say, memory may still know.
         let table =
-            place.tiers.is_empty() || self.unstored.load(std::sync::atomic::Ordering::SeqCst);
+            ports.is_empty() || partial || self.unstored.load(std::sync::atomic::Ordering::SeqCst);
         let listed = self.shelf.list(
             &place.scope,
             ask.prefix,
@@ -59,8 +63,6 @@ impl Tiers {
             table,
             now_ms,
         );
-        let port = place.durable().and_then(|tier| self.port(tier));
-        let up = port.filter(|port| port.is_up());
         // With nothing to read below, what memory lists is the page, and a full one may go on.
         let mut ends_at = (listed.len() >= ask.count_max)
             .then(|| listed.last().map(|l| l.name.clone()))
@@ -69,7 +71,8 @@ impl Tiers {
             .into_iter()
             .map(|l| (l.name, (l.slot, Source::Memory)))
             .collect();
-        if let Some(port) = up {
+        // All of them: a call may have stored an entry in one of the lower only.
+        for port in up {
             let stored_end = self.add_stored(place, &ask, port, &wait, &mut page).await?;
             // Beyond the last key that one side has looked at, the page is not complete.
             ends_at = match (ends_at, stored_end) {
@@ -88,7 +91,7 @@ impl Tiers {
         Ok(PageFound {
             next: if more { last } else { ends_at },
             entries,
-            partial: port.is_some() && up.is_none(),
+            partial,
         })
     }
 
@@ -124,10 +127,17 @@ impl Tiers {
                 continue;
             };
             last = Some(SmolStr::new(name));
-            if let Some(found) = self.overlay(place, name, key, record, port, now_ms) {
-                page.insert(SmolStr::new(name), found);
-            } else {
-                page.remove(name);
+            match self.overlay(place, name, key, record, port, now_ms) {
+                Shown::Value(slot, source) => {
+                    let known = page.get(name);
+                    if known.is_none_or(|(known, _)| known.version < slot.version) {
+                        page.insert(SmolStr::new(name), (slot, source));
+                    }
+                }
+                Shown::Gone => {
+                    page.remove(name);
+                }
+                Shown::Nothing => {}
             }
         }
         Ok(if is_end { None } else { last })
@@ -142,25 +152,38 @@ impl Tiers {
         record: &Bytes,
         port: &Arc<Port>,
         now_ms: u64,
-    ) -> Option<(Slot, Source)> {
+    ) -> Shown {
         let hash = self.shelf.hash(place.scope.id, name);
-        let show = |slot: &Slot, _: Freshness| (slot.clone(), Source::Memory);
+        let show = |slot: &Slot, _: Freshness| slot.clone();
         match self
             .shelf
             .read(&place.scope, hash, name, || now_ms, false, show)
         {
-            Seen::Hit(found) => return Some(found),
-            Seen::Gone(_) => return None,
+            Seen::Hit(slot) => return Shown::Value(slot, Source::Memory),
+            Seen::Gone(_) => return Shown::Gone,
             Seen::Unknown | Seen::Below(..) => {}
         }
         let Ok((header, payload)) = record::decode(key, record) else {
             port.repair(Bytes::copy_from_slice(key));
-            return None;
+            return Shown::Nothing;
         };
         let slot = slot_of(header, payload);
         let shows = slot.is_fresh(|| now_ms)
             && place.scope.accepts(slot.version, slot.tags())
             && !self.shelf.distrusts(&place.scope, hash, name).has(port.id);
-        shows.then_some((slot, port.source))
+        if shows {
+            Shown::Value(slot, port.source)
+        } else {
+            Shown::Nothing
+        }
     }
+}
+
+/// What a read would show for a key.
+enum Shown {
+    Value(Slot, Source),
+    /// Memory knows that there is nothing.
+    Gone,
+    /// This tier has nothing to show.
+    Nothing,
 }

@@ -60,7 +60,7 @@ pub(crate) struct Order<'a> {
     /// Whether the caller asked for that durability by name.
     pub by_name: bool,
     /// Waits for more than one change at once; replaces `durability`'s own wait.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<&'a Ticket>,
     pub wait: Option<Duration>,
 }
 
@@ -96,7 +96,7 @@ impl Tiers {
                 // Before the change, so that no scan that begins after it overlooks it.
                 self.unstored.store(true, Ordering::SeqCst);
             }
-            let (ticket, waiting) = match (order.ticket.as_ref(), needed) {
+            let (ticket, waiting) = match (order.ticket, needed) {
                 (Some(shared), Some(_)) => (Some(shared.share()), None),
                 (None, Some(_)) => {
                     let (ticket, waiting) = Ticket::new();
@@ -210,7 +210,7 @@ impl Tiers {
         if place.tiers.iter().any(is_down) {
             return Ok(None);
         }
-        self.hurry.notify_waiters();
+        let _waits = self.hurry.wait();
         let late = || {
             Counts::add(&self.counts.overloaded);
             Error::Overloaded {
@@ -278,11 +278,11 @@ impl Tiers {
         let Some(port) = place.durable().and_then(|tier| self.port(tier)) else {
             return Ok(Durability::Queued);
         };
-        self.hurry.notify_waiters();
         if !port.is_up() {
             // While it is down there is no waiting.
             return Err(port.unavailable());
         }
+        let _waits = self.hurry.wait();
         let late = || {
             if port.is_up() {
                 wait.exceeded()

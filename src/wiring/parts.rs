@@ -103,7 +103,13 @@ impl Parts {
             encode_errors: counts.encode_errors.load(Ordering::Relaxed),
             decode_errors: counts.decode_errors.load(Ordering::Relaxed),
             schema_misses: counts.schema_misses.load(Ordering::Relaxed),
-            overloaded: counts.overloaded.load(Ordering::Relaxed),
+            overloaded: counts.overloaded.load(Ordering::Relaxed)
+                + self.gate.refused()
+                + tiers
+                    .ports
+                    .iter()
+                    .map(|port| port.gate.refused())
+                    .sum::<u64>(),
             messages_in_flight: self.gate.in_flight(),
             actors: self.book.health(),
             config: tiers.config.clone(),
@@ -112,6 +118,7 @@ impl Parts {
 
     /// Answers everybody who still waits: nothing more will come.
     pub fn close_all(&self) {
+        self.registry.lock().end_all();
         self.tiers.room.close();
         for port in &self.tiers.ports {
             port.gate.close();
