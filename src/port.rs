@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::drivers::lanes::{Answer, Command, Lanes, Read};
-use crate::drivers::{Failure, PageLimit};
+use crate::drivers::{Failure, PageLimit, Usage};
 use crate::entry::Source;
 use crate::error::Error;
 use crate::gate::Gate;
@@ -182,6 +182,16 @@ impl Port {
     ) -> Result<Vec<(Bytes, Bytes)>, Error> {
         self.read(|answer| Read::Scan(prefix, after, page, answer), wait)
             .await
+    }
+
+    /// [`Driver::usage`](crate::drivers::Driver::usage), on a read lane: whoever asks how much is
+    /// stored does not wait for a commit.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Port::get).
+    pub async fn usage(&self, wait: &Wait<'_>) -> Result<Usage, Error> {
+        self.read(Read::Usage, wait).await
     }
 
     async fn read<T>(

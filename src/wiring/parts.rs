@@ -1,6 +1,7 @@
 //! What a larder is made of, and what is asked of it as a whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -10,7 +11,6 @@ use crate::drivers::StoreDurability;
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::messages::larder::Warmed;
-use crate::messages::storage::Measure;
 use crate::outcome::Durability;
 use crate::runtime::Runtime;
 use crate::stats::{DirtyStats, DriverStats, ExpiryStats, Stats, WatchStats};
@@ -18,6 +18,9 @@ use crate::sync::Ordering;
 use crate::tiers::Tiers;
 use crate::version::VersionClock;
 use crate::watch::Registry;
+
+/// How long a statistic waits for a driver to say how much it holds.
+const USAGE_WAIT: Duration = Duration::from_secs(1);
 
 /// What everything is built from.
 pub(crate) struct Parts {
@@ -64,14 +67,10 @@ impl Parts {
         let tiers = &self.tiers;
         let mut drivers = Vec::new();
         for port in &tiers.ports {
-            let driver = self.book.drivers.read().get(&*port.name).cloned();
-            let usage = match driver.filter(|_| port.is_up()) {
-                Some(driver) => {
-                    let wait = tiers.wait(None);
-                    let asked = wait.until(driver.send(Measure), || wait.exceeded()).await;
-                    asked.ok().and_then(|sent| sent.ok()?.ok())
-                }
-                None => None,
+            let wait = tiers.wait(Some(USAGE_WAIT));
+            let usage = match port.is_up() {
+                true => port.usage(&wait).await.ok(),
+                false => None,
             };
             drivers.push(DriverStats::of(port, usage));
         }
