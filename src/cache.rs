@@ -12,8 +12,8 @@ mod watching;
 
 pub use build::CacheBuilder;
 pub use many::{
-    BatchReport, CHUNK_COUNT_MAX, ChunkReport, FAILURES_MAX, GetMany, Items, ReadChunk, RemoveMany,
-    SetMany,
+    BatchReport, CHUNK_COUNT_MAX, ChunkReport, FAILURES_MAX, GetMany, Items, ReadChunk, ReadKey,
+    RemoveMany, SetMany,
 };
 pub use mutate::{Clear, Expire, Remove, Set, Touch, Update};
 pub use read::{Get, GetFuture};

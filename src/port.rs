@@ -191,7 +191,7 @@ impl Port {
     ///
     /// As [`get`](Port::get).
     pub async fn usage(&self, wait: &Wait<'_>) -> Result<Usage, Error> {
-        self.read(Read::Usage, wait).await
+        self.ask(Read::Usage, wait).await
     }
 
     async fn read<T>(
@@ -200,6 +200,16 @@ impl Port {
         wait: &Wait<'_>,
     ) -> Result<T, Error> {
         let began = Clock::instant();
+        let found = self.ask(read, wait).await?;
+        self.stats.read_latency.record(began.elapsed());
+        Ok(found)
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(Answer<T>) -> Read,
+        wait: &Wait<'_>,
+    ) -> Result<T, Error> {
         let permit = match self.gate.try_pass() {
             Ok(permit) => permit,
             Err(Error::Overloaded { .. }) => {
@@ -211,12 +221,11 @@ impl Port {
         let (generation, lanes) = self.lanes().ok_or_else(|| self.unavailable())?;
         let (answer, waiting) = oneshot::channel();
         lanes
-            .read(read(answer), permit)
+            .read(ask(answer), permit)
             .map_err(|failure| self.failed(generation, failure))?;
         // Only the lane threads may keep the driver alive from here on.
         drop(lanes);
         let answered = wait.until(waiting, || wait.exceeded()).await?;
-        self.stats.read_latency.record(began.elapsed());
         match answered {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(failure)) => Err(self.failed(generation, failure)),

@@ -24,7 +24,7 @@ use crate::actors::guard::DeathGuard;
 use crate::actors::hub::{self, Hub};
 use crate::actors::memory::MemoryDriver;
 use crate::actors::supervisor::{Halt, Launch, Supervisor};
-use crate::actors::ttl::parts::{TtlConfig, TtlParts, TtlStats};
+use crate::actors::ttl::parts::{TtlConfig, TtlParts};
 use crate::actors::ttl::{self, TtlManager};
 use crate::actors::{ActorHealth, ActorState};
 use crate::clock::Clock;

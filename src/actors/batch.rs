@@ -53,8 +53,6 @@ struct Course {
     lane: Arc<Lane>,
     running: bool,
     again: bool,
-    /// When its pace allows the next commit.
-    next_ms: Millis,
 }
 
 /// The batch writer's actor.
@@ -80,7 +78,6 @@ impl BatchWriter {
             lane: Arc::clone(lane),
             running: false,
             again: false,
-            next_ms: 0,
         });
         Self {
             shelf,
@@ -106,13 +103,12 @@ impl BatchWriter {
             hurry: Arc::clone(&self.hurry),
             lane: Arc::clone(&course.lane),
             from: 0,
-            next_ms: course.next_ms,
+            next_ms: 0,
         };
         let run = run.drain().into_actor(self);
-        ctx.spawn(run.map(move |next_ms, this, ctx| {
+        ctx.spawn(run.map(move |(), this, ctx| {
             let again = this.courses.get_mut(at).is_some_and(|course| {
                 course.running = false;
-                course.next_ms = next_ms;
                 std::mem::take(&mut course.again)
             });
             if again {
@@ -199,17 +195,17 @@ struct Run {
 }
 
 impl Run {
-    /// Returns when its pace allows the next commit.
-    async fn drain(mut self) -> Millis {
+    async fn drain(mut self) {
         let tier = self.lane.port.id;
         self.shelf.heal(tier, HEAL_COUNT_MAX, self.clock.now_ms());
         self.linger().await;
         let mut failures = 0;
         while self.lane.port.is_up() {
+            // Also before a look that finds nothing: so the next run need not know of the pace.
             self.clock.sleep_until(self.next_ms).await;
             let taken = self.take();
             if taken.is_empty() {
-                break;
+                return;
             }
             match self.store(&taken).await {
                 Ok(durability) => {
@@ -225,7 +221,6 @@ impl Run {
                 }
             }
         }
-        self.next_ms
     }
 
     /// Waits a little for more to come, unless somebody waits for an answer.

@@ -30,11 +30,13 @@ use crate::watch;
 /// Permits beyond the gate's that the mailbox holds: refusals on their way out.
 const MAILBOX_SLACK: usize = 64;
 
+type WarmLine = Box<dyn Fn(Vec<String>) -> Boxed<Result<Warmed, Error>> + Send + Sync>;
+
 /// What the desk needs of larder as a whole.
 pub(crate) struct DeskLines {
     pub home: Weak<Home>,
     pub flush: Box<dyn Fn(Durability) -> Boxed<Result<(), Error>> + Send + Sync>,
-    pub warm: Box<dyn Fn(Vec<String>) -> Boxed<Result<Warmed, Error>> + Send + Sync>,
+    pub warm: WarmLine,
     pub stats: Box<dyn Fn() -> Boxed<Result<Stats, Error>> + Send + Sync>,
 }
 

@@ -7,7 +7,7 @@
 mod get;
 mod input;
 
-pub use get::{GetMany, ReadChunk};
+pub use get::{GetMany, ReadChunk, ReadKey};
 pub use input::Items;
 
 use std::future::IntoFuture;

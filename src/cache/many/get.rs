@@ -66,6 +66,9 @@ pub struct GetMany<'a, V, S> {
     options: ReadOptions,
 }
 
+/// A key with its entry, or why it could not be read.
+pub type ReadKey<V> = (String, Result<Option<Entry<V>>, Error>);
+
 /// What was found for one chunk.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -73,7 +76,7 @@ pub struct ReadChunk<V> {
     /// Its number, from 0.
     pub chunk: usize,
     /// Each key with its entry, or why it could not be read, in the order of the input.
-    pub keys: Vec<(String, Result<Option<Entry<V>>, Error>)>,
+    pub keys: Vec<ReadKey<V>>,
     /// What did not take part: a key may be missing because of it.
     pub degraded: Vec<Degraded>,
 }
