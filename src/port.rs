@@ -292,13 +292,18 @@ impl<'a> Wait<'a> {
         future: impl Future<Output = T>,
         late: impl FnOnce() -> Error,
     ) -> Result<T, Error> {
-        let left = self.after.saturating_sub(self.began.elapsed());
+        let left = self.left();
         let timeout = {
             // The timer belongs to the runtime that is entered where it is made, not where it is polled.
             let _entered = self.timer.enter();
             tokio::time::timeout(left, future)
         };
         timeout.await.map_err(|_| late())
+    }
+
+    /// How much of the call's time is left.
+    pub fn left(&self) -> Duration {
+        self.after.saturating_sub(self.began.elapsed())
     }
 
     /// What a caller gets whose time is up.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use larder::cache::Cursor;
 use larder::clock::Clock;
 use larder::{ActorState, Builder, Cache, Durability, Error, Larder, Source};
-use trial::{SOON, Trial, until_actor};
+use trial::{SOON, Trial, until, until_actor};
 
 const START_MS: u64 = 1_800_000_000_000;
 
@@ -153,6 +153,50 @@ async fn what_is_not_stored_yet_lies_over_what_is() {
     let page = cache.scan("3").await.unwrap();
     assert_eq!(*page.entries[0].1, 33);
     trial.release();
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_removal_that_is_stored_while_a_page_is_read_is_not_undone_by_it() {
+    let (trial, clock) = (Trial::default(), Clock::manual(START_MS));
+    let larder = over(&trial).clock(clock.clone()).start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    for key in ["expired", "lasting", "removed", "updated"] {
+        cache.set(key, 1).await.unwrap();
+    }
+    larder.flush(Durability::Written).await.unwrap();
+    trial.hold();
+    let queued = Durability::Queued;
+    cache.remove("removed").durability(queued).await.unwrap();
+    cache.set("updated", 2).await.unwrap();
+    let second = Duration::from_secs(1);
+    cache.set("expired", 2).ttl(second).await.unwrap();
+    clock.advance(second * 2);
+    trial.hold_scans();
+    let before = trial.scans();
+    let scan = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.scan("").await.unwrap() }
+    });
+    until("the page is read", || trial.scans() > before).await;
+    // The store has given the old records; now it learns better, and memory forgets.
+    trial.release();
+    larder.flush(Durability::Written).await.unwrap();
+    larder
+        .memory()
+        .unwrap()
+        .sweep
+        .send(larder::messages::memory::Sweep)
+        .await
+        .unwrap();
+    trial.release_scans();
+    let page = scan.await.unwrap();
+    let found: Vec<_> = page
+        .entries
+        .iter()
+        .map(|(key, e)| (key.as_str(), **e))
+        .collect();
+    assert_eq!(found, [("lasting", 1), ("updated", 2)]);
     larder.shutdown(SOON).await.unwrap();
 }
 

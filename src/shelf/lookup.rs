@@ -109,6 +109,10 @@ impl Shelf {
     /// The first `count_max` keys of a cache after `after` that begin with `prefix` and that memory
     /// alone knows a value of: all of the dirty set, and of the table too if `table` says that it may
     /// hold what no tier does. Locks one stripe at a time.
+    ///
+    /// `true` with it if memory knew of something that a tier may hold and must not show: a removal
+    /// that is on its way down, or a distrusted copy. Once that is stored memory knows nothing of it,
+    /// so a page that was read from the tier before may still show it.
     pub fn list(
         &self,
         scope: &Scope,
@@ -117,10 +121,18 @@ impl Shelf {
         count_max: usize,
         table: bool,
         now_ms: Millis,
-    ) -> Vec<Listed> {
+    ) -> (Vec<Listed>, bool) {
         let mut first: BinaryHeap<ByName> = BinaryHeap::new();
+        let mut hides = false;
         for cell in &self.stripes {
             let stripe = cell.stripe.read();
+            hides |= stripe.distrusted() != (0, TierSet::NONE);
+            hides |= stripe.dirty.iter().any(|d| {
+                let shows = d.value.as_ref().is_some_and(|(slot, _)| {
+                    slot.is_fresh(|| now_ms) && scope.accepts(slot.version, slot.tags())
+                });
+                d.key.cache == scope.id && !shows
+            });
             let dirty = stripe.dirty.iter();
             let dirty = dirty.filter_map(|d| d.value.as_ref().map(|(slot, _)| (&d.key, slot)));
             let rows = table.then(|| stripe.table.iter()).into_iter().flatten();
@@ -146,7 +158,8 @@ impl Shelf {
                 }
             }
         }
-        first.into_sorted_vec().into_iter().map(|b| b.0).collect()
+        let listed = first.into_sorted_vec().into_iter().map(|b| b.0);
+        (listed.collect(), hides)
     }
 }
 

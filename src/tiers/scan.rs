@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use smol_str::SmolStr;
 
-use super::read::slot_of;
+use super::read::{ReadOptions, slot_of};
 use super::{Place, Tiers};
 use crate::drivers::PageLimit;
 use crate::entry::Source;
@@ -55,7 +55,7 @@ impl Tiers {
         // What a tier that is not up cannot say, memory may still know.
         let table =
             ports.is_empty() || partial || self.unstored.load(std::sync::atomic::Ordering::SeqCst);
-        let listed = self.shelf.list(
+        let (listed, hides) = self.shelf.list(
             &place.scope,
             ask.prefix,
             ask.after,
@@ -88,11 +88,53 @@ impl Tiers {
         let more = entries.len() > ask.count_max;
         entries.truncate(ask.count_max);
         let last = entries.last().map(|(name, ..)| name.clone());
-        Ok(PageFound {
+        let mut found = PageFound {
             next: if more { last } else { ends_at },
             entries,
             partial,
-        })
+        };
+        if hides {
+            self.verify(place, &mut found, &wait).await?;
+        }
+        Ok(found)
+    }
+
+    /// Reads what came from a store once more, as single reads do: memory first, then the store. When
+    /// the page was read a removal that memory knew of may not have been stored yet, and when memory
+    /// was asked it may have been.
+    async fn verify(
+        &self,
+        place: &Place,
+        page: &mut PageFound,
+        wait: &Wait<'_>,
+    ) -> Result<(), Error> {
+        let stored = |entry: &&(SmolStr, Slot, Source)| entry.2 != Source::Memory;
+        let names: Vec<SmolStr> = page
+            .entries
+            .iter()
+            .filter(stored)
+            .map(|e| e.0.clone())
+            .collect();
+        let names: Vec<&str> = names.iter().map(SmolStr::as_str).collect();
+        let options = ReadOptions {
+            no_promote: true,
+            wait: Some(wait.left()),
+            ..ReadOptions::default()
+        };
+        let mut read = self.read_many(place, &names, options).await?.into_iter();
+        let entries = std::mem::take(&mut page.entries);
+        for (name, slot, source) in entries {
+            if source == Source::Memory {
+                page.entries.push((name, slot, source));
+                continue;
+            }
+            let found = read.next().unwrap_or_default();
+            page.partial |= !found.degraded.is_empty();
+            if let Some((slot, _, source)) = found.slot {
+                page.entries.push((name, slot, source));
+            }
+        }
+        Ok(())
     }
 
     /// Adds what a store holds, as reads would show it. Returns the last key that was looked at, or

@@ -36,6 +36,9 @@ struct Inner {
     many_reads: AtomicUsize,
     held: Mutex<bool>,
     released: Condvar,
+    scans_held: Mutex<bool>,
+    scans_released: Condvar,
+    scans: AtomicUsize,
     pub refuses_to_open: AtomicBool,
     panics_when_opened: AtomicBool,
     panics_when_asked_its_mark: AtomicBool,
@@ -121,6 +124,20 @@ impl Trial {
         self.0.released.notify_all();
     }
 
+    /// Scans that begin from now on keep what they have read until
+    /// [`release_scans`](Trial::release_scans).
+    pub fn hold_scans(&self) {
+        *self.0.scans_held.lock().unwrap() = true;
+    }
+    pub fn release_scans(&self) {
+        *self.0.scans_held.lock().unwrap() = false;
+        self.0.scans_released.notify_all();
+    }
+    /// Scans that have read their page.
+    pub fn scans(&self) -> usize {
+        self.0.scans.load(Ordering::SeqCst)
+    }
+
     fn reads(&self) -> Result<(), Failure> {
         assert!(
             !self.0.panics_at_next_read.swap(false, Ordering::SeqCst),
@@ -191,7 +208,12 @@ impl Driver for TrialDriver {
         after: &[u8],
         page: PageLimit,
     ) -> Result<Vec<(Bytes, Bytes)>, Failure> {
-        self.map.scan(prefix, after, page)
+        let found = self.map.scan(prefix, after, page);
+        let inner = &self.trial.0;
+        inner.scans.fetch_add(1, Ordering::SeqCst);
+        let held = inner.scans_held.lock().unwrap();
+        drop(inner.scans_released.wait_while(held, |held| *held).unwrap());
+        found
     }
 
     fn reclaim(&self, now_ms: Millis, count_max: usize) -> Result<Reclaimed, Failure> {
