@@ -7,7 +7,7 @@ mod world;
 
 use std::collections::BTreeSet;
 
-use larder::{Cache, Durability, Error, Freshness, Larder};
+use larder::{Cache, Error, Freshness, Larder};
 use world::{World, cache, ms, read, secs, text};
 
 fn with_ttl(larder: &Larder) -> Cache<String> {
