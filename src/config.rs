@@ -11,6 +11,8 @@ use crate::health::Backoff;
 
 /// Memory for the shelf where nothing else is said: 64 MiB.
 pub const MEMORY_BYTES: usize = 64 << 20;
+/// The least that memory can be given: 64 KiB.
+pub const MEMORY_BYTES_MIN: usize = 64 << 10;
 /// The longest a call waits where nothing else is said.
 pub const CALL_MS_MAX: u64 = 5_000;
 /// Changes in one commit.
@@ -215,7 +217,12 @@ impl Config {
     pub fn problems(&self) -> Vec<String> {
         let call_ms_max = usize::try_from(self.call_ms_max).unwrap_or(usize::MAX);
         let own = [
-            ("memory_bytes", self.memory_bytes, 64 << 10, usize::MAX),
+            (
+                "memory_bytes",
+                self.memory_bytes,
+                MEMORY_BYTES_MIN,
+                usize::MAX,
+            ),
             ("call_ms_max", call_ms_max, 1, 86_400_000),
         ];
         let limits = self.limits.ranges();

@@ -4,6 +4,7 @@
 //! gate travels inside the command and is given back when the command has been handled.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
@@ -13,6 +14,7 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 pub struct Gate {
     permits: Arc<Semaphore>,
+    refused: Arc<AtomicU64>,
     limit: &'static str,
     max: usize,
 }
@@ -26,6 +28,7 @@ impl Gate {
     pub fn new(limit: &'static str, max: usize) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS))),
+            refused: Arc::default(),
             limit,
             max,
         }
@@ -58,8 +61,30 @@ impl Gate {
         permit.map(Permit).map_err(|_| Error::Closed)
     }
 
-    /// What a caller gets who cannot wait any longer.
-    pub fn refusal(&self) -> Error {
+    /// As [`try_pass`](Gate::try_pass), for callers that do not wait: a refusal is counted.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_pass`](Gate::try_pass).
+    pub fn pass_now(&self) -> Result<Permit, Error> {
+        self.try_pass().map_err(|error| match error {
+            Error::Overloaded { .. } => self.refuse(),
+            other => other,
+        })
+    }
+
+    /// What a caller gets who cannot wait any longer; it is counted.
+    pub fn refuse(&self) -> Error {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.refusal()
+    }
+
+    /// How many callers were refused.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn refusal(&self) -> Error {
         Error::Overloaded {
             limit: self.limit,
             retry_after: std::time::Duration::from_millis(50),
@@ -86,7 +111,10 @@ mod tests {
         let gate = Gate::new("reads_in_flight_max", 1);
         let inside = gate.try_pass().unwrap();
         assert_eq!(gate.in_flight(), 1);
-        let refused = gate.try_pass().unwrap_err();
+        assert!(gate.try_pass().is_err());
+        assert_eq!(gate.refused(), 0);
+        let refused = gate.pass_now().unwrap_err();
+        assert_eq!(gate.refused(), 1);
         assert!(matches!(
             refused,
             Error::Overloaded {

@@ -5,9 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use actix::Addr;
-
-use crate::actors::desk::Desk;
 use crate::builder::Builder;
 use crate::cache::{Cache, CacheBuilder};
 use crate::clock::Clock;
@@ -15,6 +12,7 @@ use crate::codec::Value;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
 use crate::health::ActorHealth;
+use crate::messages::hub::Close;
 use crate::messages::larder::Warmed;
 use crate::messages::memory::Resize;
 use crate::outcome::Durability;
@@ -30,7 +28,7 @@ use crate::wiring::Parts;
 #[derive(Clone)]
 pub struct Larder {
     home: Arc<Home>,
-    parts: Arc<Parts>,
+    pub(crate) parts: Arc<Parts>,
 }
 
 impl Larder {
@@ -80,18 +78,6 @@ impl Larder {
         self.parts.flush(durability).await
     }
 
-    /// The address of the desk, which takes everything that a handle can do as a message: see
-    /// [`messages`](crate::messages). After a restart of the desk there is a new one.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`] while it is being restarted for the first time, [`Error::Closed`].
-    pub fn desk(&self) -> Result<Addr<Desk>, Error> {
-        self.parts.tiers.check_open()?;
-        let desk = self.parts.book.desk.read().clone();
-        desk.ok_or_else(|| down("desk"))
-    }
-
     /// Loads entries into memory before they are asked for, named as `cache/key`.
     ///
     /// # Errors
@@ -134,24 +120,10 @@ impl Larder {
     ///
     /// Dropped, the budget may have changed or not.
     pub async fn resize_memory(&self, bytes: usize) -> Result<(), Error> {
-        self.parts.tiers.check_open()?;
-        if bytes < 64 << 10 {
-            return Err(Error::Invalid {
-                field: "bytes",
-                reason: format!("is {bytes}, allowed is 65536 and more"),
-            });
-        }
-        let down = || Error::Unavailable {
-            driver: crate::cache::MEMORY.into(),
-            retry_after: Duration::from_millis(250),
-        };
-        let memory = self.parts.book.memory.read().clone().ok_or_else(down)?;
-        let sent = memory
-            .send(Resize {
-                memory_bytes: bytes,
-            })
-            .await;
-        sent.map_err(|_| down())
+        let sent = self.memory()?.resize.send(Resize {
+            memory_bytes: bytes,
+        });
+        sent.await.map_err(|_| down(crate::cache::MEMORY))?
     }
 
     /// How every actor is.
@@ -168,11 +140,15 @@ impl Larder {
         if self.parts.book.restart(actor) {
             return Ok(());
         }
+        Err(self.no_actor(actor))
+    }
+
+    pub(crate) fn no_actor(&self, actor: &str) -> Error {
         let names: Vec<_> = self.actors().into_iter().map(|a| a.name).collect();
-        Err(Error::Invalid {
+        Error::Invalid {
             field: "actor",
             reason: format!("is {actor:?}, there are {names:?}"),
-        })
+        }
     }
 
     /// Makes an actor stop, as if it had died. Its supervisor starts it again.
@@ -219,6 +195,13 @@ impl Larder {
             .flush(StoreDurability::Written, &tiers.timer.wait(left))
             .await;
         let stored = stored.and(rest);
+        // Who watches still hears of what has happened, then that this is the end.
+        let hub = self.parts.book.hub.read().clone();
+        if let Some(hub) = hub {
+            let left = deadline.saturating_sub(began.elapsed()).max(LEAST_JOIN);
+            let wait = tiers.timer.wait(left);
+            let _ = wait.until(hub.send(Close), || wait.exceeded()).await;
+        }
         tiers.close_all();
         unfinished.0 = None;
         let left = deadline.saturating_sub(began.elapsed()).max(LEAST_JOIN);
@@ -255,7 +238,7 @@ fn end_by_itself(parts: Arc<Parts>) {
     });
 }
 
-fn down(actor: &str) -> Error {
+pub(crate) fn down(actor: &str) -> Error {
     Error::Unavailable {
         driver: actor.into(),
         retry_after: Duration::from_millis(250),

@@ -83,6 +83,7 @@
 //! | `test-util` | no | for tests: a clock that is moved by hand, stopping actors, the conformance suite for drivers |
 
 mod actors;
+mod addresses;
 mod bell;
 mod builder;
 pub mod cache;
@@ -115,6 +116,7 @@ pub mod watch;
 mod wiring;
 
 pub use actors::desk::Desk;
+pub use addresses::{DriverAddress, MemoryAddress};
 pub use builder::Builder;
 pub use cache::{Cache, CacheBuilder};
 pub use codec::{Codec, Value};

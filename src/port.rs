@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
 use crate::drivers::lanes::{Answer, Command, Lanes, Read};
-use crate::drivers::{Failure, PageLimit};
+use crate::drivers::{Failure, PageLimit, Usage};
 use crate::entry::Source;
 use crate::error::Error;
 use crate::gate::Gate;
@@ -188,16 +188,36 @@ impl Port {
             .await
     }
 
+    /// [`Driver::usage`](crate::drivers::Driver::usage), on a read lane: whoever asks how much is
+    /// stored does not wait for a commit.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Port::get).
+    pub async fn usage(&self, wait: &Wait<'_>) -> Result<Usage, Error> {
+        self.ask(Read::Usage, wait).await
+    }
+
     async fn read<T>(
         &self,
         read: impl FnOnce(Answer<T>) -> Read,
         wait: &Wait<'_>,
     ) -> Result<T, Error> {
         let began = Clock::instant();
+        let found = self.ask(read, wait).await?;
+        self.stats.read_latency.record(began.elapsed());
+        Ok(found)
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(Answer<T>) -> Read,
+        wait: &Wait<'_>,
+    ) -> Result<T, Error> {
         let permit = match self.gate.try_pass() {
             Ok(permit) => permit,
             Err(Error::Overloaded { .. }) => {
-                wait.until(self.gate.pass(), || self.gate.refusal())
+                wait.until(self.gate.pass(), || self.gate.refuse())
                     .await??
             }
             Err(error) => return Err(error),
@@ -205,12 +225,11 @@ impl Port {
         let (generation, lanes) = self.lanes().ok_or_else(|| self.unavailable())?;
         let (answer, waiting) = oneshot::channel();
         lanes
-            .read(read(answer), permit)
+            .read(ask(answer), permit)
             .map_err(|failure| self.failed(generation, failure))?;
         // Only the lane threads may keep the driver alive from here on.
         drop(lanes);
         let answered = wait.until(waiting, || wait.exceeded()).await?;
-        self.stats.read_latency.record(began.elapsed());
         match answered {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(failure)) => Err(self.failed(generation, failure)),

@@ -241,10 +241,24 @@ impl Tiers {
 
     /// Stores everything that is dirty.
     pub async fn flush(&self, durability: StoreDurability, wait: &Wait<'_>) -> Result<(), Error> {
-        wait.until((self.lines()?.flush)(durability), || wait.exceeded())
-            .await?
+        loop {
+            let flush = (self.lines()?.flush)(durability);
+            match wait.until(flush, || wait.exceeded()).await? {
+                Err(Error::Unavailable { driver, .. }) if *driver == *BATCH => {
+                    // Its supervisor is at it; what is dirty is still there for the next one.
+                    wait.until(self.sleep(BATCH_PAUSE), || wait.exceeded())
+                        .await?;
+                }
+                done => return done,
+            }
+        }
     }
 }
+
+/// The batch writer's name.
+pub(crate) const BATCH: &str = "batch";
+/// How long a flush waits for a batch writer that is being restarted before it asks again.
+const BATCH_PAUSE: Duration = Duration::from_millis(20);
 
 /// What every handle holds: the last one to go lets larder end.
 pub(crate) struct Home {

@@ -1,7 +1,7 @@
 //! The table of answers: every operation, in every durability, in every state of its tier.
 //!
 //! `src/tiers.rs` has the same table in words.
-#![cfg(feature = "test-util")]
+#![cfg(all(feature = "disk", feature = "test-util"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/gated.rs"]

@@ -173,7 +173,13 @@ async fn the_budget_can_be_changed_while_it_runs() {
         let grown = larder.stats().await.unwrap().memory;
         assert_eq!((grown.entries, grown.bytes_max), (1_000, 8 << 20));
         let refused = larder.resize_memory(1_000).await.unwrap_err();
-        assert!(matches!(refused, Error::Invalid { field: "bytes", .. }));
+        assert!(matches!(
+            refused,
+            Error::Invalid {
+                field: "memory_bytes",
+                ..
+            }
+        ));
         assert!(refused.to_string().contains("65536"), "{refused}");
     }
 }

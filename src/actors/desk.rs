@@ -4,7 +4,9 @@
 //! method. It has an arbiter of its own, so that encoding a large value never holds up a supervisor,
 //! and a gate, because its mailbox bounds nothing.
 
+mod explain;
 mod watching;
+mod whole;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -19,11 +21,11 @@ use crate::error::Error;
 use crate::gate::Gate;
 use crate::messages::control::Stop;
 use crate::messages::entry::{
-    Clear, CompareAndSet, Contains, Expire, Get, GetMany, Remove, RemoveMany, Scan, Set, SetMany,
-    Touch,
+    Clear, CompareAndSet, Contains, Expire, Get, GetMany, Peek, Remove, RemoveMany, Scan, Set,
+    SetMany, Touch,
 };
 use crate::messages::hub::SubscriptionId;
-use crate::messages::larder::{Flush, TakeStats, Warm, Warmed};
+use crate::messages::larder::Warmed;
 use crate::outcome::Durability;
 use crate::stats::Stats;
 use crate::tiers::{Boxed, Home};
@@ -78,7 +80,7 @@ impl Desk {
         T: 'static,
         F: Future<Output = Result<T, Error>> + 'static,
     {
-        let opened = self.gate.try_pass().and_then(|permit| {
+        let opened = self.gate.pass_now().and_then(|permit| {
             let home = self.lines.home.upgrade().ok_or(Error::Closed)?;
             Ok((permit, Cache::<V>::named(home, cache)?))
         });
@@ -99,7 +101,7 @@ impl Desk {
         &self,
         call: impl FnOnce(&DeskLines) -> Boxed<Result<T, Error>>,
     ) -> Reply<T> {
-        match self.gate.try_pass() {
+        match self.gate.pass_now() {
             Ok(permit) => {
                 let done = call(&self.lines);
                 Box::pin(async move {
@@ -136,6 +138,16 @@ impl<V: Value> Handler<Get<V>> for Desk {
     }
 }
 
+impl<V: Value> Handler<Peek<V>> for Desk {
+    type Result = Reply<Option<crate::Entry<V>>>;
+
+    fn handle(&mut self, peek: Peek<V>, _: &mut Self::Context) -> Self::Result {
+        self.on(&peek.cache, |cache: Cache<V>| async move {
+            cache.peek(&peek.key).await
+        })
+    }
+}
+
 impl<V: Value> Handler<Contains<V>> for Desk {
     type Result = Reply<bool>;
 
@@ -151,7 +163,12 @@ impl<V: Value> Handler<GetMany<V>> for Desk {
 
     fn handle(&mut self, get: GetMany<V>, _: &mut Self::Context) -> Self::Result {
         self.on(&get.cache, |cache: Cache<V>| async move {
-            cache.get_many(get.keys).await
+            let call = cache.get_many(get.keys);
+            if get.allow_stale {
+                call.allow_stale().await
+            } else {
+                call.await
+            }
         })
     }
 }
@@ -188,8 +205,17 @@ fn as_call<'a, V: Value>(cache: &'a Cache<V>, set: &'a Set<V>) -> crate::cache::
     if let Some(ttl) = set.ttl {
         call = call.ttl(ttl);
     }
+    if let Some(idle) = set.idle {
+        call = call.idle(idle);
+    }
+    if let Some(stale_for) = set.stale_for {
+        call = call.stale_for(stale_for);
+    }
     if let Some(priority) = set.priority {
         call = call.priority(priority);
+    }
+    if !set.drivers.is_empty() {
+        call = call.drivers(&set.drivers);
     }
     match set.durability {
         Some(durability) => call.durability(durability),
@@ -218,16 +244,24 @@ impl<V: Value> Handler<Remove<V>> for Desk {
     type Result = Reply<crate::Version>;
 
     fn handle(&mut self, remove: Remove<V>, _: &mut Self::Context) -> Self::Result {
-        self.on(&remove.cache, |cache: Cache<V>| async move {
-            let mut call = cache.remove(&remove.key);
-            if let Some(version) = remove.if_version {
-                call = call.if_version(version);
-            }
-            if let Some(durability) = remove.durability {
-                call = call.durability(durability);
-            }
-            call.await
+        let name = remove.cache.clone();
+        self.on(&name, |cache: Cache<V>| async move {
+            as_removal(&cache, &remove).await
         })
+    }
+}
+
+fn as_removal<'a, V: Value>(
+    cache: &'a Cache<V>,
+    remove: &'a Remove<V>,
+) -> crate::cache::Remove<'a, V> {
+    let mut call = cache.remove(&remove.key);
+    if let Some(version) = remove.if_version {
+        call = call.if_version(version);
+    }
+    match remove.durability {
+        Some(durability) => call.durability(durability),
+        None => call,
     }
 }
 
@@ -236,7 +270,11 @@ impl<V: Value> Handler<RemoveMany<V>> for Desk {
 
     fn handle(&mut self, remove: RemoveMany<V>, _: &mut Self::Context) -> Self::Result {
         self.on(&remove.cache, |cache: Cache<V>| async move {
-            cache.remove_many(remove.keys).await
+            let call = cache.remove_many(remove.keys);
+            match remove.durability {
+                Some(durability) => call.durability(durability).await,
+                None => call.await,
+            }
         })
     }
 }
@@ -256,7 +294,11 @@ impl<V: Value> Handler<Expire<V>> for Desk {
 
     fn handle(&mut self, expire: Expire<V>, _: &mut Self::Context) -> Self::Result {
         self.on(&expire.cache, |cache: Cache<V>| async move {
-            cache.expire(&expire.key).await
+            let call = cache.expire(&expire.key);
+            match expire.keep_for {
+                Some(keep) => call.keep_for(keep).await,
+                None => call.await,
+            }
         })
     }
 }
@@ -281,35 +323,15 @@ impl Handler<Clear> for Desk {
     fn handle(&mut self, clear: Clear, _: &mut Self::Context) -> Self::Result {
         // A fence knows no type; any will do.
         self.on(&clear.cache, |cache: Cache<()>| async move {
-            match &clear.tag {
-                Some(tag) => cache.remove_tag(tag).await,
-                None => cache.clear().await,
+            let call = match &clear.tag {
+                Some(tag) => cache.remove_tag(tag),
+                None => cache.clear(),
+            };
+            match clear.durability {
+                Some(durability) => call.durability(durability).await,
+                None => call.await,
             }
         })
-    }
-}
-
-impl Handler<Flush> for Desk {
-    type Result = Reply<()>;
-
-    fn handle(&mut self, flush: Flush, _: &mut Self::Context) -> Self::Result {
-        self.whole(|lines| (lines.flush)(flush.durability))
-    }
-}
-
-impl Handler<Warm> for Desk {
-    type Result = Reply<Warmed>;
-
-    fn handle(&mut self, warm: Warm, _: &mut Self::Context) -> Self::Result {
-        self.whole(|lines| (lines.warm)(warm.entries))
-    }
-}
-
-impl Handler<TakeStats> for Desk {
-    type Result = Reply<Stats>;
-
-    fn handle(&mut self, _: TakeStats, _: &mut Self::Context) -> Self::Result {
-        self.whole(|lines| (lines.stats)())
     }
 }
 

@@ -191,7 +191,7 @@ impl Handler<Measure> for StorageDriver {
     type Result = ResponseFuture<Result<Usage, Error>>;
 
     fn handle(&mut self, _: Measure, _: &mut Self::Context) -> Self::Result {
-        self.command(Command::Usage)
+        self.ask(|port, asking| async move { port.usage(&asking.wait()).await })
     }
 }
 

@@ -12,7 +12,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use crate::actors::guard::DeathGuard;
 use crate::error::Error;
 use crate::messages::control::Stop;
-use crate::messages::hub::{Subscribe, SubscriptionId, Unsubscribe, Wake};
+use crate::messages::hub::{Close, Subscribe, SubscriptionId, Unsubscribe, Wake};
 use crate::shelf::{RawEvent, Shelf};
 use crate::sync::{Arc, Mutex};
 use crate::watch::Registry;
@@ -92,6 +92,17 @@ impl Handler<Unsubscribe> for Hub {
 
     fn handle(&mut self, Unsubscribe(id): Unsubscribe, _: &mut Self::Context) {
         self.registry.lock().unsubscribe(id);
+        self.tell_shelf();
+    }
+}
+
+impl Handler<Close> for Hub {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, _: &mut Self::Context) {
+        self.take();
+        self.deliver(usize::MAX);
+        self.registry.lock().end_all();
         self.tell_shelf();
     }
 }

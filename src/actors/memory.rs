@@ -9,6 +9,8 @@ use actix::prelude::*;
 
 use super::guard::DeathGuard;
 use crate::clock::Clock;
+use crate::config::MEMORY_BYTES_MIN;
+use crate::error::Error;
 use crate::messages::control::Stop;
 use crate::messages::memory::{Measure, Measured, Resize, Sweep};
 use crate::shelf::Shelf;
@@ -32,14 +34,24 @@ impl Actor for MemoryDriver {
         let addr = ctx.address();
         // Bounded by the bell: at most one ring is on its way.
         self.shelf.bells.sweep.hang(move || addr.do_send(Sweep));
+        // What was cleared while nobody was here to sweep.
+        ctx.notify(Sweep);
     }
 }
 
 impl Handler<Resize> for MemoryDriver {
-    type Result = ();
+    type Result = Result<(), Error>;
 
-    fn handle(&mut self, resize: Resize, _: &mut Self::Context) {
-        self.shelf.resize(resize.memory_bytes, self.clock.now_ms());
+    fn handle(&mut self, resize: Resize, _: &mut Self::Context) -> Self::Result {
+        let bytes = resize.memory_bytes;
+        if bytes < MEMORY_BYTES_MIN {
+            return Err(Error::Invalid {
+                field: "memory_bytes",
+                reason: format!("is {bytes}, allowed is {MEMORY_BYTES_MIN} and more"),
+            });
+        }
+        self.shelf.resize(bytes, self.clock.now_ms());
+        Ok(())
     }
 }
 

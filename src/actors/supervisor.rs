@@ -36,6 +36,8 @@ pub struct Supervisor {
     backoff: Backoff,
     failures: u32,
     died: u64,
+    /// The generation that has failed, if it did before its launch was over.
+    condemned: u64,
     first: Option<oneshot::Sender<Result<(), Failure>>>,
     waiting: Option<SpawnHandle>,
 }
@@ -59,6 +61,7 @@ impl Supervisor {
             backoff,
             failures: 0,
             died: 0,
+            condemned: 0,
             first: Some(first),
             waiting: None,
         })
@@ -86,7 +89,13 @@ impl Supervisor {
             let _ = first.send(result.clone());
         }
         match result {
-            Ok(()) if self.died < generation => self.enter(ActorState::Up, None),
+            Ok(()) if self.died < generation => {
+                self.enter(ActorState::Up, None);
+                if self.condemned == generation {
+                    // Only now can it be reached. Its guard tells when it is gone.
+                    (self.halt)();
+                }
+            }
             Ok(()) => self.down("it ended while it was starting".into(), ctx),
             Err(failure) => self.down(failure.to_string(), ctx),
         }
@@ -157,8 +166,11 @@ impl Handler<Failed> for Supervisor {
     fn handle(&mut self, failed: Failed, _: &mut Self::Context) {
         if failed.generation == self.generation() {
             warn!(actor = %self.health.lock().name, failure = %failed.failure, "driver failed");
-            // Its guard tells when it is gone.
-            (self.halt)();
+            self.condemned = failed.generation;
+            if self.health.lock().state == ActorState::Up {
+                // Its guard tells when it is gone.
+                (self.halt)();
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Read {
     GetMany(Vec<Bytes>, Answer<Vec<Option<Bytes>>>),
     /// [`Driver::scan`]: prefix, after, limit.
     Scan(Bytes, Bytes, PageLimit, Answer<Vec<(Bytes, Bytes)>>),
+    /// [`Driver::usage`].
+    Usage(Answer<Usage>),
 }
 
 /// A command for the commit lane.
@@ -36,8 +38,6 @@ pub enum Command {
     Reclaim(Millis, usize, Answer<Reclaimed>),
     /// [`Driver::reserve`].
     Reserve(Watermark, Answer<()>),
-    /// [`Driver::usage`].
-    Usage(Answer<Usage>),
 }
 
 /// Where a lane sends what came of it.
@@ -102,6 +102,7 @@ impl LaneEnds {
                 Read::Scan(prefix, after, page, answer) => {
                     reply(answer, || driver.scan(&prefix, &after, page));
                 }
+                Read::Usage(answer) => reply(answer, || Ok(driver.usage())),
             }
             drop(permit);
         }
@@ -120,7 +121,6 @@ impl LaneEnds {
                     carry_out(answer, || driver.reclaim(now_ms, count_max));
                 }
                 Command::Reserve(mark, answer) => carry_out(answer, || driver.reserve(mark)),
-                Command::Usage(answer) => carry_out(answer, || Ok(driver.usage())),
             }
         }
     }

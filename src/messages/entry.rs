@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use actix::{Message, Recipient};
 
-use crate::cache::{BatchReport, Cursor, Page};
+use crate::cache::{Cursor, Page};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::event::EntryEvent;
 use crate::messages::hub::SubscriptionId;
-use crate::outcome::Durability;
+use crate::outcome::{Durability, ReadOutcome, WriteOutcome};
 use crate::shelf::Priority;
 use crate::version::Version;
 
@@ -25,6 +25,10 @@ macro_rules! message {
         }
     };
 }
+
+mod many;
+
+pub use many::{GetMany, RemoveMany, SetMany};
 
 /// Which value a message is about, where it carries none.
 type Of<V> = std::marker::PhantomData<fn() -> V>;
@@ -54,6 +58,44 @@ impl<V> Get<V> {
     }
 }
 
+/// Read an entry without taking it into memory or renewing its time.
+#[derive(Debug)]
+pub struct Peek<V> {
+    /// The cache.
+    pub cache: String,
+    /// The key.
+    pub key: String,
+    of: Of<V>,
+}
+message!(Peek => Option<Entry<V>>);
+
+impl<V> Peek<V> {
+    /// Looks at `key` of `cache`.
+    pub fn new(cache: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            cache: cache.into(),
+            key: key.into(),
+            of: Of::default(),
+        }
+    }
+}
+
+/// Do what the message says and explain it: [`Get`], [`Set`] or [`Remove`].
+#[derive(Debug)]
+pub struct Explain<M>(pub M);
+
+impl<V: Value> Message for Explain<Get<V>> {
+    type Result = Result<ReadOutcome<V>, Error>;
+}
+
+impl<V: Value> Message for Explain<Set<V>> {
+    type Result = Result<WriteOutcome, Error>;
+}
+
+impl<V: Value> Message for Explain<Remove<V>> {
+    type Result = Result<WriteOutcome, Error>;
+}
+
 /// Tell whether there is an entry.
 #[derive(Debug)]
 pub struct Contains<V> {
@@ -76,31 +118,6 @@ impl<V> Contains<V> {
     }
 }
 
-/// Read many entries.
-#[derive(Debug)]
-pub struct GetMany<V> {
-    /// The cache.
-    pub cache: String,
-    /// The keys.
-    pub keys: Vec<String>,
-    of: Of<V>,
-}
-message!(GetMany => Vec<(String, Option<Entry<V>>)>);
-
-impl<V> GetMany<V> {
-    /// Reads `keys` of `cache`.
-    pub fn new<K: Into<String>>(
-        cache: impl Into<String>,
-        keys: impl IntoIterator<Item = K>,
-    ) -> Self {
-        Self {
-            cache: cache.into(),
-            keys: keys.into_iter().map(Into::into).collect(),
-            of: Of::default(),
-        }
-    }
-}
-
 /// Set an entry.
 pub struct Set<V> {
     /// The cache.
@@ -111,10 +128,16 @@ pub struct Set<V> {
     pub value: Arc<V>,
     /// Expires so long after now.
     pub ttl: Option<Duration>,
+    /// Expires so long after it was last read.
+    pub idle: Option<Duration>,
+    /// Is kept so long beyond its TTL, for those who allow stale values.
+    pub stale_for: Option<Duration>,
     /// Names under which it can be invalidated.
     pub tags: Vec<String>,
     /// How long it should outlast others.
     pub priority: Option<Priority>,
+    /// Only these of the cache's drivers are to hold it; empty for all.
+    pub drivers: Vec<String>,
     /// What to wait for.
     pub durability: Option<Durability>,
 }
@@ -128,8 +151,11 @@ impl<V> Set<V> {
             key: key.into(),
             value: value.into(),
             ttl: None,
+            idle: None,
+            stale_for: None,
             tags: Vec::new(),
             priority: None,
+            drivers: Vec::new(),
             durability: None,
         }
     }
@@ -143,19 +169,6 @@ pub struct CompareAndSet<V> {
     pub expected: Option<Version>,
 }
 message!(CompareAndSet => Version);
-
-/// Set many entries.
-pub struct SetMany<V> {
-    /// The cache.
-    pub cache: String,
-    /// Keys and values.
-    pub items: Vec<(String, Arc<V>)>,
-    /// They expire so long after they are set.
-    pub ttl: Option<Duration>,
-    /// What to wait for, chunk by chunk.
-    pub durability: Option<Durability>,
-}
-message!(SetMany => BatchReport);
 
 /// Remove an entry.
 #[derive(Debug)]
@@ -180,31 +193,6 @@ impl<V> Remove<V> {
             key: key.into(),
             if_version: None,
             durability: None,
-            of: Of::default(),
-        }
-    }
-}
-
-/// Remove many entries.
-#[derive(Debug)]
-pub struct RemoveMany<V> {
-    /// The cache.
-    pub cache: String,
-    /// The keys.
-    pub keys: Vec<String>,
-    of: Of<V>,
-}
-message!(RemoveMany => BatchReport);
-
-impl<V> RemoveMany<V> {
-    /// Removes `keys` of `cache`.
-    pub fn new<K: Into<String>>(
-        cache: impl Into<String>,
-        keys: impl IntoIterator<Item = K>,
-    ) -> Self {
-        Self {
-            cache: cache.into(),
-            keys: keys.into_iter().map(Into::into).collect(),
             of: Of::default(),
         }
     }
@@ -242,6 +230,8 @@ pub struct Expire<V> {
     pub cache: String,
     /// The key.
     pub key: String,
+    /// How long to keep the value as a fallback.
+    pub keep_for: Option<Duration>,
     of: Of<V>,
 }
 message!(Expire => Option<Version>);
@@ -252,6 +242,7 @@ impl<V> Expire<V> {
         Self {
             cache: cache.into(),
             key: key.into(),
+            keep_for: None,
             of: Of::default(),
         }
     }
@@ -292,6 +283,19 @@ pub struct Clear {
     pub cache: String,
     /// Only entries with this tag.
     pub tag: Option<String>,
+    /// What to wait for.
+    pub durability: Option<Durability>,
+}
+
+impl Clear {
+    /// Clears all of `cache`.
+    pub fn new(cache: impl Into<String>) -> Self {
+        Self {
+            cache: cache.into(),
+            tag: None,
+            durability: None,
+        }
+    }
 }
 
 impl Message for Clear {

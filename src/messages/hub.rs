@@ -98,6 +98,11 @@ impl<V: Value> Message for EntryEvent<V> {
 #[rtype(result = "()")]
 pub struct Unsubscribe(pub SubscriptionId);
 
+/// Deliver what waits and end every subscription: larder is being shut down.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub struct Close;
+
 /// There are events to deliver. Sent by a bell; carries nothing.
 #[derive(Message, Debug)]
 #[rtype(result = "()")]

@@ -2,13 +2,14 @@
 
 use actix::Message;
 
+use crate::error::Error;
 use crate::shelf::ShelfStats;
 
 /// Give memory another budget; what no longer fits is evicted before the reply.
 #[derive(Message, Debug)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), Error>")]
 pub struct Resize {
-    /// The budget in bytes.
+    /// The budget in bytes (at least 64 KiB; less: [`Error::Invalid`]).
     pub memory_bytes: usize,
 }
 

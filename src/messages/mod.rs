@@ -1,37 +1,56 @@
 //! Typed messages: everything a handle can do, for those who send messages, and what larder's own
 //! actors say to each other.
 //!
-//! The address for hosts is [`Larder::desk`](crate::Larder::desk). A message sent after a shutdown, or
-//! to a desk that has been replaced, gets actix's `MailboxError::Closed`; ask for the address again.
+//! The addresses for hosts are [`Larder::desk`](crate::Larder::desk),
+//! [`memory`](crate::Larder::memory), [`driver`](crate::Larder::driver) and
+//! [`supervisor`](crate::Larder::supervisor). A message sent after a shutdown, or to an actor that has
+//! been replaced, gets actix's `MailboxError::Closed`; ask for the address again.
 //!
-//! # Catalogue
+//! # Catalogue: what hosts send
+//!
+//! | message | receiver | reply |
+//! |---|---|---|
+//! | [`entry::Get<V>`] | desk | `Result<Option<Entry<V>>>` |
+//! | [`entry::Peek<V>`] | desk | `Result<Option<Entry<V>>>` |
+//! | [`entry::Contains<V>`] | desk | `Result<bool>` |
+//! | [`entry::GetMany<V>`] | desk | `Result<Vec<(String, Option<Entry<V>>)>>` |
+//! | [`entry::Set<V>`] | desk | `Result<Version>` |
+//! | [`entry::CompareAndSet<V>`] | desk | `Result<Version>` |
+//! | [`entry::SetMany<V>`] | desk | `Result<BatchReport>` |
+//! | [`entry::Remove<V>`] | desk | `Result<Version>` |
+//! | [`entry::RemoveMany<V>`] | desk | `Result<BatchReport>` |
+//! | [`entry::Touch<V>`] | desk | `Result<Option<Version>>` |
+//! | [`entry::Expire<V>`] | desk | `Result<Option<Version>>` |
+//! | [`entry::Explain<M>`] | desk | `Result<ReadOutcome<V>>` or `Result<WriteOutcome>` |
+//! | [`entry::Scan<V>`] | desk | `Result<Page<V>>` |
+//! | [`entry::Clear`] | desk | `Result<Version>` |
+//! | [`entry::Subscribe<V>`] | desk | `Result<SubscriptionId>` |
+//! | [`entry::Unsubscribe`] | desk | `()` |
+//! | [`larder::Flush`] | desk | `Result<()>` |
+//! | [`larder::Warm`] | desk | `Result<Warmed>` |
+//! | [`larder::TakeStats`] | desk | `Result<Stats>` |
+//! | [`memory::Resize`] | memory driver | `Result<()>` |
+//! | [`memory::Sweep`] | memory driver | `u64` |
+//! | [`memory::Measure`] | memory driver | [`memory::Measured`] |
+//! | [`storage::Get`] | storage driver | `Result<Option<Bytes>>` |
+//! | [`storage::GetMany`] | storage driver | `Result<Vec<Option<Bytes>>>` |
+//! | [`storage::Scan`] | storage driver | `Result<Vec<(Bytes, Bytes)>>` |
+//! | [`storage::Measure`] | storage driver | `Result<Usage>` |
+//! | [`supervise::Restart`] | supervisor | `()` |
+//!
+//! A host's actor that has subscribed receives [`EntryEvent<V>`](crate::EntryEvent) from the desk and
+//! replies `()`.
+//!
+//! # What larder's own actors say to each other
+//!
+//! No address that takes these is given out. A commit or a reclaim that does not come from the one who
+//! knows what is newest would put a store behind memory; a wake-up too many does no harm but has no
+//! use; what a host may want of them (flush, subscribe, restart) stands above.
 //!
 //! | message | receiver | reply | sent by |
 //! |---|---|---|---|
-//! | [`entry::Get<V>`] | desk | `Result<Option<Entry<V>>>` | hosts |
-//! | [`entry::Contains<V>`] | desk | `Result<bool>` | hosts |
-//! | [`entry::GetMany<V>`] | desk | `Result<Vec<(String, Option<Entry<V>>)>>` | hosts |
-//! | [`entry::Set<V>`] | desk | `Result<Version>` | hosts |
-//! | [`entry::CompareAndSet<V>`] | desk | `Result<Version>` | hosts |
-//! | [`entry::SetMany<V>`] | desk | `Result<BatchReport>` | hosts |
-//! | [`entry::Remove<V>`] | desk | `Result<Version>` | hosts |
-//! | [`entry::RemoveMany<V>`] | desk | `Result<BatchReport>` | hosts |
-//! | [`entry::Touch<V>`] | desk | `Result<Option<Version>>` | hosts |
-//! | [`entry::Expire<V>`] | desk | `Result<Option<Version>>` | hosts |
-//! | [`entry::Scan<V>`] | desk | `Result<Page<V>>` | hosts |
-//! | [`entry::Clear`] | desk | `Result<Version>` | hosts |
-//! | [`entry::Subscribe<V>`] | desk | `Result<SubscriptionId>` | hosts |
-//! | [`entry::Unsubscribe`] | desk | `()` | hosts |
-//! | [`larder::Flush`] | desk | `Result<()>` | hosts |
-//! | [`larder::Warm`] | desk | `Result<Warmed>` | hosts |
-//! | [`larder::TakeStats`] | desk | `Result<Stats>` | hosts |
-//! | [`EntryEvent<V>`](crate::EntryEvent) | the host's actor | `()` | desk |
-//! | [`storage::Get`], [`storage::GetMany`], [`storage::Scan`], [`storage::Measure`] | storage driver | bytes, [`Usage`](crate::drivers::Usage) | desk's statistics, hosts |
 //! | [`storage::Commit`] | storage driver | `Result<()>` | batch writer |
 //! | [`storage::Reclaim`] | storage driver | `Result<Reclaimed>` | TTL manager |
-//! | [`memory::Resize`] | memory driver | `()` | handle |
-//! | [`memory::Sweep`] | memory driver | `u64` | fences |
-//! | [`memory::Measure`] | memory driver | [`memory::Measured`] | hosts |
 //! | [`write::Wake`] | batch writer | `()` | the shelf's bell |
 //! | [`write::Flush`] | batch writer | `Result<()>` | handle |
 //! | [`ttl::Wake`] | TTL manager | `()` | the shelf's bell |
@@ -39,10 +58,10 @@
 //! | [`ttl::ReclaimAt`] | TTL manager | `()` | batch writer's way down |
 //! | [`hub::Subscribe`] | subscription hub | `Result<SubscriptionId>` | handle |
 //! | [`hub::Unsubscribe`] | subscription hub | `()` | streams |
+//! | [`hub::Close`] | subscription hub | `()` | shutdown |
 //! | [`hub::Wake`] | subscription hub | `()` | the shelf's bell |
 //! | [`supervise::Died`] | supervisor | `()` | death guard |
 //! | [`supervise::Failed`] | supervisor | `()` | port |
-//! | [`supervise::Restart`] | supervisor | `()` | operators |
 //! | [`control::Stop`] | any actor | `()` | supervisors, tests |
 
 pub mod control;

@@ -82,8 +82,11 @@ impl Tiers {
         let wait = self.wait(ask.wait);
         // IMPORTANT: memory first, then the store. A key that is dirty now may be stored and clean a
         // moment later; looked for in the other order it would be found in neither.
-        let table =
-            place.tiers.is_empty() || self.unstored.load(std::sync::atomic::Ordering::SeqCst);
+        let port = place.durable().and_then(|tier| self.port(tier));
+        let up = port.filter(|port| port.is_up());
+        let unstored = self.unstored.load(std::sync::atomic::Ordering::SeqCst);
+        // Without a store to read, the table is all there is.
+        let table = up.is_none() || unstored;
         let listed = self.shelf.list(&Listing {
             scope: &place.scope,
             prefix: ask.prefix,
@@ -93,8 +96,6 @@ impl Tiers {
             tier: place.durable(),
             now_ms: self.now_ms(),
         });
-        let port = place.durable().and_then(|tier| self.port(tier));
-        let up = port.filter(|port| port.is_up());
         // With nothing to read below, what memory lists is the page, and a full one may go on.
         let mut ends_at = (listed.len() >= ask.count_max)
             .then(|| listed.last().map(|l| l.name.clone()))

@@ -118,6 +118,14 @@ impl Registry {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(subscription.sink)));
     }
 
+    /// Ends every subscription: larder is being shut down.
+    pub fn end_all(&mut self) {
+        let ids: Vec<_> = self.subscriptions.keys().copied().collect();
+        for id in ids {
+            self.unsubscribe(id);
+        }
+    }
+
     /// Offers an event to everybody whom it concerns and who has not been told of anything newer.
     pub fn deliver(&mut self, event: &RawEvent) {
         let Some(watchers) = self.caches.get_mut(&event.key.cache) else {

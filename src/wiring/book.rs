@@ -70,6 +70,13 @@ impl Book {
         found.is_some()
     }
 
+    /// Where a supervisor takes commands of an operator.
+    pub fn supervisor_of(&self, name: &str) -> Option<Recipient<Restart>> {
+        let supervisors = self.supervisors.read();
+        let found = supervisors.iter().find(|s| s.name == name);
+        found.map(|supervised| supervised.addr.clone().recipient())
+    }
+
     /// Tells a driver's supervisor that a generation is of no more use.
     pub fn failed(&self, name: &str, failed: Failed) {
         let supervisors = self.supervisors.read();

@@ -45,7 +45,10 @@ type Ended = oneshot::Receiver<()>;
 /// A driver that has been opened, with what it remembers.
 struct Opened {
     driver: Arc<dyn Driver>,
+    /// As it was found.
     mark: Watermark,
+    /// As it is reserved now.
+    reserved: Watermark,
     fences: Vec<(String, Version)>,
 }
 
@@ -187,9 +190,11 @@ async fn open(
                 clock_ms: now_ms,
             };
             driver.reserve(next)?;
+            let reserved = driver.reserved();
             Ok(Opened {
                 driver,
                 mark,
+                reserved,
                 fences,
             })
         });
@@ -213,8 +218,7 @@ fn take_in(parts: &Parts, opened: &Opened) {
     let mark = opened.mark;
     parts.versions.raise(mark.ceiling);
     parts.tiers.clock.raise(mark.clock_ms);
-    let reserved = opened.driver.reserved();
-    parts.versions.reserve(reserved.ceiling);
+    parts.versions.reserve(opened.reserved.ceiling);
     parts.tiers.raise_stored(&opened.fences);
 }
 

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::messages::hub::{Subscribe, Unsubscribe};
 use crate::messages::ttl::Attend;
 use crate::messages::write::Flush;
-use crate::tiers::{Boxed, Lines};
+use crate::tiers::{BATCH, Boxed, Lines};
 
 /// Hangs them.
 pub(super) fn hang(parts: &Arc<Parts>) {
@@ -17,8 +17,12 @@ pub(super) fn hang(parts: &Arc<Parts>) {
     let flush = move |durability| {
         let batch = book.batch.read().clone();
         let sent: Boxed<_> = Box::pin(async move {
-            let batch = batch.ok_or(Error::Closed)?;
-            batch.send(Flush { durability }).await?
+            let down = || Error::Unavailable {
+                driver: BATCH.into(),
+                retry_after: std::time::Duration::from_millis(250),
+            };
+            let batch = batch.ok_or_else(down)?;
+            batch.send(Flush { durability }).await.map_err(|_| down())?
         });
         sent
     };

@@ -11,7 +11,6 @@ use crate::drivers::StoreDurability;
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::messages::larder::Warmed;
-use crate::messages::storage::Measure;
 use crate::outcome::Durability;
 use crate::runtime::Runtime;
 use crate::stats::{DirtyStats, DriverStats, ExpiryStats, Stats, WatchStats};
@@ -68,15 +67,10 @@ impl Parts {
         let tiers = &self.tiers;
         let mut drivers = Vec::new();
         for port in &tiers.ports {
-            let driver = self.book.drivers.read().get(&*port.name).cloned();
-            let usage = match driver.filter(|_| port.is_up()) {
-                Some(driver) => {
-                    // A driver that hangs must not hide the rest.
-                    let wait = tiers.wait(Some(MEASURE_MAX));
-                    let asked = wait.until(driver.send(Measure), || wait.exceeded()).await;
-                    asked.ok().and_then(|sent| sent.ok()?.ok())
-                }
-                None => None,
+            let wait = tiers.wait(Some(MEASURE_MAX));
+            let usage = match port.is_up() {
+                true => port.usage(&wait).await.ok(),
+                false => None,
             };
             drivers.push(DriverStats::of(port, usage));
         }
@@ -108,7 +102,13 @@ impl Parts {
             encode_errors: counts.encode_errors.load(Ordering::Relaxed),
             decode_errors: counts.decode_errors.load(Ordering::Relaxed),
             schema_misses: counts.schema_misses.load(Ordering::Relaxed),
-            overloaded: counts.overloaded.load(Ordering::Relaxed),
+            overloaded: counts.overloaded.load(Ordering::Relaxed)
+                + self.gate.refused()
+                + tiers
+                    .ports
+                    .iter()
+                    .map(|port| port.gate.refused())
+                    .sum::<u64>(),
             messages_in_flight: self.gate.in_flight(),
             actors: self.book.health(),
             config: tiers.config.clone(),

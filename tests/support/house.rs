@@ -64,7 +64,10 @@ pub const ARROWS: &[(&str, &str)] = &[
         "actors::supervisor",
         "clock health drivers messages actors::guard",
     ),
-    ("actors::memory", "clock shelf messages actors::guard"),
+    (
+        "actors::memory",
+        "clock error config shelf messages actors::guard",
+    ),
     (
         "actors::driver",
         "clock version error wait drivers drivers::lanes port messages actors::guard",
@@ -92,8 +95,9 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "larder",
-        "clock error health codec runtime drivers outcome stats messages tiers cache actors::desk wiring builder",
+        "clock error health codec runtime drivers outcome stats messages tiers cache wiring builder",
     ),
+    ("addresses", "error cache messages actors::desk larder"),
     (
         "builder",
         "clock error health runtime config drivers drivers::disk entry cache wiring larder",
@@ -111,7 +115,7 @@ pub const KNOWS_ACTIX: &[&str] = &[
     "src/watch/recipient.rs", // a subscriber that is an actor
     "src/runtime.rs",
     "src/wiring",
-    "src/larder.rs", // gives out the desk's address
+    "src/addresses.rs", // gives out the addresses
 ];
 
 /// Files with something that several threads share: these and no others.

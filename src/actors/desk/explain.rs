@@ -1,0 +1,45 @@
+//! The same calls with their explanations.
+
+use actix::prelude::*;
+
+use super::{Desk, Reply, as_call, as_removal};
+use crate::cache::Cache;
+use crate::codec::Value;
+use crate::messages::entry::{Explain, Get, Remove, Set};
+
+impl<V: Value> Handler<Explain<Get<V>>> for Desk {
+    type Result = Reply<crate::ReadOutcome<V>>;
+
+    fn handle(&mut self, Explain(get): Explain<Get<V>>, _: &mut Self::Context) -> Self::Result {
+        self.on(&get.cache, |cache: Cache<V>| async move {
+            let read = cache.get(&get.key);
+            if get.allow_stale {
+                read.allow_stale().outcome().await
+            } else {
+                read.outcome().await
+            }
+        })
+    }
+}
+
+impl<V: Value> Handler<Explain<Set<V>>> for Desk {
+    type Result = Reply<crate::WriteOutcome>;
+
+    fn handle(&mut self, Explain(set): Explain<Set<V>>, _: &mut Self::Context) -> Self::Result {
+        let name = set.cache.clone();
+        self.on(&name, |cache: Cache<V>| async move {
+            as_call(&cache, &set).outcome().await
+        })
+    }
+}
+
+impl<V: Value> Handler<Explain<Remove<V>>> for Desk {
+    type Result = Reply<crate::WriteOutcome>;
+
+    fn handle(&mut self, Explain(ask): Explain<Remove<V>>, _: &mut Self::Context) -> Self::Result {
+        let name = ask.cache.clone();
+        self.on(&name, |cache: Cache<V>| async move {
+            as_removal(&cache, &ask).outcome().await
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! Many entries in one message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Message;
+
+use super::Of;
+use crate::cache::BatchReport;
+use crate::codec::Value;
+use crate::entry::Entry;
+use crate::error::Error;
+use crate::outcome::Durability;
+
+/// Read many entries.
+#[derive(Debug)]
+pub struct GetMany<V> {
+    /// The cache.
+    pub cache: String,
+    /// The keys.
+    pub keys: Vec<String>,
+    /// Show values past their TTL while they are kept as a fallback.
+    pub allow_stale: bool,
+    of: Of<V>,
+}
+message!(GetMany => Vec<(String, Option<Entry<V>>)>);
+
+impl<V> GetMany<V> {
+    /// Reads `keys` of `cache`.
+    pub fn new<K: Into<String>>(
+        cache: impl Into<String>,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Self {
+        Self {
+            cache: cache.into(),
+            keys: keys.into_iter().map(Into::into).collect(),
+            allow_stale: false,
+            of: Of::default(),
+        }
+    }
+}
+
+/// Set many entries.
+pub struct SetMany<V> {
+    /// The cache.
+    pub cache: String,
+    /// Keys and values.
+    pub items: Vec<(String, Arc<V>)>,
+    /// They expire so long after they are set.
+    pub ttl: Option<Duration>,
+    /// What to wait for, chunk by chunk.
+    pub durability: Option<Durability>,
+}
+message!(SetMany => BatchReport);
+
+impl<V> SetMany<V> {
+    /// Sets `items` of `cache` with the cache's defaults.
+    pub fn new<K: Into<String>, T: Into<Arc<V>>>(
+        cache: impl Into<String>,
+        items: impl IntoIterator<Item = (K, T)>,
+    ) -> Self {
+        let items = items.into_iter();
+        Self {
+            cache: cache.into(),
+            items: items.map(|(k, v)| (k.into(), v.into())).collect(),
+            ttl: None,
+            durability: None,
+        }
+    }
+}
+
+/// Remove many entries.
+#[derive(Debug)]
+pub struct RemoveMany<V> {
+    /// The cache.
+    pub cache: String,
+    /// The keys.
+    pub keys: Vec<String>,
+    /// What to wait for, chunk by chunk.
+    pub durability: Option<Durability>,
+    of: Of<V>,
+}
+message!(RemoveMany => BatchReport);
+
+impl<V> RemoveMany<V> {
+    /// Removes `keys` of `cache`.
+    pub fn new<K: Into<String>>(
+        cache: impl Into<String>,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Self {
+        Self {
+            cache: cache.into(),
+            keys: keys.into_iter().map(Into::into).collect(),
+            durability: None,
+            of: Of::default(),
+        }
+    }
+}

@@ -1,0 +1,581 @@
+//! Messages: a host's own actor does by message whatever the handle can do.
+#![cfg(all(feature = "disk", feature = "test-util"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+#[path = "support/trial.rs"]
+mod trial;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use larder::clock::Clock;
+use larder::drivers::PageLimit;
+use larder::messages::{entry, larder as whole, memory, storage, supervise};
+use larder::{
+    ActorState, Builder, Cache, Desk, Durability, EntryEvent, Error, EventKind, Larder, Priority,
+    Source, Version,
+};
+use trial::{SOON, Trial, until_actor};
+
+const START_MS: u64 = 1_800_000_000_000;
+
+fn over(trial: &Trial) -> Builder {
+    let trial = trial.clone();
+    Larder::builder().driver("store", move || trial.open())
+}
+
+/// The host's actor. It lives in the host's System and knows larder by its addresses alone.
+struct Host {
+    desk: Addr<Desk>,
+    memory: larder::MemoryAddress,
+    store: larder::DriverAddress,
+    supervisor: Recipient<supervise::Restart>,
+    events: tokio::sync::mpsc::UnboundedSender<EntryEvent<u64>>,
+    sent: Arc<parking::Names>,
+}
+
+/// Which messages of the catalogue were sent.
+mod parking {
+    #[derive(Default)]
+    pub struct Names(std::sync::Mutex<std::collections::BTreeSet<String>>);
+    impl Names {
+        /// Files a message by the last two parts of its type's path, as the catalogue names it.
+        pub fn file<M>(&self) {
+            let name = std::any::type_name::<M>();
+            let name = name.split('<').next().unwrap();
+            let parts: Vec<_> = name.split("::").collect();
+            let short = parts[parts.len() - 2..].join("::");
+            // Messages about many entries stand in a file of their own and are named like the others.
+            let short = short.replace("many::", "entry::");
+            self.0.lock().unwrap().insert(short);
+        }
+        pub fn all(&self) -> std::collections::BTreeSet<String> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+}
+
+impl Actor for Host {
+    type Context = Context<Self>;
+}
+
+impl Handler<EntryEvent<u64>> for Host {
+    type Result = ();
+
+    fn handle(&mut self, event: EntryEvent<u64>, _: &mut Self::Context) {
+        let _ = self.events.send(event);
+    }
+}
+
+/// Makes the host send one message to the desk and reply what the desk replied.
+struct Say<M>(M);
+
+impl<M> Message for Say<M>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    type Result = Result<M::Result, MailboxError>;
+}
+
+impl<M> Handler<Say<M>> for Host
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+    Desk: Handler<M>,
+{
+    type Result = ResponseFuture<Result<M::Result, MailboxError>>;
+
+    fn handle(&mut self, Say(message): Say<M>, _: &mut Self::Context) -> Self::Result {
+        self.sent.file::<M>();
+        Box::pin(self.desk.send(message))
+    }
+}
+
+/// The same, to the other addresses.
+#[derive(Message)]
+#[rtype(result = "Result<(), MailboxError>")]
+struct SayTheRest;
+
+impl Handler<SayTheRest> for Host {
+    type Result = ResponseFuture<Result<(), MailboxError>>;
+
+    fn handle(&mut self, _: SayTheRest, _: &mut Self::Context) -> Self::Result {
+        let (memory, store, sent) = (
+            self.memory.clone(),
+            self.store.clone(),
+            Arc::clone(&self.sent),
+        );
+        let supervisor = self.supervisor.clone();
+        Box::pin(async move {
+            sent.file::<memory::Measure>();
+            let measured = memory.measure.send(memory::Measure).await?;
+            assert!(measured.entries > 0);
+            sent.file::<memory::Resize>();
+            let resize = |memory_bytes| memory.resize.send(memory::Resize { memory_bytes });
+            assert!(matches!(resize(1).await?, Err(Error::Invalid { .. })));
+            resize(1 << 20).await?.unwrap();
+            let measured = memory.measure.send(memory::Measure).await?;
+            assert_eq!(measured.bytes_max, 1 << 20);
+            sent.file::<memory::Sweep>();
+            memory.sweep.send(memory::Sweep).await?;
+
+            sent.file::<storage::Get>();
+            let key = bytes::Bytes::from_static(b"numbers/stored");
+            let get = storage::Get { key: key.clone() };
+            let record = store.get.send(get).await?.unwrap();
+            assert!(record.is_some());
+            sent.file::<storage::GetMany>();
+            let keys = vec![key, bytes::Bytes::from_static(b"numbers/nothing")];
+            let records = store.get_many.send(storage::GetMany { keys }).await?;
+            assert_eq!(records.unwrap(), [record, None]);
+            sent.file::<storage::Scan>();
+            let scan = storage::Scan {
+                prefix: bytes::Bytes::from_static(b"numbers/"),
+                after: bytes::Bytes::new(),
+                page: PageLimit {
+                    count_max: 10,
+                    bytes_max: 1 << 20,
+                },
+            };
+            assert!(!store.scan.send(scan).await?.unwrap().is_empty());
+            sent.file::<storage::Measure>();
+            let usage = store.measure.send(storage::Measure).await?.unwrap();
+            assert!(usage.entries.unwrap() > 0);
+            sent.file::<supervise::Restart>();
+            supervisor.send(supervise::Restart).await
+        })
+    }
+}
+
+/// The messages that the catalogue says hosts can send.
+fn catalogue() -> BTreeSet<String> {
+    let page = include_str!("../src/messages/mod.rs");
+    let table = page.split("# Catalogue: what hosts send").nth(1).unwrap();
+    let table = table.split("//! # ").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("//! | [`"));
+    let name = |row: &str| {
+        row.split('`')
+            .nth(1)
+            .unwrap()
+            .split('<')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    rows.map(name).collect()
+}
+
+fn host(
+    larder: &Larder,
+) -> (
+    Addr<Host>,
+    tokio::sync::mpsc::UnboundedReceiver<EntryEvent<u64>>,
+    Arc<parking::Names>,
+) {
+    let (events, heard) = tokio::sync::mpsc::unbounded_channel();
+    let sent = Arc::new(parking::Names::default());
+    let host = Host {
+        desk: larder.desk().unwrap(),
+        memory: larder.memory().unwrap(),
+        store: larder.driver("store").unwrap(),
+        supervisor: larder.supervisor("store").unwrap(),
+        events,
+        sent: Arc::clone(&sent),
+    };
+    (host.start(), heard, sent)
+}
+
+async fn single_keys(host: &Addr<Host>) {
+    let set = |key: &str, value: u64| entry::Set::new("numbers", key, value);
+    let first = host.send(Say(set("a", 1))).await.unwrap().unwrap().unwrap();
+    let get = |key: &str| entry::Get::<u64>::new("numbers", key);
+    let found = host
+        .send(Say(get("a")))
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!((*found, found.version()), (1, first));
+    let peek = Say(entry::Peek::<u64>::new("numbers", "a"));
+    assert!(host.send(peek).await.unwrap().unwrap().unwrap().is_some());
+    let contains = Say(entry::Contains::<u64>::new("numbers", "nothing"));
+    assert!(!host.send(contains).await.unwrap().unwrap().unwrap());
+
+    let swap = |expected, value| {
+        Say(entry::CompareAndSet {
+            set: set("a", value),
+            expected,
+        })
+    };
+    let second = host
+        .send(swap(Some(first), 2))
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    let refused = host.send(swap(Some(first), 3)).await.unwrap().unwrap();
+    assert!(matches!(refused, Err(Error::Conflict { current }) if current == Some(second)));
+    let refused = host.send(swap(None, 3)).await.unwrap().unwrap();
+    assert!(matches!(refused, Err(Error::Conflict { .. })));
+
+    let explained = Say(entry::Explain(get("a")));
+    let outcome = host.send(explained).await.unwrap().unwrap().unwrap();
+    assert_eq!(outcome.source, Some(Source::Memory));
+    let mut full = set("stored", 7);
+    full.ttl = Some(Duration::from_secs(60));
+    full.stale_for = Some(Duration::from_secs(60));
+    full.idle = Some(Duration::from_secs(30));
+    full.priority = Some(Priority::High);
+    full.tags = vec!["t".into()];
+    full.drivers = vec!["memory".into(), "store".into()];
+    full.durability = Some(Durability::Synced);
+    let outcome = host
+        .send(Say(entry::Explain(full)))
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!(outcome.durability, Durability::Synced);
+
+    let touch = entry::Touch::<u64>::new("numbers", "a", Duration::from_secs(60));
+    assert!(
+        host.send(Say(touch))
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+            .unwrap()
+            > second
+    );
+    let mut expire = entry::Expire::<u64>::new("numbers", "a");
+    expire.keep_for = Some(Duration::from_secs(9));
+    assert!(
+        host.send(Say(expire))
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        host.send(Say(get("a")))
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+            .is_none()
+    );
+    let mut stale = get("a");
+    stale.allow_stale = true;
+    assert!(
+        host.send(Say(stale))
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap()
+            .is_some()
+    );
+    let remove = || entry::Remove::<u64>::new("numbers", "a");
+    let removed = host.send(Say(remove())).await.unwrap().unwrap().unwrap();
+    assert!(removed > second);
+    let mut conditional = remove();
+    conditional.if_version = Some(second);
+    let refused = host
+        .send(Say(entry::Explain(conditional)))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(refused, Err(Error::Conflict { current: None })));
+}
+
+async fn many_keys(host: &Addr<Host>) {
+    let mut many = entry::SetMany::new("numbers", (0..120u64).map(|n| (format!("m{n:03}"), n)));
+    many.durability = Some(Durability::Written);
+    many.ttl = Some(Duration::from_secs(60));
+    let report = host.send(Say(many)).await.unwrap().unwrap().unwrap();
+    assert_eq!((report.applied, report.chunks_unstored), (120, 0));
+    let many = entry::GetMany::<u64>::new("numbers", ["m003", "m999"]);
+    let found = host.send(Say(many)).await.unwrap().unwrap().unwrap();
+    assert!(found[0].1.is_some() && found[1].1.is_none());
+    let mut scan = entry::Scan::<u64>::new("numbers", "m");
+    scan.page_size = 100;
+    let page = host.send(Say(scan)).await.unwrap().unwrap().unwrap();
+    assert_eq!(page.entries.len(), 100);
+    let mut scan = entry::Scan::<u64>::new("numbers", "m");
+    scan.after = page.next;
+    let page = host.send(Say(scan)).await.unwrap().unwrap().unwrap();
+    assert_eq!(page.entries.len(), 20);
+    let mut many = entry::RemoveMany::<u64>::new("numbers", ["m000", "m001"]);
+    many.durability = Some(Durability::Synced);
+    let report = host.send(Say(many)).await.unwrap().unwrap().unwrap();
+    assert_eq!(report.applied, 2);
+}
+
+async fn the_whole(host: &Addr<Host>) {
+    let flush = whole::Flush {
+        durability: Durability::Synced,
+    };
+    host.send(Say(flush)).await.unwrap().unwrap().unwrap();
+    let warm = whole::Warm {
+        entries: vec!["numbers/stored".into(), "numbers/nothing".into()],
+    };
+    let warmed = host.send(Say(warm)).await.unwrap().unwrap().unwrap();
+    assert_eq!((warmed.loaded, warmed.missing), (1, 1));
+    let stats = host
+        .send(Say(whole::TakeStats))
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    assert_eq!(stats.drivers[0].name, "store");
+}
+
+async fn invalidation(host: &Addr<Host>) {
+    let get = || Say(entry::Get::<u64>::new("numbers", "stored"));
+    assert!(host.send(get()).await.unwrap().unwrap().unwrap().is_some());
+    let mut clear = entry::Clear::new("numbers");
+    clear.tag = Some("t".into());
+    host.send(Say(clear)).await.unwrap().unwrap().unwrap();
+    assert!(host.send(get()).await.unwrap().unwrap().unwrap().is_none());
+    let mut clear = entry::Clear::new("numbers");
+    clear.durability = Some(Durability::Synced);
+    host.send(Say(clear)).await.unwrap().unwrap().unwrap();
+    let page = Say(entry::Scan::<u64>::new("numbers", ""));
+    let page = host.send(page).await.unwrap().unwrap().unwrap();
+    assert!(page.entries.is_empty());
+}
+
+async fn subscriptions(
+    host: &Addr<Host>,
+    heard: &mut tokio::sync::mpsc::UnboundedReceiver<EntryEvent<u64>>,
+) {
+    let subscribe = |watching| {
+        Say(entry::Subscribe {
+            cache: "numbers".into(),
+            watching,
+            recipient: host.clone().recipient(),
+        })
+    };
+    let watchings = [
+        entry::Watching::Key("a".into()),
+        entry::Watching::Prefix("p".into()),
+        entry::Watching::All,
+    ];
+    let mut ids = Vec::new();
+    for watching in watchings {
+        ids.push(
+            host.send(subscribe(watching))
+                .await
+                .unwrap()
+                .unwrap()
+                .unwrap(),
+        );
+    }
+    let set = |key: &str| Say(entry::Set::new("numbers", key, 5u64));
+    for key in ["a", "p1"] {
+        let version = host.send(set(key)).await.unwrap().unwrap().unwrap();
+        for _ in 0..2 {
+            let Some(EntryEvent::Changed(change)) = heard.recv().await else {
+                panic!("no change");
+            };
+            assert_eq!((change.key.as_str(), change.version), (key, version));
+            assert_eq!(change.kind, EventKind::Created);
+        }
+    }
+    for id in ids.drain(1..) {
+        host.send(Say(entry::Unsubscribe(id)))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    host.send(set("p1")).await.unwrap().unwrap().unwrap();
+    host.send(set("a")).await.unwrap().unwrap().unwrap();
+    let Some(EntryEvent::Changed(change)) = heard.recv().await else {
+        panic!("no change");
+    };
+    assert_eq!(change.key, "a");
+    assert!(heard.try_recv().is_err());
+}
+
+#[actix::test]
+async fn a_hosts_actor_sends_every_message_of_the_catalogue() {
+    let clock = Clock::manual(START_MS);
+    let larder = over(&Trial::default()).clock(clock).start().await.unwrap();
+    let (host, mut heard, sent) = host(&larder);
+    single_keys(&host).await;
+    many_keys(&host).await;
+    the_whole(&host).await;
+    host.send(SayTheRest).await.unwrap().unwrap();
+    invalidation(&host).await;
+    subscriptions(&host, &mut heard).await;
+    assert_eq!(sent.all(), catalogue());
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[actix::test]
+async fn a_message_after_the_shutdown_gets_closed() {
+    let larder = over(&Trial::default()).start().await.unwrap();
+    let (host, ..) = host(&larder);
+    let (memory, store) = (larder.memory().unwrap(), larder.driver("store").unwrap());
+    larder.shutdown(SOON).await.unwrap();
+    let get = entry::Get::<u64>::new("numbers", "a");
+    let late = host.send(Say(get)).await.unwrap();
+    assert!(matches!(late, Err(MailboxError::Closed)));
+    assert!(matches!(Error::from(late.unwrap_err()), Error::Closed));
+    let late = memory.measure.send(memory::Measure).await;
+    assert!(matches!(late, Err(MailboxError::Closed)));
+    let late = store.measure.send(storage::Measure).await;
+    assert!(matches!(late, Err(MailboxError::Closed)));
+    let closed = |error: Error| matches!(error, Error::Closed);
+    assert!(closed(larder.desk().err().unwrap()));
+    assert!(closed(larder.memory().err().unwrap()));
+    assert!(closed(larder.driver("store").err().unwrap()));
+    assert!(closed(larder.supervisor("store").err().unwrap()));
+}
+
+#[actix::test]
+async fn an_address_is_given_out_only_of_what_is_there() {
+    let clock = Clock::manual(START_MS);
+    let builder = over(&Trial::default()).clock(clock.clone());
+    let larder = builder.start().await.unwrap();
+    let unknown = larder.driver("memory").unwrap_err().to_string();
+    assert_eq!(unknown, r#"driver: is "memory", there are ["store"]"#);
+    assert!(matches!(
+        larder.supervisor("nobody"),
+        Err(Error::Invalid { field: "actor", .. })
+    ));
+    for name in ["desk", "memory", "store"] {
+        larder.stop_actor(name);
+        until_actor(&larder, name, ActorState::Down).await;
+    }
+    let down = [
+        larder.desk().err().unwrap(),
+        larder.memory().unwrap_err(),
+        larder.driver("store").unwrap_err(),
+    ];
+    assert!(down.iter().all(|e| matches!(e, Error::Unavailable { .. })));
+    clock.advance(Duration::from_secs(60));
+    for name in ["desk", "memory", "store"] {
+        until_actor(&larder, name, ActorState::Up).await;
+    }
+    let get = entry::Get::<u64>::new("numbers", "a");
+    assert!(larder.desk().unwrap().send(get).await.unwrap().is_ok());
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[actix::test]
+async fn more_messages_than_the_desk_works_on_at_once_are_refused_and_counted() {
+    let trial = Trial::default();
+    let mut limits = larder::Limits::default();
+    limits.messages_in_flight_max = 3;
+    let larder = over(&trial).limits(limits).start().await.unwrap();
+    let desk = larder.desk().unwrap();
+    trial.hold();
+    let set = |n: u64| {
+        let mut set = entry::Set::new("numbers", n.to_string(), n);
+        set.durability = Some(Durability::Written);
+        desk.send(set)
+    };
+    let waiting: Vec<_> = (0..3).map(|n| actix::spawn(set(n))).collect();
+    while in_flight(&larder).await < 3 {
+        tokio::task::yield_now().await;
+    }
+    let refused = set(3).await.unwrap().unwrap_err();
+    assert!(matches!(
+        refused,
+        Error::Overloaded {
+            limit: "messages_in_flight_max",
+            ..
+        }
+    ));
+    assert!(refused.is_retryable());
+    trial.release();
+    for one in waiting {
+        one.await.unwrap().unwrap().unwrap();
+    }
+    set(3).await.unwrap().unwrap();
+    assert_eq!(larder.stats().await.unwrap().overloaded, 1);
+    larder.shutdown(SOON).await.unwrap();
+}
+
+async fn in_flight(larder: &Larder) -> usize {
+    let stats = larder.stats();
+    stats.await.unwrap().messages_in_flight
+}
+
+#[actix::test]
+async fn messages_and_calls_see_one_another() {
+    let larder = over(&Trial::default()).start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    let desk = larder.desk().unwrap();
+    let add_by_message = |desk: Addr<Desk>| async move {
+        let mut done = 0;
+        while done < 100 {
+            let get = entry::Get::<u64>::new("numbers", "sum");
+            let found = desk.send(get).await.unwrap().unwrap();
+            let expected = found.as_ref().map(|entry| entry.version());
+            let next = found.map_or(0, |entry| *entry) + 1;
+            let set = entry::Set::new("numbers", "sum", next);
+            match desk
+                .send(entry::CompareAndSet { set, expected })
+                .await
+                .unwrap()
+            {
+                Ok(_) => done += 1,
+                Err(Error::Conflict { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let add_by_call = |cache: Cache<u64>| async move {
+        for _ in 0..100 {
+            let add = cache.update("sum", |old| old.copied().unwrap_or(0) + 1);
+            add.retries(1_000).await.unwrap();
+        }
+    };
+    let tasks = [
+        actix::spawn(add_by_message(desk.clone())),
+        actix::spawn(add_by_call(cache.clone())),
+        actix::spawn(add_by_message(desk.clone())),
+    ];
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(*cache.get("sum").await.unwrap().unwrap(), 300);
+    let version: Version = cache.remove("sum").await.unwrap();
+    let get = entry::Get::<u64>::new("numbers", "sum");
+    assert!(desk.send(get).await.unwrap().unwrap().is_none());
+    assert!(cache.set("sum", 1).await.unwrap() > version);
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[actix::test]
+async fn a_message_follows_the_settings_that_the_cache_was_opened_with() {
+    let clock = Clock::manual(START_MS);
+    let larder = over(&Trial::default())
+        .clock(clock.clone())
+        .start()
+        .await
+        .unwrap();
+    let _cache = larder
+        .cache_builder::<u64>("short")
+        .ttl(Duration::from_secs(1))
+        .open()
+        .unwrap();
+    let desk = larder.desk().unwrap();
+    desk.send(entry::Set::new("short", "a", 1u64))
+        .await
+        .unwrap()
+        .unwrap();
+    let get = || entry::Get::<u64>::new("short", "a");
+    assert!(desk.send(get()).await.unwrap().unwrap().is_some());
+    clock.advance(Duration::from_secs(1));
+    assert!(desk.send(get()).await.unwrap().unwrap().is_none());
+    let bad = desk.send(entry::Get::<u64>::new("a/b", "a")).await.unwrap();
+    assert!(matches!(bad, Err(Error::Config(_))));
+    larder.shutdown(SOON).await.unwrap();
+}
