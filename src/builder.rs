@@ -20,6 +20,11 @@ use crate::wiring::{self, DriverPlan};
 /// Most drivers below memory.
 pub const DRIVERS_MAX: usize = 16;
 
+/// Longest name of a driver in bytes; it is part of the names of its threads.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Names that no driver can have: actors are told apart by name.
+const ACTORS: [&str; 5] = [crate::cache::MEMORY, "hub", "ttl", "batch", "desk"];
+
 /// A larder that is about to be started.
 ///
 /// ```no_run
@@ -153,6 +158,7 @@ impl Builder {
         #[cfg(feature = "disk")]
         if let Some((directory, config)) = self.disk.take() {
             problems.extend(directory_problems(&directory));
+            problems.extend(config.problems());
             let factory: Factory =
                 Arc::new(move || Ok(Box::new(DiskDriver::open(&directory, &config)?)));
             let disk = DriverPlan {
@@ -194,8 +200,16 @@ fn driver_problems(drivers: &[DriverPlan]) -> Vec<String> {
     }
     for (at, driver) in drivers.iter().enumerate() {
         let name = &driver.name;
-        if name.is_empty() || name == crate::cache::MEMORY {
-            problems.push(format!("driver name {name:?} is not allowed"));
+        let is_taken = ACTORS.contains(&name.as_str());
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+            problems.push(format!(
+                "driver name {name:?} has {} bytes, allowed are 1 to {NAME_BYTES_MAX} without control characters",
+                name.len()
+            ));
+        } else if is_taken {
+            problems.push(format!(
+                "driver name {name:?} is not allowed, {ACTORS:?} are larder's own"
+            ));
         }
         if drivers.iter().take(at).any(|other| other.name == *name) {
             problems.push(format!("driver name {name:?} is used twice"));

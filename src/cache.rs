@@ -138,22 +138,7 @@ impl<V: Value> Cache<V> {
     }
 
     fn check_key(&self, key: &str) -> Result<(), Error> {
-        let limit = self.tiers().config.limits.key_bytes_max;
-        if key.is_empty() {
-            return Err(Error::Invalid {
-                field: "key",
-                reason: format!("is empty, allowed are 1 to {limit} bytes"),
-            });
-        }
-        if key.len() > limit {
-            return Err(Error::TooLarge {
-                what: "key",
-                size: key.len(),
-                limit_name: "key_bytes_max",
-                limit,
-            });
-        }
-        Ok(())
+        self.tiers().check_key(key)
     }
 
     /// Encodes and measures a value on the caller's thread, before any lock.
@@ -163,7 +148,8 @@ impl<V: Value> Cache<V> {
         let now_ms = tiers.now_ms();
         let idle_ms = idle_ms(options.idle.unwrap_or(defaults.idle))?;
         let ttl = options.ttl.unwrap_or(defaults.ttl);
-        let mut expires_ms = deadline("ttl", now_ms, ttl, defaults.ttl_jitter)?;
+        let ends_ms = deadline("ttl", now_ms, ttl, defaults.ttl_jitter)?;
+        let mut expires_ms = ends_ms;
         if idle_ms > 0 {
             expires_ms = expires_ms.min(now_ms + Millis::from(idle_ms));
         }
@@ -201,6 +187,7 @@ impl<V: Value> Cache<V> {
                 Arc::new(Extra {
                     keep_ms,
                     idle_ms,
+                    ends_ms,
                     fingerprint,
                     tags: options.tags.clone().into(),
                 })
@@ -245,17 +232,19 @@ impl<V: Value> Cache<V> {
 
     /// The drivers that a call names, out of this cache's own.
     fn targets(&self, names: &[String]) -> Result<Targets, Error> {
+        let (tiers, place) = (self.tiers(), self.place());
         let mut targets = Targets {
             memory: false,
             tiers: crate::shelf::TierSet::NONE,
         };
+        if tiers.config.disabled {
+            // Nothing is stored anywhere, so there is nothing to choose from.
+            return Ok(targets);
+        }
         for name in names {
-            let tier = self
-                .tiers()
-                .tier_named(name)
-                .filter(|tier| self.place().tiers.has(*tier));
+            let tier = tiers.tier_named(name).filter(|tier| place.tiers.has(*tier));
             match tier {
-                _ if name == MEMORY && self.place().memory => targets.memory = true,
+                _ if name == MEMORY && place.memory => targets.memory = true,
                 Some(tier) => targets.tiers = targets.tiers.with(tier),
                 None => {
                     return Err(Error::Invalid {
@@ -264,6 +253,12 @@ impl<V: Value> Cache<V> {
                     });
                 }
             }
+        }
+        if names.is_empty() {
+            return Err(Error::Invalid {
+                field: "drivers",
+                reason: "is empty, at least one is needed".into(),
+            });
         }
         Ok(targets)
     }

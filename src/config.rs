@@ -48,7 +48,8 @@ pub struct Limits {
     pub reads_in_flight_max: usize,
     /// Messages that the desk works on at once. More: [`Error::Overloaded`].
     pub messages_in_flight_max: usize,
-    /// Tag fences of one cache. More become one fence of the whole cache.
+    /// Tag fences of one cache, and of all caches while they wait to be stored. More become one fence
+    /// of the whole cache.
     pub tag_fences_max: usize,
     /// Events that wait for the hub, over all stripes. More: watchers are told that they lag.
     pub events_waiting_max: usize,
@@ -81,6 +82,70 @@ impl Default for Limits {
             subscriptions_max: 65_536,
             page_size_max: 10_000,
         }
+    }
+}
+
+impl Limits {
+    /// Field, value, least and greatest that is allowed.
+    fn ranges(&self) -> [(&'static str, usize, usize, usize); 15] {
+        let (tags_max, dirty_max) = (crate::record::TAGS_MAX, u32::MAX as usize);
+        [
+            ("limits.key_bytes_max", self.key_bytes_max, 1, 60_000),
+            ("limits.value_bytes_max", self.value_bytes_max, 1, 1 << 30),
+            ("limits.tag_bytes_max", self.tag_bytes_max, 1, 60_000),
+            (
+                "limits.tags_per_entry_max",
+                self.tags_per_entry_max,
+                0,
+                tags_max,
+            ),
+            (
+                "limits.cache_name_bytes_max",
+                self.cache_name_bytes_max,
+                1,
+                1_024,
+            ),
+            ("limits.caches_max", self.caches_max, 1, 1 << 20),
+            ("limits.dirty_bytes_max", self.dirty_bytes_max, 1, dirty_max),
+            (
+                "limits.reads_in_flight_max",
+                self.reads_in_flight_max,
+                1,
+                1 << 20,
+            ),
+            (
+                "limits.messages_in_flight_max",
+                self.messages_in_flight_max,
+                1,
+                1 << 20,
+            ),
+            ("limits.tag_fences_max", self.tag_fences_max, 1, 1 << 24),
+            (
+                "limits.events_waiting_max",
+                self.events_waiting_max,
+                1,
+                1 << 24,
+            ),
+            (
+                "limits.deadlines_waiting_max",
+                self.deadlines_waiting_max,
+                1,
+                1 << 24,
+            ),
+            (
+                "limits.distrusted_keys_max",
+                self.distrusted_keys_max,
+                1,
+                1 << 24,
+            ),
+            (
+                "limits.subscriptions_max",
+                self.subscriptions_max,
+                1,
+                1 << 24,
+            ),
+            ("limits.page_size_max", self.page_size_max, 1, 1 << 20),
+        ]
     }
 }
 
@@ -148,79 +213,30 @@ impl Default for Config {
 impl Config {
     /// Every problem of this configuration, each with the field, its value and the range.
     pub fn problems(&self) -> Vec<String> {
-        let l = &self.limits;
+        let call_ms_max = usize::try_from(self.call_ms_max).unwrap_or(usize::MAX);
+        let own = [
+            ("memory_bytes", self.memory_bytes, 64 << 10, usize::MAX),
+            ("call_ms_max", call_ms_max, 1, 86_400_000),
+        ];
+        let limits = self.limits.ranges();
         let mut problems = Vec::new();
-        let mut within = |field: &str, value: usize, low: usize, high: usize| {
+        for (field, value, low, high) in own.into_iter().chain(limits) {
             if !(low..=high).contains(&value) {
                 problems.push(format!("{field} is {value}, allowed is {low} to {high}"));
             }
-        };
-        within("memory_bytes", self.memory_bytes, 64 << 10, usize::MAX);
-        within("limits.key_bytes_max", l.key_bytes_max, 1, 60_000);
-        within("limits.value_bytes_max", l.value_bytes_max, 1, 1 << 30);
-        within("limits.tag_bytes_max", l.tag_bytes_max, 1, 60_000);
-        within(
-            "limits.tags_per_entry_max",
-            l.tags_per_entry_max,
-            0,
-            crate::record::TAGS_MAX,
-        );
-        within(
-            "limits.cache_name_bytes_max",
-            l.cache_name_bytes_max,
-            1,
-            1_024,
-        );
-        within("limits.caches_max", l.caches_max, 1, 1 << 20);
-        within(
-            "limits.dirty_bytes_max",
-            l.dirty_bytes_max,
-            1,
-            u32::MAX as usize,
-        );
-        within(
-            "limits.reads_in_flight_max",
-            l.reads_in_flight_max,
-            1,
-            1 << 20,
-        );
-        within(
-            "limits.messages_in_flight_max",
-            l.messages_in_flight_max,
-            1,
-            1 << 20,
-        );
-        within("limits.tag_fences_max", l.tag_fences_max, 1, 1 << 24);
-        within(
-            "limits.events_waiting_max",
-            l.events_waiting_max,
-            1,
-            1 << 24,
-        );
-        within(
-            "limits.deadlines_waiting_max",
-            l.deadlines_waiting_max,
-            1,
-            1 << 24,
-        );
-        within(
-            "limits.distrusted_keys_max",
-            l.distrusted_keys_max,
-            1,
-            1 << 24,
-        );
-        within("limits.subscriptions_max", l.subscriptions_max, 1, 1 << 24);
-        within("limits.page_size_max", l.page_size_max, 1, 1 << 20);
-        within(
-            "call_ms_max",
-            usize::try_from(self.call_ms_max).unwrap_or(usize::MAX),
-            1,
-            86_400_000,
-        );
-        if l.value_bytes_max > self.memory_bytes {
+        }
+        problems.extend(self.contradictions());
+        problems
+    }
+
+    /// What is within its range and does not go together.
+    fn contradictions(&self) -> Vec<String> {
+        let (l, memory_bytes) = (&self.limits, self.memory_bytes);
+        let mut problems = Vec::new();
+        if l.value_bytes_max > memory_bytes {
             problems.push(format!(
-                "limits.value_bytes_max is {} and memory_bytes is {}: memory could not keep the largest value",
-                l.value_bytes_max, self.memory_bytes
+                "limits.value_bytes_max is {} and memory_bytes is {memory_bytes}: memory could not keep the largest value",
+                l.value_bytes_max
             ));
         }
         if l.value_bytes_max > l.dirty_bytes_max {
@@ -229,12 +245,10 @@ impl Config {
                 l.value_bytes_max, l.dirty_bytes_max
             ));
         }
-        if self.restart_backoff.ms_min == 0
-            || self.restart_backoff.ms_min > self.restart_backoff.ms_max
-        {
+        let Backoff { ms_min, ms_max } = self.restart_backoff;
+        if ms_min == 0 || ms_min > ms_max {
             problems.push(format!(
-                "restart_backoff is {} to {} ms, its least must be at least 1 and at most its greatest",
-                self.restart_backoff.ms_min, self.restart_backoff.ms_max
+                "restart_backoff is {ms_min} to {ms_max} ms, its least must be at least 1 and at most its greatest"
             ));
         }
         problems

@@ -40,26 +40,13 @@ impl Larder {
     }
 
     pub(crate) fn new(home: Arc<Home>, parts: Arc<Parts>) -> Self {
-        let last = Arc::downgrade(&parts.runtime);
-        let tiers = Arc::clone(&parts.tiers);
+        // The last handle may be that of a cache, so it keeps all the parts.
+        let last = Arc::clone(&parts);
         *home.farewell.lock() = Some(Box::new(move || {
-            if tiers.closed.swap(true, Ordering::AcqRel) {
-                return;
+            if !last.tiers.closed.swap(true, Ordering::AcqRel) {
+                tracing::warn!("the last handle was dropped without a shutdown");
+                end_by_itself(last);
             }
-            let dirty = tiers.shelf.stats().dirty_slots;
-            tracing::warn!(
-                dirty,
-                "the last handle was dropped without a shutdown; storing what is dirty"
-            );
-            let Some(runtime) = last.upgrade() else {
-                return;
-            };
-            tiers.timer.runtime().clone().spawn(async move {
-                let wait = tiers.timer.wait(LAST_DRAIN);
-                let _ = tiers.flush(StoreDurability::Written, &wait).await;
-                tiers.close_all();
-                runtime.stop_without_waiting();
-            });
         }));
         Self { home, parts }
     }
@@ -198,7 +185,7 @@ impl Larder {
     ///
     /// # Errors
     ///
-    /// [`Error::Open`] if the operating system refuses what is needed for it.
+    /// [`Error::Invalid`] within a tokio runtime, which it would block; [`Error::Open`] if the operating system refuses what is needed for it.
     pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Error> {
         runtime::block_on(future)
     }
@@ -219,11 +206,13 @@ impl Larder {
         if tiers.closed.swap(true, Ordering::AcqRel) {
             return Err(Error::Closed);
         }
+        let mut unfinished = Unfinished(Some(Arc::clone(&self.parts)));
         let began = Clock::instant();
         let stored = tiers
             .flush(StoreDurability::Written, &tiers.timer.wait(deadline))
             .await;
         tiers.close_all();
+        unfinished.0 = None;
         let left = deadline.saturating_sub(began.elapsed()).max(LEAST_JOIN);
         let ended = self.parts.runtime.stop(left).await;
         stored?;
@@ -233,6 +222,29 @@ impl Larder {
         }
         Ok(())
     }
+}
+
+/// A shutdown that may be dropped before it is through.
+struct Unfinished(Option<Arc<Parts>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(parts) = self.0.take() {
+            end_by_itself(parts);
+        }
+    }
+}
+
+/// Stores what is dirty and ends the threads, without anybody waiting for it.
+fn end_by_itself(parts: Arc<Parts>) {
+    let dirty = parts.tiers.shelf.stats().dirty_slots;
+    tracing::warn!(dirty, "nobody waits for the end; storing what is dirty");
+    parts.tiers.timer.runtime().clone().spawn(async move {
+        let wait = parts.tiers.timer.wait(LAST_DRAIN);
+        let _ = parts.tiers.flush(StoreDurability::Written, &wait).await;
+        parts.tiers.close_all();
+        parts.runtime.stop_without_waiting();
+    });
 }
 
 fn down(actor: &str) -> Error {

@@ -1,4 +1,86 @@
 //! larder: an embedded cache runtime that keeps answering.
+//!
+//! A host starts it, asks it for values, and need not know that a disk filled up, a driver panicked or
+//! a store was damaged. Values live in memory and, if wanted, in stores below it; each tier is a driver
+//! under supervision, everything is bounded, and every answer can explain itself.
+//!
+//! It may forget; it never lies: no read returns a value older than one that was acknowledged before it
+//! began, nor one that was removed, cleared or has expired. When larder does not know, the answer is a
+//! miss.
+//!
+//! # Example: values that survive the process
+//!
+//! ```
+//! # #[cfg(feature = "disk")]
+//! # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+//! use std::time::Duration;
+//! use larder::{Cache, Durability, Larder};
+//!
+//! #[derive(serde::Serialize, serde::Deserialize)]
+//! struct User {
+//!     name: String,
+//! }
+//!
+//! # let scratch = tempfile::tempdir().expect("a directory");
+//! # let directory = scratch.path();
+//! let larder = Larder::builder().memory_bytes(64 << 20).disk(directory).start().await?;
+//! let users: Cache<User> = larder.cache("users")?;
+//!
+//! let ada = User { name: "Ada".into() };
+//! let version = users.set("42", ada).ttl(Duration::from_secs(3_600)).tag("team:7").await?;
+//!
+//! // An entry derefs to its value and knows its version and times.
+//! let found = users.get("42").await?.expect("just set");
+//! assert_eq!(found.name, "Ada");
+//! assert_eq!(found.version(), version);
+//!
+//! // Only if nobody was faster, and back only when it is on the device.
+//! let grace = User { name: "Grace".into() };
+//! users.set("42", grace).if_version(version).durability(Durability::Synced).await?;
+//!
+//! // What an answer is worth: where it came from, how fresh it is, what did not take part.
+//! let outcome = users.get("42").outcome().await?;
+//! assert!(outcome.degraded.is_empty());
+//!
+//! users.remove_tag("team:7").await?;
+//! larder.shutdown(Duration::from_secs(5)).await?;
+//! # Ok(()) }
+//! # #[cfg(not(feature = "disk"))] fn main() {}
+//! ```
+//!
+//! # How the rest is organised
+//!
+//! - [`Larder`] is a running larder, [`Builder`] what it is started from; it runs on threads of its own
+//!   and is used from any async runtime, or from none ([`Builder::start_blocking`],
+//!   [`Larder::block_on`]).
+//! - [`Cache`] is the handle of one named cache: reads, sets under conditions, batches, scans, tags,
+//!   watching. [`CacheBuilder`] gives it defaults. Calls are configured by methods on what they return
+//!   and made by awaiting it.
+//! - [`messages`] has everything that a handle can do as typed messages to [`Larder::desk`], for hosts
+//!   that are actors.
+//! - [`watch`] has the streams of changes, [`EntryEvent`] what they yield.
+//! - [`drivers`] has the [`Driver`](drivers::Driver) trait for stores of a host's own, and the stores
+//!   that come with larder.
+//! - [`Error`] is the one error; a miss is none. [`Limits`] has every bound, [`Stats`] everything that is
+//!   counted.
+//! - [`shelf`], [`record`], [`key`], [`version`] and [`clock`] are what the rest is made of.
+//!
+//! The repository's ARCHITECTURE.md shows how it works, SEMANTICS.md what exactly is promised,
+//! FORMAT.md what is stored.
+//!
+//! # What it does not do
+//!
+//! - It is not a database: it forgets when memory or a bound says so, and its conditions are no locks.
+//! - It is not distributed. A store belongs to one process at a time.
+//! - It keeps no order between two keys across a crash.
+//! - It does not outlive `panic = "abort"`: supervision needs panics to unwind.
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `disk` | yes | the disk tier over fjall: `Builder::disk` |
+//! | `test-util` | no | for tests: a clock that is moved by hand, stopping actors, the conformance suite for drivers |
 
 mod actors;
 mod bell;

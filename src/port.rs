@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
 use crate::drivers::lanes::{Answer, Command, Lanes, Read};
@@ -46,6 +46,8 @@ pub struct Port {
     pub gate: Gate,
     /// What it counts.
     pub stats: PortStats,
+    /// Told when calls cease to go to it.
+    pub gone: Notify,
     state: AtomicU8,
     lanes: RwLock<Option<(u64, Lanes)>>,
     report: Mutex<Option<Report>>,
@@ -85,6 +87,7 @@ impl Port {
             source,
             gate: Gate::new("reads_in_flight_max", reads_in_flight_max),
             stats: PortStats::default(),
+            gone: Notify::new(),
             state: AtomicU8::new(1),
             lanes: RwLock::new(None),
             report: Mutex::new(None),
@@ -118,6 +121,7 @@ impl Port {
         if lanes.as_ref().is_some_and(|(g, _)| *g == generation) {
             self.state.store(1, Ordering::Release);
             *lanes = None;
+            self.gone.notify_waiters();
         }
     }
 

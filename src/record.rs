@@ -14,7 +14,7 @@ pub const MAGIC: [u8; 2] = *b"LR";
 /// The version of this layout.
 pub const FORMAT: u8 = 1;
 /// Bytes before the tags.
-pub const HEADER_BYTES: usize = 72;
+pub const HEADER_BYTES: usize = 80;
 /// Most tags an entry can have.
 pub const TAGS_MAX: usize = 255;
 
@@ -31,6 +31,8 @@ pub struct Header {
     pub keep_ms: Millis,
     /// Sliding expiry in milliseconds; 0 for none.
     pub idle_ms: u32,
+    /// Where the TTL of a sliding entry ends; `NEVER` without one.
+    pub ends_ms: Millis,
     /// The cache's schema number.
     pub schema: u32,
     /// The value's type, as a stable hash of its name.
@@ -76,6 +78,7 @@ pub fn encode(key: &[u8], header: &Header, payload: &[u8]) -> Bytes {
     out.put_u8(0);
     out.put_u64_le(payload.len() as u64);
     out.put_u32_le(u32::try_from(tag_bytes).unwrap_or(u32::MAX));
+    out.put_u64_le(header.ends_ms);
     for tag in tags {
         out.put_u16_le(u16::try_from(tag.len()).unwrap_or(u16::MAX));
         out.put_slice(tag.as_bytes());
@@ -116,6 +119,7 @@ pub fn decode(key: &[u8], record: &Bytes) -> Result<(Header, Bytes), Damage> {
     let (priority, _flags, tag_count, _) =
         (rest.get_u8(), rest.get_u8(), rest.get_u8(), rest.get_u8());
     let (payload_bytes, tag_bytes) = (rest.get_u64_le(), rest.get_u32_le());
+    let ends_ms = rest.get_u64_le();
     let tag_bytes = usize::try_from(tag_bytes).map_err(|_| Damage::Truncated)?;
     let payload_bytes = usize::try_from(payload_bytes).map_err(|_| Damage::Truncated)?;
     if rest.len() != tag_bytes.saturating_add(payload_bytes) {
@@ -128,6 +132,7 @@ pub fn decode(key: &[u8], record: &Bytes) -> Result<(Header, Bytes), Damage> {
         expires_ms,
         keep_ms,
         idle_ms,
+        ends_ms,
         schema,
         type_tag,
         codec,
@@ -176,6 +181,7 @@ mod tests {
             expires_ms: 2,
             keep_ms: 3,
             idle_ms: 4,
+            ends_ms: 9,
             schema: 5,
             type_tag: 6,
             codec: 1,
@@ -228,8 +234,8 @@ mod tests {
             "more tags than there are"
         );
         assert_eq!(lie(60, 255), Err(Damage::Truncated), "a longer payload");
-        assert_eq!(lie(72, 200), Err(Damage::Truncated), "a longer tag");
-        assert_eq!(lie(74, 0xff), Err(Damage::Foreign), "a tag that is no text");
+        assert_eq!(lie(80, 200), Err(Damage::Truncated), "a longer tag");
+        assert_eq!(lie(82, 0xff), Err(Damage::Foreign), "a tag that is no text");
         assert_eq!(lie(2, 9), Err(Damage::Foreign), "a layout from the future");
     }
 }

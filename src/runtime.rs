@@ -153,8 +153,14 @@ pub async fn on<T: Send + 'static>(
 ///
 /// # Errors
 ///
-/// [`Error::Open`] if no runtime can be made for it.
+/// [`Error::Invalid`] within a tokio runtime; [`Error::Open`] if no runtime can be made for it.
 pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
+    if tokio::runtime::Handle::try_current().is_ok() {
+        return Err(Error::Invalid {
+            field: "block_on",
+            reason: "is called within a tokio runtime, which it would block; await instead".into(),
+        });
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

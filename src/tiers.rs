@@ -5,14 +5,16 @@
 
 mod fence;
 mod flight;
+mod order;
 mod read;
 mod scan;
+mod stored;
 mod write;
 
 pub(crate) use fence::load as load_fences;
+pub(crate) use order::{Intent, Order, Prepared, Targets};
 pub(crate) use read::{Found, ReadOptions};
 pub(crate) use scan::PageAsk;
-pub(crate) use write::{Intent, Order, Prepared, Targets};
 
 use std::any::Any;
 use std::future::Future;
@@ -23,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use smol_str::SmolStr;
 use tokio::sync::{Notify, Semaphore};
 
@@ -34,7 +36,7 @@ use crate::error::Error;
 use crate::key::{Key, SEPARATOR};
 use crate::messages::hub::{Subscribe, SubscriptionId};
 use crate::port::Port;
-use crate::shelf::{Scope, Shelf, TierId, TierSet};
+use crate::shelf::{Kind, Scope, Shelf, TierId, TierSet};
 use crate::wait::{Timer, Wait};
 
 /// A future that larder's own closures return.
@@ -49,6 +51,11 @@ pub(crate) struct Tiers {
     pub timer: Timer,
     /// What is left of the dirty budget, in bytes.
     pub room: Arc<Semaphore>,
+    /// Fences of tags that may wait to be stored. They take no part of the dirty budget, so that none
+    /// is ever refused; past this many they become fences of their whole caches.
+    pub fence_room: Arc<Semaphore>,
+    /// Held while a fence is raised and filed.
+    pub fence_order: Mutex<()>,
     /// Cuts the batch writer's linger short.
     pub hurry: Arc<Notify>,
     pub closed: AtomicBool,
@@ -97,12 +104,14 @@ pub(crate) struct Place {
     /// Its tiers below memory.
     pub tiers: TierSet,
     pub schema: u32,
+    /// What of it the caller can read; `None` for anything.
+    pub kind: Option<Kind>,
 }
 
 impl Place {
-    /// The tier whose commit acknowledges `Written` and `Synced`: the first below memory.
+    /// The tier that acknowledges `Written` and `Synced` values: the first below memory.
     pub fn durable(&self) -> Option<TierId> {
-        self.tiers.iter().next()
+        self.tiers.first()
     }
 }
 
@@ -149,6 +158,32 @@ impl Tiers {
             });
         }
         Ok(())
+    }
+
+    /// Refuses a key that no entry can have.
+    pub fn check_key(&self, key: &str) -> Result<(), Error> {
+        let limit = self.config.limits.key_bytes_max;
+        if key.is_empty() {
+            return Err(Error::Invalid {
+                field: "key",
+                reason: format!("is empty, allowed are 1 to {limit} bytes"),
+            });
+        }
+        if key.len() > limit {
+            return Err(Error::TooLarge {
+                what: "key",
+                size: key.len(),
+                limit_name: "key_bytes_max",
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// What a caller gets who needs this driver.
+    pub fn unavailable(&self, driver: &str) -> Error {
+        let port = self.tier_named(driver).and_then(|tier| self.port(tier));
+        port.map_or(Error::Closed, |port| port.unavailable())
     }
 
     /// The ways to the actors.

@@ -7,7 +7,7 @@ use crate::clock::Millis;
 use crate::codec::{self, Codec, Value};
 use crate::entry::{Entry, Source};
 use crate::error::Error;
-use crate::shelf::{Body, Encoded, Freshness, Shared, Slot};
+use crate::shelf::{Body, Encoded, Freshness, Kind, Shared, Slot};
 
 /// Why a slot is not a value of this type.
 #[derive(Debug)]
@@ -33,6 +33,20 @@ pub fn value<V: Value>(slot: &Slot, schema: u32) -> Result<Arc<V>, Mismatch> {
             let value = codec.decode(&encoded.payload).map_err(Mismatch::Broken)?;
             Ok(Arc::new(value))
         }
+    }
+}
+
+/// What a host that expects `V` in this schema can read.
+pub fn kind<V: Value>(schema: u32) -> Kind {
+    Kind {
+        schema,
+        fits: |slot| match &slot.body {
+            Body::Decoded(any) => any.is::<V>(),
+            Body::Encoded(encoded) => {
+                encoded.type_tag == codec::type_tag::<V>()
+                    && Codec::from_byte(encoded.codec).is_some()
+            }
+        },
     }
 }
 
@@ -107,6 +121,10 @@ mod tests {
             ..(*bytes).clone()
         };
         let alien = slot(Body::Encoded(Arc::new(alien)));
+        let kinds = (kind::<u64>(3), kind::<u64>(4), kind::<String>(3));
+        assert!(kinds.0.reads(&encoded) && kinds.2.reads(&decoded));
+        assert!(!kinds.1.reads(&encoded) && !kinds.2.reads(&encoded));
+        assert!(!kinds.0.reads(&alien) && !kinds.0.reads(&decoded));
         assert!(matches!(value::<u64>(&alien, 3), Err(Mismatch::Other)));
     }
 

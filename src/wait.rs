@@ -71,7 +71,7 @@ impl Wait<'_> {
         future: impl Future<Output = T>,
         late: impl FnOnce() -> Error,
     ) -> Result<T, Error> {
-        let left = self.after.saturating_sub(self.began.elapsed());
+        let left = self.left();
         let sleep = {
             // A timer belongs to the runtime that is entered where it is made, not where it is polled.
             let _entered = self.timer.runtime.enter();
@@ -94,6 +94,11 @@ impl Wait<'_> {
             Ended::Closed => Err(Error::Closed),
             Ended::Late => Err(late()),
         }
+    }
+
+    /// How much time is left.
+    pub fn left(&self) -> Duration {
+        self.after.saturating_sub(self.began.elapsed())
     }
 
     /// Waits until the time is up or larder ends.

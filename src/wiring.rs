@@ -14,6 +14,7 @@ pub(crate) use parts::Parts;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use actix::{Actor, Addr, ArbiterHandle};
 use parking_lot::{Mutex, RwLock};
@@ -50,8 +51,26 @@ pub(crate) async fn start(
     drivers: Vec<DriverPlan>,
 ) -> Result<(Arc<Home>, Arc<Parts>), Error> {
     let runtime = Runtime::start().await?;
-    // Ends the threads again if anything below fails or is dropped.
+    // Ends the threads again if this is dropped.
     let mut unfinished = Unfinished(Some(Arc::clone(&runtime)));
+    let started = assemble(config, clock, drivers, Arc::clone(&runtime)).await;
+    if started.is_err() {
+        // Whoever tries again at once finds every directory free.
+        runtime.stop(FAILED_START).await;
+    }
+    unfinished.0 = None;
+    started
+}
+
+/// How long the threads of a larder that failed to start may take to end.
+const FAILED_START: Duration = Duration::from_secs(5);
+
+async fn assemble(
+    config: Config,
+    clock: Clock,
+    drivers: Vec<DriverPlan>,
+    runtime: Arc<Runtime>,
+) -> Result<(Arc<Home>, Arc<Parts>), Error> {
     let versions = Arc::new(VersionClock::new(0));
     let (subscriptions_max, messages_max) = (
         config.limits.subscriptions_max,
@@ -81,7 +100,6 @@ pub(crate) async fn start(
     });
     lines::hang(&parts);
     start_desk(&parts, &home).await?;
-    unfinished.0 = None;
     Ok((home, parts))
 }
 
@@ -131,6 +149,8 @@ fn tiers(
         clock,
         timer: Timer::new(runtime.timer().clone()),
         room: Arc::new(Semaphore::new(limits.dirty_bytes_max)),
+        fence_room: Arc::new(Semaphore::new(limits.tag_fences_max)),
+        fence_order: Mutex::new(()),
         hurry: Arc::new(Notify::new()),
         closed: AtomicBool::new(false),
         counts: Counts::default(),

@@ -100,7 +100,8 @@ impl World {
                 delete: TierSet::NONE,
             },
             room: std::sync::Arc::clone(&self.room).try_acquire_owned().ok(),
-            waiter: None,
+            kind: None,
+            waiters: Vec::new(),
         }
     }
 
@@ -316,7 +317,7 @@ fn what_is_set_while_an_older_value_is_being_stored_is_stored_and_answered() {
             tasks.push(task(&world, move |world| {
                 let (ticket, mut waiting) = Ticket::new();
                 let mut ask = world.ask(Change::Put(draft(value)));
-                ask.waiter = Some((DISK, Written, ticket));
+                ask.waiters = vec![(DISK, Written, ticket)];
                 let version = done(world.shelf.apply(ask)).get();
                 let mut newest = newest.lock();
                 *newest = (*newest).max((version, value));

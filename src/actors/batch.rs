@@ -2,7 +2,7 @@
 //!
 //! One lane per driver: one batch is under way at a time, and what becomes dirty meanwhile is the next
 //! one, so batches grow by themselves under load. Each attempt takes the slots as they are then; a
-//! failure leaves them dirty (PROTOCOL rules 6 and 7).
+//! failure leaves them dirty (the slot protocol, rules 6 and 7, SEMANTICS.md).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -268,6 +268,7 @@ impl Run {
             expires_ms: slot.expires_ms,
             keep_ms: slot.keep_ms(),
             idle_ms: slot.idle_ms(),
+            ends_ms: slot.ends_ms(),
             schema: slot.schema,
             type_tag: encoded.type_tag,
             codec: encoded.codec,

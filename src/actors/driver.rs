@@ -84,7 +84,9 @@ impl StorageDriver {
             return;
         }
         self.reserved_ms = now_ms;
-        let ceiling = Version::at(now_ms.saturating_add(RESERVE_MS)).get();
+        // Above what is issued, too: after a few quick restarts versions run ahead of the time.
+        let from = Version::at(now_ms).get().max(self.versions.last());
+        let ceiling = from.saturating_add(Version::at(RESERVE_MS).get());
         let mark = Watermark {
             ceiling,
             clock_ms: now_ms,

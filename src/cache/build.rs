@@ -10,6 +10,7 @@ use crate::config::refuse;
 use crate::error::Error;
 use crate::shelf::{Priority, TierSet};
 use crate::tiers::{Home, Place, name_problems};
+use crate::typed;
 
 /// How long `expire` keeps a value as a fallback where nothing is said: a day.
 pub const EXPIRED_KEEP: Duration = Duration::from_secs(86_400);
@@ -136,8 +137,10 @@ impl<V: Value> CacheBuilder<V> {
         let mut problems = name_problems(&self.name, tiers.config.limits.cache_name_bytes_max);
         let (memory, below) = self.tiers_of(&mut problems);
         let d = &self.defaults;
-        if d.ttl.is_some_and(|ttl| ttl.is_zero()) {
-            problems.push("ttl is zero, it must be at least 1 ms".into());
+        if let Err(Error::Invalid { field, reason }) =
+            super::deadline("ttl", tiers.now_ms(), d.ttl, 0.0)
+        {
+            problems.push(format!("{field} {reason}"));
         }
         if d.idle
             .is_some_and(|idle| super::idle_ms(Some(idle)).is_err())
@@ -161,6 +164,7 @@ impl<V: Value> CacheBuilder<V> {
             memory,
             tiers: below,
             schema: self.schema,
+            kind: Some(typed::kind::<V>(self.schema)),
         };
         let definition = Arc::new(Definition {
             place,
@@ -185,6 +189,10 @@ impl<V: Value> CacheBuilder<V> {
         let Some(names) = &self.drivers else {
             return (true, all);
         };
+        if tiers.config.disabled {
+            // A host that turns caching off need not touch what it says about drivers.
+            return (true, TierSet::NONE);
+        }
         let (mut memory, mut below) = (false, TierSet::NONE);
         for name in names {
             match tiers.tier_named(name) {

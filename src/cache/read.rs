@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::{Cache, CallFuture};
+use crate::clock::Millis;
 use crate::codec::Value;
 use crate::entry::{Entry, Source};
 use crate::error::Error;
@@ -146,11 +147,17 @@ impl<V: Value> Cache<V> {
             return;
         };
         let now_ms = self.tiers().now_ms();
-        if !slot.wants_renewal(|| now_ms) {
+        let expires_ms = (now_ms + u64::from(slot.idle_ms())).min(slot.ends_ms());
+        // Near the end of its TTL there is nothing left to give.
+        if !slot.wants_renewal(|| now_ms) || expires_ms <= slot.expires_ms || !self.reads(slot) {
             return;
         }
-        let expires_ms = now_ms + u64::from(slot.idle_ms());
-        let Ok(prepared) = self.retimed(slot, expires_ms, expires_ms) else {
+        let times = Times {
+            expires_ms,
+            keep_ms: expires_ms.saturating_add(slot.fallback_ms()),
+            ends_ms: slot.ends_ms(),
+        };
+        let Ok(prepared) = self.retimed(slot, times) else {
             return;
         };
         let order = Order {
@@ -167,13 +174,18 @@ impl<V: Value> Cache<V> {
         let _ = self.tiers().write(self.place(), order).await;
     }
 
+    /// Whether a slot is a value of this cache's schema and type. Anything else is a miss.
+    pub(super) fn reads(&self, slot: &Slot) -> bool {
+        self.place().kind.is_none_or(|kind| kind.reads(slot))
+    }
+
     /// The same value with other times.
-    pub(super) fn retimed(
-        &self,
-        slot: &Slot,
-        expires_ms: u64,
-        keep_ms: u64,
-    ) -> Result<Prepared, Error> {
+    pub(super) fn retimed(&self, slot: &Slot, times: Times) -> Result<Prepared, Error> {
+        let Times {
+            expires_ms,
+            keep_ms,
+            ends_ms,
+        } = times;
         let (tiers, defaults) = (self.tiers(), &self.inner.definition.defaults);
         let encoded = match &slot.body {
             Body::Encoded(encoded) => Some(Arc::clone(encoded)),
@@ -202,6 +214,7 @@ impl<V: Value> Cache<V> {
                 Arc::new(crate::shelf::Extra {
                     keep_ms: keep_ms.max(expires_ms),
                     idle_ms: slot.idle_ms(),
+                    ends_ms,
                     fingerprint: 0,
                     tags: slot.tags().into(),
                 })
@@ -209,6 +222,15 @@ impl<V: Value> Cache<V> {
             priority: slot.priority,
         })
     }
+}
+
+/// What `touch`, `expire` and sliding expiry change.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub expires_ms: Millis,
+    pub keep_ms: Millis,
+    /// Where the TTL of a sliding entry ends.
+    pub ends_ms: Millis,
 }
 
 /// A read that is about to be made. `.await` it, or ask for its [`outcome`](Get::outcome).
@@ -231,7 +253,12 @@ impl<'a, V: Value> Get<'a, V> {
     pub fn drivers<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
         match self.cache.targets(&names) {
-            Ok(targets) => self.options.skip = TierSet(!targets.tiers.0),
+            Ok(targets) => {
+                self.options.skip = TierSet(!targets.tiers.0);
+                // What is skipped may hold something newer, of before a crash: memory, which
+                // answers for all of them, must not take this for the truth.
+                self.options.no_promote = true;
+            }
             Err(error) => self.wrong = Some(error),
         }
         self

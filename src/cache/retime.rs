@@ -4,13 +4,14 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use super::call::Call;
+use super::read::Times;
 use super::{Cache, CallFuture, deadline};
-use crate::clock::{Millis, millis};
+use crate::clock::{Millis, NEVER, millis};
 use crate::codec::Value;
 use crate::error::Error;
 use crate::outcome::Durability;
 use crate::shelf::{Condition, Slot};
-use crate::tiers::{Intent, ReadOptions};
+use crate::tiers::{Counts, Intent, ReadOptions};
 use crate::version::Version;
 
 /// How often `touch` and `expire` begin again because somebody else changed the entry.
@@ -18,7 +19,8 @@ const RETIME_TRIES: usize = 8;
 
 impl<V: Value> Cache<V> {
     /// Gives a live entry a new TTL. A mutation: the entry gets a new version. Replies with it, or
-    /// `None` if there is no live entry.
+    /// `None` if there is no live entry. It keeps its sliding expiry, which begins anew, and how long
+    /// it serves as a fallback.
     ///
     /// # Errors
     ///
@@ -55,47 +57,37 @@ impl<V: Value> Cache<V> {
     async fn retime(
         &self,
         call: &Call<'_, V>,
-        times: impl Fn(Millis) -> Result<(Millis, Millis), Error>,
+        times: impl Fn(&Slot, Millis) -> Result<Times, Error>,
     ) -> Result<Option<Version>, Error> {
         self.check_key(call.key)?;
+        let tiers = self.tiers();
+        let wait = tiers.wait(call.wait);
         for _ in 0..RETIME_TRIES {
             let options = ReadOptions {
-                wait: call.wait,
+                wait: Some(wait.left()),
                 ..ReadOptions::default()
             };
-            let found = self.tiers().read(self.place(), call.key, options).await?;
-            let Some((slot, ..)) = found.slot else {
-                return match found
-                    .degraded
-                    .first()
-                    .and_then(|d| self.tiers().tier_named(&d.driver))
-                {
+            let found = tiers.read(self.place(), call.key, options).await?;
+            let Some((slot, ..)) = &found.slot else {
+                return match found.unsure() {
                     // The entry may be there: a guess would be a lie.
-                    Some(tier) => Err(self
-                        .tiers()
-                        .port(tier)
-                        .map_or(Error::Closed, |p| p.unavailable())),
+                    Some(driver) => Err(tiers.unavailable(driver)),
                     None => Ok(None),
                 };
             };
-            match self.retime_slot(call, &slot, &times).await {
+            if !self.reads(slot) {
+                Counts::add(&tiers.counts.schema_misses);
+                return Ok(None);
+            }
+            let prepared = self.retimed(slot, times(slot, tiers.now_ms())?)?;
+            let mut order = call.order(Intent::Put(prepared), Condition::Version(slot.version));
+            order.wait = Some(wait.left());
+            match tiers.write(self.place(), order).await {
                 Err(Error::Conflict { .. }) => {}
-                done => return done.map(Some),
+                done => return done.map(|done| Some(done.version)),
             }
         }
         Err(Error::Conflict { current: None })
-    }
-
-    async fn retime_slot(
-        &self,
-        call: &Call<'_, V>,
-        slot: &Slot,
-        times: &impl Fn(Millis) -> Result<(Millis, Millis), Error>,
-    ) -> Result<Version, Error> {
-        let (expires_ms, keep_ms) = times(self.tiers().now_ms())?;
-        let prepared = self.retimed(slot, expires_ms, keep_ms)?;
-        let order = call.order(Intent::Put(prepared), Condition::Version(slot.version));
-        Ok(self.tiers().write(self.place(), order).await?.version)
     }
 }
 
@@ -112,9 +104,21 @@ impl<V: Value> Touch<'_, V> {
     async fn run(self) -> Result<Option<Version>, Error> {
         let cache = self.call.cache;
         let stale_for = millis(cache.inner.definition.defaults.stale_for);
-        let times = |now_ms| {
-            let expires_ms = deadline("ttl", now_ms, Some(self.ttl), 0.0)?;
-            Ok((expires_ms, expires_ms.saturating_add(stale_for)))
+        let times = |slot: &Slot, now_ms| {
+            let ends_ms = deadline("ttl", now_ms, Some(self.ttl), 0.0)?;
+            let expires_ms = match slot.idle_ms() {
+                0 => ends_ms,
+                idle_ms => ends_ms.min(now_ms + Millis::from(idle_ms)),
+            };
+            let fallback_ms = match slot.expires_ms {
+                NEVER => stale_for,
+                _ => slot.fallback_ms(),
+            };
+            Ok(Times {
+                expires_ms,
+                keep_ms: expires_ms.saturating_add(fallback_ms),
+                ends_ms,
+            })
         };
         cache.retime(&self.call, times).await
     }
@@ -144,7 +148,13 @@ impl<V: Value> Expire<'_, V> {
             self.keep
                 .unwrap_or(cache.inner.definition.defaults.expired_keep),
         );
-        let times = |now_ms: Millis| Ok((now_ms, now_ms.saturating_add(keep)));
+        let times = |_: &Slot, now_ms: Millis| {
+            Ok(Times {
+                expires_ms: now_ms,
+                keep_ms: now_ms.saturating_add(keep),
+                ends_ms: now_ms,
+            })
+        };
         cache.retime(&self.call, times).await
     }
 }

@@ -11,7 +11,7 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::outcome::Durability;
 use crate::shelf::Condition;
-use crate::tiers::Intent;
+use crate::tiers::{Intent, ReadOptions};
 
 /// How often [`Cache::update`] tries again by default.
 const UPDATE_RETRIES: u32 = 3;
@@ -78,13 +78,24 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
     async fn run(mut self) -> Result<Entry<V>, Error> {
         let (cache, key) = (self.call.cache, self.call.key);
         cache.check_key(key)?;
+        let tiers = cache.tiers();
+        let wait = tiers.wait(self.call.wait);
         for attempt in 0.. {
-            let found = cache.peek(key).await?;
-            let value = Arc::new((self.change)(found.as_deref()));
-            self.call.condition = match &found {
-                Some(entry) => Condition::Version(entry.version()),
+            let options = ReadOptions {
+                no_promote: true,
+                wait: Some(wait.left()),
+                ..ReadOptions::default()
+            };
+            let found = tiers.read(cache.place(), key, options).await?;
+            // What cannot be decoded is a miss like any other, and is replaced.
+            let current = found.slot.as_ref().map(|(slot, ..)| slot);
+            self.call.condition = match current.filter(|slot| cache.reads(slot)) {
+                Some(slot) => Condition::Version(slot.version),
                 None => Condition::Absent,
             };
+            let entry = cache.outcome(key, found).entry;
+            let value = Arc::new((self.change)(entry.as_deref()));
+            self.call.wait = Some(wait.left());
             let prepared = cache.prepare(Arc::clone(&value), &self.entry)?;
             let (created_ms, expires_ms) = (prepared.created_ms, prepared.expires_ms);
             match self.call.write(Intent::Put(prepared)).await {
@@ -92,9 +103,8 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
                 Err(Error::Conflict { .. }) if attempt < self.retries => {
                     let wait_ms = UPDATE_WAIT_MS << attempt.min(10);
                     let jitter = fastrand::u64(0..=wait_ms / 2);
-                    cache
-                        .tiers()
-                        .sleep(Duration::from_millis(wait_ms / 2 + jitter))
+                    tiers
+                        .sleep(Duration::from_millis(wait_ms / 2 + jitter).min(wait.left()))
                         .await;
                 }
                 Err(error) => return Err(error),

@@ -64,7 +64,8 @@ impl Stripe {
     /// Whether the condition holds, as far as memory and what was brought from below can tell.
     fn decide(&mut self, call: Call<'_>, ask: &Ask<'_>) -> Result<(), Applied> {
         let (hash, cache, name) = (call.hash, call.scope.id, call.name);
-        let live = |slot: &Slot| call.shows(slot).then_some(slot.version);
+        let reads = |slot: &Slot| ask.kind.is_none_or(|kind| kind.reads(slot));
+        let live = |slot: &Slot| (call.shows(slot) && reads(slot)).then_some(slot.version);
         let brought = ask.brought.as_ref();
         let below = brought.filter(|b| self.marks.stands(hash, cache, name, b.mark));
         let is_known_only =
@@ -196,14 +197,16 @@ impl Stripe {
         if tiers.is_empty() {
             return false;
         }
-        let waiter = ask.waiter.take().map(|(tier, durability, ticket)| Waiter {
+        let stamp = self.last_stamp();
+        let waiters = std::mem::take(&mut ask.waiters).into_iter();
+        let waiters = waiters.map(|(tier, durability, ticket)| Waiter {
             tier,
-            stamp: self.last_stamp(),
+            stamp,
             durability,
             ticket,
         });
         let Some(room) = ask.room.take() else {
-            effects.unstored.extend(waiter);
+            effects.unstored.extend(waiters);
             // A renewal that is not stored leaves a copy that expires early: that is no lie.
             if !decided.is_renewal {
                 let mut gone = self.dirty.forget(call.hash, call.scope.id, call.name);
@@ -219,11 +222,11 @@ impl Stripe {
         let new = NewDirty {
             key: decided.key,
             version: decided.version,
-            stamp: self.last_stamp(),
+            stamp,
             value: decided.value.and_then(|(slot, enc)| Some((slot, enc?))),
             put,
             delete: tiers.minus(put),
-            waiters: waiter.into_iter().collect(),
+            waiters: waiters.collect(),
             room: Some(room),
         };
         effects.superseded = self.dirty.put(call.hash, new);

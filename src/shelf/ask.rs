@@ -109,8 +109,26 @@ pub struct Ask<'a> {
     /// Its part of the dirty budget; without one the change is kept in memory only, and the stored
     /// copies of the key are distrusted.
     pub room: Option<OwnedSemaphorePermit>,
+    /// What counts as an entry for the condition; `None` for anything.
+    pub kind: Option<Kind>,
     /// Who waits for it to be stored.
-    pub waiter: Option<(TierId, StoreDurability, Ticket)>,
+    pub waiters: Vec<(TierId, StoreDurability, Ticket)>,
+}
+
+/// What a caller can read: a value of another schema or type is a miss to it, in a condition too.
+#[derive(Clone, Copy)]
+pub struct Kind {
+    /// The cache's schema number.
+    pub schema: u32,
+    /// Whether a slot's value is of the caller's type.
+    pub fits: fn(&Slot) -> bool,
+}
+
+impl Kind {
+    /// Whether the caller can read this slot.
+    pub fn reads(&self, slot: &Slot) -> bool {
+        slot.schema == self.schema && (self.fits)(slot)
+    }
 }
 
 /// What came of an [`Ask`].

@@ -22,7 +22,7 @@ const STALE_MAX: usize = 64;
 
 /// One acknowledged change on its way down.
 pub(super) struct Dirty {
-    hash: u64,
+    pub hash: u64,
     pub key: Key,
     pub version: Version,
     pub stamp: u64,

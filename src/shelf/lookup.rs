@@ -2,17 +2,19 @@
 
 use std::collections::BinaryHeap;
 
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::effects::let_go;
 use super::marks::MarkId;
-use super::stripe::{Known, Stripe};
-use super::tier::TierSet;
+use super::stripe::Known;
+use super::tier::{TierId, TierSet};
 use super::{Scope, Shelf, Slot};
 use crate::clock::Millis;
 use crate::key::Key;
 use crate::sync::Ordering;
+use crate::version::Version;
 
 /// How an entry stands to its time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -38,13 +40,33 @@ pub enum Seen<R> {
     Unknown,
 }
 
+/// What to list.
+pub struct Listing<'a> {
+    /// The cache.
+    pub scope: &'a Scope,
+    /// What the keys begin with.
+    pub prefix: &'a str,
+    /// They are greater than this.
+    pub after: &'a str,
+    /// How many at most.
+    pub count_max: usize,
+    /// Whether the table may hold what no tier does, so that it is to be looked at too.
+    pub table: bool,
+    /// The tier that is going to be read beside it.
+    pub tier: Option<TierId>,
+    /// The current time.
+    pub now_ms: Millis,
+}
+
 /// One key of a listing with what memory knows about it.
 #[derive(Clone)]
 pub struct Listed {
     /// The key.
     pub name: SmolStr,
-    /// Its slot.
-    pub slot: Slot,
+    /// What a read shows.
+    pub slot: Option<Slot>,
+    /// A tier's record that is not newer than this is not to be believed; `None` for any record.
+    pub outdates: Option<Version>,
 }
 
 impl Shelf {
@@ -104,60 +126,109 @@ impl Shelf {
             .of(hash, scope.id, name)
     }
 
-    /// The first `count_max` keys of a cache after `after` that begin with `prefix` and that memory
-    /// alone knows a value of: all of the dirty set, and of the table too if `table` says that it may
-    /// hold what no tier does. Locks one stripe at a time.
-    pub fn list(
-        &self,
-        scope: &Scope,
-        prefix: &str,
-        after: &str,
-        count_max: usize,
-        table: bool,
-        now_ms: Millis,
-    ) -> Vec<Listed> {
-        let mut first: BinaryHeap<ByName> = BinaryHeap::new();
-        let wanted = |name: &str, slot: &Slot| {
-            name > after
-                && name.starts_with(prefix)
-                && slot.is_fresh(|| now_ms)
-                && scope.accepts(slot.version, slot.tags())
-        };
+    /// The first `count_max` keys of a cache of which memory knows more than the tier does: those of
+    /// the dirty set, removed and expired ones too, those whose stored copies are distrusted, and, if
+    /// asked for, those of the table. Locks one stripe at a time.
+    ///
+    /// IMPORTANT: what is to be stored is listed even if it shows nothing. Whoever reads a tier next may
+    /// get a record from before that was stored, and find memory without a trace of it afterwards.
+    pub fn list(&self, listing: &Listing<'_>) -> Vec<Listed> {
+        let mut first = First::new(listing.count_max);
         for cell in &self.stripes {
-            let mut dropped = Vec::new();
             let stripe = cell.stripe.read();
-            for (key, slot) in rows(&stripe, table) {
-                let full = first.len() >= count_max;
-                let late = full && first.peek().is_none_or(|last| last.0.name <= key.name);
-                if late || key.cache != scope.id || !wanted(&key.name, slot) {
-                    continue;
-                }
-                first.push(ByName(Listed {
-                    name: key.name.clone(),
-                    slot: slot.clone(),
-                }));
-                if full {
-                    dropped.extend(first.pop());
+            for dirty in stripe.dirty.iter().filter(|d| listing.wants(&d.key)) {
+                let key = &dirty.key;
+                let value = dirty.value.as_ref().map(|(slot, _)| slot);
+                first.offer(key, || {
+                    let slot = stripe
+                        .table
+                        .peek(dirty.hash, key.cache, &key.name)
+                        .or(value);
+                    listing.listed(key, slot, Some(dirty.version))
+                });
+            }
+            let doubts = listing.tier.map(|tier| stripe.distrusts.keys_of(tier));
+            let doubts = doubts.into_iter().flatten();
+            for (hash, key) in doubts.filter(|(_, key)| listing.wants(key)) {
+                first.offer(key, || {
+                    let slot = stripe.table.peek(hash, key.cache, &key.name);
+                    listing.listed(key, slot, None)
+                });
+            }
+            let rows = listing.table.then(|| stripe.table.iter());
+            for (_, key, slot) in rows.into_iter().flatten() {
+                if listing.wants(key) && listing.shows(slot) {
+                    first.offer(key, || listing.listed(key, Some(slot), Some(slot.version)));
                 }
             }
             drop(stripe);
-            // One from an earlier stripe may have left it since: that makes this the last reference.
-            dropped.into_iter().for_each(let_go);
+            first.drop_outside();
         }
-        first.into_sorted_vec().into_iter().map(|b| b.0).collect()
+        first.into_sorted()
     }
 }
 
-/// What a stripe's dirty set, and its table if so asked, hold: each key once.
-fn rows(stripe: &Stripe, table: bool) -> impl Iterator<Item = (&Key, &Slot)> {
-    let dirty = stripe.dirty.iter();
-    let dirty = dirty.filter_map(|d| d.value.as_ref().map(|(slot, _)| (&d.key, slot)));
-    let table = table.then(|| stripe.table.iter()).into_iter().flatten();
-    let table = table.filter(|(hash, key, _)| {
-        let dirty = stripe.dirty.get(*hash, key.cache, &key.name);
-        dirty.is_none_or(|d| d.value.is_none())
-    });
-    dirty.chain(table.map(|(_, key, slot)| (key, slot)))
+impl Listing<'_> {
+    fn wants(&self, key: &Key) -> bool {
+        key.cache == self.scope.id
+            && key.name.as_str() > self.after
+            && key.name.starts_with(self.prefix)
+    }
+
+    fn shows(&self, slot: &Slot) -> bool {
+        slot.is_fresh(|| self.now_ms) && self.scope.accepts(slot.version, slot.tags())
+    }
+
+    fn listed(&self, key: &Key, slot: Option<&Slot>, outdates: Option<Version>) -> Listed {
+        Listed {
+            name: key.name.clone(),
+            slot: slot.filter(|slot| self.shows(slot)).cloned(),
+            outdates,
+        }
+    }
+}
+
+/// The first keys of a listing, each once: what is offered first of a key stays.
+struct First {
+    heap: BinaryHeap<ByName>,
+    names: HashSet<SmolStr>,
+    dropped: Vec<ByName>,
+    count_max: usize,
+}
+
+impl First {
+    fn new(count_max: usize) -> Self {
+        Self {
+            heap: BinaryHeap::new(),
+            names: HashSet::new(),
+            dropped: Vec::new(),
+            count_max,
+        }
+    }
+
+    fn offer(&mut self, key: &Key, listed: impl FnOnce() -> Listed) {
+        let full = self.heap.len() >= self.count_max;
+        let is_beyond = full && self.heap.peek().is_none_or(|last| last.0.name < key.name);
+        if is_beyond || !self.names.insert(key.name.clone()) {
+            return;
+        }
+        self.heap.push(ByName(listed()));
+        if full && let Some(last) = self.heap.pop() {
+            self.names.remove(&last.0.name);
+            self.dropped.push(last);
+        }
+    }
+
+    /// Drops what fell out, after the lock was released: it may have left its stripe since, and that
+    /// makes this the last reference to a host's value.
+    fn drop_outside(&mut self) {
+        self.dropped.drain(..).for_each(let_go);
+    }
+
+    fn into_sorted(self) -> Vec<Listed> {
+        let sorted = self.heap.into_sorted_vec();
+        sorted.into_iter().map(|b| b.0).collect()
+    }
 }
 
 #[inline]

@@ -31,11 +31,11 @@ mod tests;
 mod ticket;
 mod tier;
 
-pub use ask::{Applied, Ask, Bounds, Brought, Change, Condition, Draft, Plan};
+pub use ask::{Applied, Ask, Bounds, Brought, Change, Condition, Draft, Kind, Plan};
 pub use event::{EventKind, OldSlot, RawEvent};
 pub use expiry::Due;
 pub use fence::{Covers, Scope};
-pub use lookup::{Freshness, Listed, Seen};
+pub use lookup::{Freshness, Listed, Listing, Seen};
 pub use marks::MarkId;
 pub use slot::{Body, Encoded, Extra, Priority, Shared, Slot};
 pub use stats::ShelfStats;

@@ -81,6 +81,8 @@ pub struct Extra {
     pub keep_ms: Millis,
     /// Sliding expiry in milliseconds; 0 for none.
     pub idle_ms: u32,
+    /// Where its TTL ends: no renewal of a sliding entry goes beyond. `NEVER` without one.
+    pub ends_ms: Millis,
     /// A hash of the encoded value, to tell whether an update changes anything; 0 for none.
     pub fingerprint: u64,
     /// Names under which the entry can be invalidated.
@@ -120,6 +122,11 @@ impl Slot {
             .map_or(self.expires_ms, |extra| extra.keep_ms.max(self.expires_ms))
     }
 
+    /// How long beyond its deadline it is kept as a fallback.
+    pub fn fallback_ms(&self) -> Millis {
+        self.keep_ms().saturating_sub(self.expires_ms)
+    }
+
     /// Its tags.
     pub fn tags(&self) -> &[SmolStr] {
         self.extra.as_ref().map_or(&[], |extra| &extra.tags)
@@ -128,6 +135,11 @@ impl Slot {
     /// Its sliding expiry in milliseconds; 0 for none.
     pub fn idle_ms(&self) -> u32 {
         self.extra.as_ref().map_or(0, |extra| extra.idle_ms)
+    }
+
+    /// Where its TTL ends, however often a sliding entry is renewed; `NEVER` without one.
+    pub fn ends_ms(&self) -> Millis {
+        self.extra.as_ref().map_or(NEVER, |extra| extra.ends_ms)
     }
 
     /// Whether it may be shown to a call that does not ask for stale values.
@@ -182,6 +194,7 @@ mod tests {
         let extra = |keep_ms| Extra {
             keep_ms,
             idle_ms: 80,
+            ends_ms: NEVER,
             fingerprint: 0,
             tags: ["t".into()].into(),
         };
@@ -199,6 +212,7 @@ mod tests {
             Some(Extra {
                 keep_ms: 0,
                 idle_ms: 80,
+                ends_ms: NEVER,
                 fingerprint: 0,
                 tags: [].into(),
             }),

@@ -48,6 +48,17 @@ impl TierSet {
         self.0 == 0
     }
 
+    /// Its lowest tier.
+    pub fn first(self) -> Option<TierId> {
+        self.iter().next()
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Its tiers, lowest first.
     pub fn iter(self) -> impl Iterator<Item = TierId> {
         (0..16).map(TierId).filter(move |tier| self.has(*tier))

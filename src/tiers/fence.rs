@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smol_str::SmolStr;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Intent, Order, Place, Prepared, Tiers};
 use crate::clock::NEVER;
@@ -37,41 +38,65 @@ impl Tiers {
     ) -> Result<WriteOutcome, Error> {
         self.check_open()?;
         let now_ms = self.now_ms();
-        let (version, covers) = self.shelf.fence(&place.scope, covers, now_ms);
-        self.shelf
-            .announce_fence(&place.scope, &covers, version, now_ms);
+        let wait = self.wait(wait);
+        let fences = Place {
+            scope: self.shelf.scope(FENCES),
+            memory: false,
+            tiers: place.tiers,
+            schema: 0,
+            kind: None,
+        };
+        let room = self.fence_room();
+        let covers = if room.is_some() { covers } else { Covers::All };
+        let room = room.or_else(|| Arc::clone(&self.fence_room).try_acquire_many_owned(0).ok());
+        let order = |version, name| Order {
+            name,
+            intent: Intent::Put(fence_value(version, now_ms)),
+            condition: Condition::None,
+            targets: None,
+            durability,
+            by_name,
+            ticket: None,
+            wait: None,
+        };
+        self.check_durability(&fences, &order(Version::at(0), ""))?;
+        let name;
+        let (version, order, attempt) = {
+            // IMPORTANT: from drawing to filing. Else an older fence could be filed over a newer one of
+            // the same name, and be all that is left of both after a restart.
+            let _one_by_one = self.fence_order.lock();
+            let (version, covers) = self.shelf.fence(&place.scope, covers, now_ms);
+            self.shelf
+                .announce_fence(&place.scope, &covers, version, now_ms);
+            name = fence_name(&place.scope, &covers);
+            let mut order = order(version, &name);
+            let stored = !place.tiers.is_empty();
+            let attempt = stored.then(|| self.attempt(&fences, &mut order, None, room));
+            (version, order, attempt)
+        };
         if let Some(lines) = self.lines.get() {
             (lines.sweep)();
         }
-        let mut outcome = WriteOutcome {
+        let outcome = match attempt {
+            Some(attempt) => self.conclude(&fences, &order, attempt, &wait).await?,
+            None => WriteOutcome {
+                version,
+                replaced: None,
+                durability: Durability::Queued,
+                degraded: Vec::new(),
+            },
+        };
+        Ok(WriteOutcome {
             version,
             replaced: None,
-            durability: Durability::Queued,
-            degraded: Vec::new(),
-        };
-        if !place.tiers.is_empty() {
-            let name = fence_name(&place.scope, &covers);
-            let fences = Place {
-                scope: self.shelf.scope(FENCES),
-                memory: false,
-                tiers: place.tiers,
-                schema: 0,
-            };
-            let order = Order {
-                name: &name,
-                intent: Intent::Put(fence_value(version, now_ms)),
-                condition: Condition::None,
-                targets: None,
-                durability,
-                by_name,
-                ticket: None,
-                wait,
-            };
-            let stored = self.write(&fences, order).await?;
-            outcome.durability = stored.durability;
-            outcome.degraded = stored.degraded;
-        }
-        Ok(outcome)
+            ..outcome
+        })
+    }
+
+    /// Leave for one more fence to wait to be stored. Fences take no part of the dirty budget: a
+    /// fence that were not stored would leave an older one, or none, for the next start.
+    fn fence_room(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.fence_room).try_acquire_owned().ok()
     }
 
     /// Raises the fences that a store remembers. Before the first read of that store.

@@ -27,6 +27,7 @@ pub(crate) fn slot_of(header: Header, payload: Bytes) -> Slot {
             Arc::new(Extra {
                 keep_ms: header.keep_ms,
                 idle_ms: header.idle_ms,
+                ends_ms: header.ends_ms,
                 fingerprint: 0,
                 tags: header.tags,
             })

@@ -37,6 +37,22 @@ pub(crate) struct Found {
     pub slot: Option<(Slot, Freshness, Source)>,
     pub expired_ms: Option<Millis>,
     pub degraded: Vec<Degraded>,
+    /// A tier had a record of the key. Those below it hold the same or an older one, which must not
+    /// come back when this one has expired.
+    decided: bool,
+}
+
+impl Found {
+    /// For a miss: a tier that could not say whether it is one. A distrusted copy is no answer to wait
+    /// for: what it was is forgotten.
+    pub(crate) fn unsure(&self) -> Option<&str> {
+        let known = [DegradedReason::Damaged, DegradedReason::Distrusted];
+        let mut unsure = self.degraded.iter().filter(|d| !known.contains(&d.reason));
+        unsure
+            .next()
+            .map(|d| &*d.driver)
+            .filter(|_| self.slot.is_none() && !self.decided)
+    }
 }
 
 impl Tiers {
@@ -86,7 +102,7 @@ impl Tiers {
             let asked: Vec<_> = missing
                 .iter()
                 .filter(|(at, _, distrusted)| {
-                    !distrusted.has(tier) && founds.get(*at).is_some_and(|f| f.slot.is_none())
+                    !distrusted.has(tier) && founds.get(*at).is_some_and(|f| !f.decided)
                 })
                 .map(|(at, flight, _)| {
                     (*at, Bytes::from(stored_key(&place.scope.name, flight.name)))
@@ -190,17 +206,17 @@ impl Tiers {
         options: ReadOptions,
         found: &mut Found,
     ) {
+        found.decided = true;
         if !place.scope.accepts(slot.version, slot.tags()) {
             return;
         }
         let now_ms = self.now_ms();
         if slot.is_fresh(|| now_ms) {
             found.slot = Some((slot, Freshness::Fresh, port.source));
-            return;
-        }
-        found.expired_ms = Some(slot.expires_ms);
-        if options.stale_ok && now_ms < slot.keep_ms() {
+        } else if options.stale_ok && now_ms < slot.keep_ms() {
             found.slot = Some((slot, Freshness::Stale, port.source));
+        } else {
+            found.expired_ms = Some(slot.expires_ms);
         }
     }
 
@@ -230,7 +246,7 @@ impl Tiers {
                 continue;
             };
             self.consider(place, slot_of(header, payload), port, options, &mut found);
-            if found.slot.is_some() {
+            if found.decided {
                 break;
             }
         }
@@ -297,15 +313,8 @@ impl Tiers {
         let found = self
             .look_below(place, name, ReadOptions::default(), distrusted, wait)
             .await?;
-        let unsure = found
-            .degraded
-            .iter()
-            .find(|d| d.reason != DegradedReason::Damaged);
-        if let (None, Some(unsure)) = (&found.slot, unsure) {
-            let port = self
-                .tier_named(&unsure.driver)
-                .and_then(|tier| self.port(tier));
-            return Err(port.map_or(Error::Closed, |port| port.unavailable()));
+        if let Some(driver) = found.unsure() {
+            return Err(self.unavailable(driver));
         }
         let brought = Brought {
             mark,
@@ -320,6 +329,8 @@ impl Tiers {
             field: "entries",
             reason: "has one that is not of the form cache/key".into(),
         })?;
+        self.check_cache(cache)?;
+        self.check_key(name)?;
         let all = self
             .ports
             .iter()
@@ -329,6 +340,7 @@ impl Tiers {
             memory: true,
             tiers: all,
             schema: 0,
+            kind: None,
         };
         let found = self.read(&place, name, ReadOptions::default()).await?;
         Ok(found.slot.is_some())

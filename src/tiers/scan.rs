@@ -14,8 +14,9 @@ use crate::error::Error;
 use crate::key::{split_stored_key, stored_key};
 use crate::port::Port;
 use crate::record;
-use crate::shelf::{Freshness, Seen, Slot};
+use crate::shelf::{Freshness, Listed, Listing, Seen, Slot};
 use crate::sync::Arc;
+use crate::version::Version;
 use crate::wait::Wait;
 
 /// Bytes of records read from a store for one page.
@@ -42,33 +43,65 @@ pub(crate) struct PageFound {
     pub partial: bool,
 }
 
+/// What a page is made of, by key.
+type Rows = BTreeMap<SmolStr, Row>;
+
+/// One key of a page.
+struct Row {
+    shown: Option<(Slot, Source)>,
+    outdates: Option<Version>,
+}
+
+impl Row {
+    fn shown(shown: Option<(Slot, Source)>) -> Self {
+        Self {
+            shown,
+            outdates: None,
+        }
+    }
+
+    /// Whether a stored record of this version adds nothing to what memory has listed.
+    fn beats(&self, stored: Version) -> bool {
+        self.outdates.is_none_or(|version| stored <= version)
+    }
+}
+
+impl From<Listed> for Row {
+    fn from(listed: Listed) -> Self {
+        Self {
+            shown: listed.slot.map(|slot| (slot, Source::Memory)),
+            outdates: listed.outdates,
+        }
+    }
+}
+
 impl Tiers {
     /// Reads a page in the order of keys. It sees what reads see, as of some moment during the call.
     pub(crate) async fn page(&self, place: &Place, ask: PageAsk<'_>) -> Result<PageFound, Error> {
         self.check_open()?;
         let wait = self.wait(ask.wait);
-        let now_ms = self.now_ms();
         // IMPORTANT: memory first, then the store. A key that is dirty now may be stored and clean a
         // moment later; looked for in the other order it would be found in neither.
         let table =
             place.tiers.is_empty() || self.unstored.load(std::sync::atomic::Ordering::SeqCst);
-        let listed = self.shelf.list(
-            &place.scope,
-            ask.prefix,
-            ask.after,
-            ask.count_max,
+        let listed = self.shelf.list(&Listing {
+            scope: &place.scope,
+            prefix: ask.prefix,
+            after: ask.after,
+            count_max: ask.count_max,
             table,
-            now_ms,
-        );
+            tier: place.durable(),
+            now_ms: self.now_ms(),
+        });
         let port = place.durable().and_then(|tier| self.port(tier));
         let up = port.filter(|port| port.is_up());
         // With nothing to read below, what memory lists is the page, and a full one may go on.
         let mut ends_at = (listed.len() >= ask.count_max)
             .then(|| listed.last().map(|l| l.name.clone()))
             .flatten();
-        let mut page: BTreeMap<SmolStr, (Slot, Source)> = listed
+        let mut page: Rows = listed
             .into_iter()
-            .map(|l| (l.name, (l.slot, Source::Memory)))
+            .map(|l| (l.name.clone(), l.into()))
             .collect();
         if let Some(port) = up {
             let stored_end = self.add_stored(place, &ask, port, &wait, &mut page).await?;
@@ -81,7 +114,7 @@ impl Tiers {
         let mut entries: Vec<_> = page
             .into_iter()
             .filter(|(name, _)| ends_at.as_ref().is_none_or(|end| name <= end))
-            .map(|(name, (slot, source))| (name, slot, source))
+            .filter_map(|(name, row)| row.shown.map(|(slot, source)| (name, slot, source)))
             .collect();
         let more = entries.len() > ask.count_max;
         entries.truncate(ask.count_max);
@@ -101,7 +134,7 @@ impl Tiers {
         ask: &PageAsk<'_>,
         port: &Arc<Port>,
         wait: &Wait<'_>,
-        page: &mut BTreeMap<SmolStr, (Slot, Source)>,
+        page: &mut Rows,
     ) -> Result<Option<SmolStr>, Error> {
         let prefix = Bytes::from(stored_key(&place.scope.name, ask.prefix));
         let after = match ask.after {
@@ -125,11 +158,16 @@ impl Tiers {
                 continue;
             };
             last = Some(SmolStr::new(name));
-            if let Some(found) = self.overlay(place, name, key, record, port, now_ms) {
-                page.insert(SmolStr::new(name), found);
-            } else {
-                page.remove(name);
+            let Ok((header, payload)) = record::decode(key, record) else {
+                port.repair(key.clone());
+                continue;
+            };
+            // What memory listed before the record was read stands against any that is not newer.
+            if page.get(name).is_some_and(|row| row.beats(header.version)) {
+                continue;
             }
+            let shown = self.overlay(place, name, slot_of(header, payload), port, now_ms);
+            page.insert(SmolStr::new(name), Row::shown(shown));
         }
         Ok(if is_end { None } else { last })
     }
@@ -139,9 +177,8 @@ impl Tiers {
         &self,
         place: &Place,
         name: &str,
-        key: &[u8],
-        record: &Bytes,
-        port: &Arc<Port>,
+        slot: Slot,
+        port: &Port,
         now_ms: u64,
     ) -> Option<(Slot, Source)> {
         let hash = self.shelf.hash(place.scope.id, name);
@@ -154,11 +191,6 @@ impl Tiers {
             Seen::Gone(_) => return None,
             Seen::Unknown | Seen::Below(..) => {}
         }
-        let Ok((header, payload)) = record::decode(key, record) else {
-            port.repair(Bytes::copy_from_slice(key));
-            return None;
-        };
-        let slot = slot_of(header, payload);
         let shows = slot.is_fresh(|| now_ms)
             && place.scope.accepts(slot.version, slot.tags())
             && !self.shelf.distrusts(&place.scope, hash, name).has(port.id);

@@ -87,7 +87,8 @@ pub fn put(shelf: &Shelf, name: &str, value: u64, now_ms: Millis) -> Version {
             delete: TierSet::NONE,
         },
         room: None,
-        waiter: None,
+        kind: None,
+        waiters: Vec::new(),
     });
     match applied {
         Applied::Done { version, .. } => version,

@@ -2,7 +2,7 @@
 //! lanes, then its actor.
 //!
 //! A successor is opened only when every thread of its predecessor has returned and the store has
-//! been let go (PROTOCOL rule 10).
+//! been let go (the slot protocol, rule 10, SEMANTICS.md).
 
 use std::sync::{Arc, Weak};
 

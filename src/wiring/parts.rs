@@ -1,6 +1,7 @@
 //! What a larder is made of, and what is asked of it as a whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -18,6 +19,9 @@ use crate::sync::Ordering;
 use crate::tiers::Tiers;
 use crate::version::VersionClock;
 use crate::watch::Registry;
+
+/// How long a driver may take to say how much it holds.
+const MEASURE_MAX: Duration = Duration::from_millis(250);
 
 /// What everything is built from.
 pub(crate) struct Parts {
@@ -67,7 +71,8 @@ impl Parts {
             let driver = self.book.drivers.read().get(&*port.name).cloned();
             let usage = match driver.filter(|_| port.is_up()) {
                 Some(driver) => {
-                    let wait = tiers.wait(None);
+                    // A driver that hangs must not hide the rest.
+                    let wait = tiers.wait(Some(MEASURE_MAX));
                     let asked = wait.until(driver.send(Measure), || wait.exceeded()).await;
                     asked.ok().and_then(|sent| sent.ok()?.ok())
                 }

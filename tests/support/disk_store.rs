@@ -56,6 +56,7 @@ pub fn put(
         expires_ms: keep_ms,
         keep_ms,
         idle_ms: 0,
+        ends_ms: NEVER,
         schema: 0,
         type_tag: 0,
         codec: 0,

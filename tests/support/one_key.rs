@@ -81,7 +81,8 @@ impl World {
                 delete: TierSet::NONE,
             },
             room: Arc::clone(&self.room).try_acquire_owned().ok(),
-            waiter: None,
+            kind: None,
+            waiters: Vec::new(),
         }
     }
 
@@ -111,7 +112,7 @@ impl World {
     pub fn wait_for(&self, durability: StoreDurability, value: u64) -> Waiting {
         let (ticket, waiting) = Ticket::new();
         let mut ask = self.ask(Change::Put(draft(value)));
-        ask.waiter = Some((DISK, durability, ticket));
+        ask.waiters = vec![(DISK, durability, ticket)];
         done(self.shelf.apply(ask));
         waiting
     }

@@ -1,3 +1,5 @@
+//! The hub as an actor: what is delivered, and what its restart loses.
+
 mod house;
 mod recipients;
 

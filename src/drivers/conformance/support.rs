@@ -27,6 +27,7 @@ pub fn rec(key: &[u8], n: u64, keep_ms: Millis, payload: &[u8]) -> Bytes {
         expires_ms: keep_ms,
         keep_ms,
         idle_ms: 0,
+        ends_ms: NEVER,
         schema: 0,
         type_tag: 0,
         codec: 0,

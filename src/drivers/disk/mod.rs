@@ -57,6 +57,24 @@ pub struct DiskConfig {
     pub open_files_max: usize,
 }
 
+impl DiskConfig {
+    /// Every problem of these settings, each with the field, its value and the range.
+    pub fn problems(&self) -> Vec<String> {
+        let fields = [
+            ("cache_bytes", self.cache_bytes, 0),
+            ("memtable_bytes", self.memtable_bytes, 4 << 10),
+            ("journal_bytes_max", self.journal_bytes_max, 64 << 20),
+            ("worker_threads", self.worker_threads as u64, 1),
+            ("open_files_max", self.open_files_max as u64, 10),
+        ];
+        let low = fields.into_iter().filter(|(_, value, least)| value < least);
+        low.map(|(field, value, least)| {
+            format!("disk.{field} is {value}, allowed is {least} and more")
+        })
+        .collect()
+    }
+}
+
 impl Default for DiskConfig {
     fn default() -> Self {
         Self {

@@ -39,8 +39,19 @@ fn bytes_stay_within_the_budget_and_agree_with_a_recount_whatever_happens() {
         assert!(stats.bytes <= stats.bytes_max, "{stats:?}");
         assert!(stats.pinned_bytes <= stats.bytes_max / PINNED_SHARE);
         if step % 64 == 0 {
-            let listed = bench.shelf.list(&bench.scope, "", "", 1_000, true, 0);
-            let weight = |l: &Listed| ENTRY_OVERHEAD_BYTES + l.name.len() + l.slot.weight as usize;
+            let listed = bench.shelf.list(&Listing {
+                scope: &bench.scope,
+                prefix: "",
+                after: "",
+                count_max: 1_000,
+                table: true,
+                tier: None,
+                now_ms: 0,
+            });
+            let weight = |l: &Listed| {
+                let value = l.slot.as_ref().unwrap().weight;
+                ENTRY_OVERHEAD_BYTES + l.name.len() + value as usize
+            };
             assert_eq!(listed.len(), stats.entries);
             assert_eq!(listed.iter().map(weight).sum::<usize>(), stats.bytes);
         }

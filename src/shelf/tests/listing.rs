@@ -2,11 +2,23 @@
 
 use super::*;
 
-fn names(bench: &Bench, prefix: &str, after: &str, count_max: usize, table: bool) -> Vec<String> {
-    let listed = bench
-        .shelf
-        .list(&bench.scope, prefix, after, count_max, table, bench.now_ms);
-    listed.iter().map(|l| l.name.to_string()).collect()
+fn list(bench: &Bench, scope: &Scope, after: &str, count_max: usize, table: bool) -> Vec<Listed> {
+    bench.shelf.list(&Listing {
+        scope,
+        prefix: "",
+        after,
+        count_max,
+        table,
+        tier: Some(DISK),
+        now_ms: bench.now_ms,
+    })
+}
+
+/// The keys that show something.
+fn names(bench: &Bench, after: &str, count_max: usize, table: bool) -> Vec<String> {
+    let listed = list(bench, &bench.scope, after, count_max, table);
+    let shown = listed.iter().filter(|l| l.slot.is_some());
+    shown.map(|l| l.name.to_string()).collect()
 }
 
 #[test]
@@ -15,11 +27,10 @@ fn keys_come_in_order_and_in_pages() {
     for n in (0..30).rev() {
         bench.set(&format!("a{n:02}"), n);
     }
-    bench.set("b", 1);
     let mut after = String::new();
     let mut all = Vec::new();
     loop {
-        let page = names(&bench, "a", &after, 7, true);
+        let page = names(&bench, &after, 7, true);
         assert!(page.len() <= 7);
         let Some(last) = page.last() else { break };
         after.clone_from(last);
@@ -27,7 +38,49 @@ fn keys_come_in_order_and_in_pages() {
     }
     let expected: Vec<_> = (0..30).map(|n| format!("a{n:02}")).collect();
     assert_eq!(all, expected);
-    assert!(names(&bench, "", "", 0, true).is_empty());
+    assert!(names(&bench, "", 0, true).is_empty());
+}
+
+#[test]
+fn a_prefix_picks_keys() {
+    let bench = bench();
+    for name in ["a", "b", "ba", "c"] {
+        bench.set(name, 1);
+    }
+    let listed = bench.shelf.list(&Listing {
+        scope: &bench.scope,
+        prefix: "b",
+        after: "",
+        count_max: 9,
+        table: true,
+        tier: None,
+        now_ms: 0,
+    });
+    let names: Vec<_> = listed.iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(names, ["b", "ba"]);
+}
+
+#[test]
+fn a_removal_that_is_not_stored_yet_outdates_every_record_before_it() {
+    let bench = bench();
+    bench.set("k", 1);
+    bench.flush(DISK);
+    let newest = bench.shelf.versions().last();
+    bench.remove("k");
+    let listed = list(&bench, &bench.scope, "", 9, false);
+    let [one] = listed.as_slice() else {
+        panic!("one key is dirty");
+    };
+    assert!(one.slot.is_none());
+    assert!(one.outdates.is_some_and(|version| version.get() > newest));
+}
+
+#[test]
+fn a_distrusted_copy_is_outdated_whatever_its_version() {
+    let bench = bench();
+    bench.overflow("k", 1);
+    let listed = list(&bench, &bench.scope, "", 9, false);
+    assert!(matches!(listed.as_slice(), [one] if one.outdates.is_none() && one.slot.is_some()));
 }
 
 #[test]
@@ -37,8 +90,8 @@ fn a_key_in_table_and_dirty_set_comes_once() {
     bench.set("clean", 1);
     bench.flush(DISK);
     bench.set("dirty", 2);
-    assert_eq!(names(&bench, "", "", 9, true), ["clean", "dirty"]);
-    assert_eq!(names(&bench, "", "", 9, false), ["dirty"]);
+    assert_eq!(names(&bench, "", 9, true), ["clean", "dirty"]);
+    assert_eq!(names(&bench, "", 9, false), ["dirty"]);
 }
 
 #[test]
@@ -50,10 +103,10 @@ fn what_no_read_would_show_is_not_listed() {
     bench.set("live", 1);
     bench.now_ms = 1_500;
     let other = bench.shelf.scope("other");
-    assert_eq!(names(&bench, "", "", 9, true), ["live"]);
-    assert!(bench.shelf.list(&other, "", "", 9, true, 0).is_empty());
+    assert_eq!(names(&bench, "", 9, true), ["live"]);
+    assert!(list(&bench, &other, "", 9, true).is_empty());
     bench.shelf.fence(&bench.scope, Covers::All, 1_000);
-    assert!(names(&bench, "", "", 9, true).is_empty());
+    assert!(names(&bench, "", 9, true).is_empty());
 }
 
 #[test]
@@ -61,5 +114,5 @@ fn a_value_that_only_memory_has_is_listed_while_its_stored_copy_is_being_deleted
     let bench = bench();
     bench.overflow("k", 1);
     bench.shelf.heal(DISK, 9, 0);
-    assert_eq!(names(&bench, "", "", 9, true), ["k"]);
+    assert_eq!(names(&bench, "", 9, true), ["k"]);
 }

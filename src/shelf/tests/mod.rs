@@ -74,7 +74,8 @@ impl Bench {
                 delete: TierSet::NONE,
             },
             room: self.permit(),
-            waiter: None,
+            kind: None,
+            waiters: Vec::new(),
         }
     }
 
@@ -192,6 +193,7 @@ pub fn extra(keep_ms: Millis, fingerprint: u64, tags: &[&str]) -> Option<Arc<Ext
     Some(Arc::new(Extra {
         keep_ms,
         idle_ms: 0,
+        ends_ms: NEVER,
         fingerprint,
         tags: tags.iter().map(|tag| (*tag).into()).collect(),
     }))

@@ -18,11 +18,11 @@ fn who_waited_for_a_change_that_memory_alone_keeps_hears_that_no_tier_will() {
     let bench = bench();
     let (ticket, mut first) = Ticket::new();
     let mut ask = bench.ask("k", Change::Put(draft(1)));
-    ask.waiter = Some((DISK, StoreDurability::Written, ticket));
+    ask.waiters = vec![(DISK, StoreDurability::Written, ticket)];
     version(bench.shelf.apply(ask));
     let (ticket, mut second) = Ticket::new();
     let mut ask = bench.ask("k", Change::Remove);
-    ask.waiter = Some((DISK, StoreDurability::Written, ticket));
+    ask.waiters = vec![(DISK, StoreDurability::Written, ticket)];
     ask.room = None;
     version(bench.shelf.apply(ask));
     let unavailable = |w: &mut Waiting| matches!(w.try_recv(), Ok(Err(Error::Unavailable { .. })));

@@ -6,7 +6,7 @@ use StoreDurability::{Synced, Written};
 fn set_and_wait(bench: &Bench, name: &str, tier: TierId, durability: StoreDurability) -> Waiting {
     let (ticket, waiting) = Ticket::new();
     let mut ask = bench.ask(name, Change::Put(draft(1)));
-    ask.waiter = Some((tier, durability, ticket));
+    ask.waiters = vec![(tier, durability, ticket)];
     version(bench.shelf.apply(ask));
     waiting
 }

@@ -1,3 +1,5 @@
+//! What a watcher of the latest value sees, and when it is woken.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;

@@ -1,3 +1,5 @@
+//! Who is told of what, in which order, and what becomes of sinks that are slow, gone or panic.
+
 use super::*;
 use crate::shelf::EventKind::{self, Cleared, Created, Evicted, Expired, Removed, Updated};
 use crate::watch::fixture::{Answer, CACHE, LogSink, Told, event};

@@ -1,3 +1,5 @@
+//! What a stream yields: changes, lags, snapshots and what they overtake.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;

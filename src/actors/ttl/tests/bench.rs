@@ -109,6 +109,7 @@ impl Bench {
         let extra = (kept_ms > 0).then(|| Extra {
             keep_ms: expires_ms + kept_ms,
             idle_ms: 0,
+            ends_ms: crate::clock::NEVER,
             fingerprint: 0,
             tags: [].into(),
         });
@@ -136,7 +137,8 @@ impl Bench {
                 delete: TierSet::NONE,
             },
             room: None,
-            waiter: None,
+            kind: None,
+            waiters: Vec::new(),
         });
         match applied {
             Applied::Done { version, .. } => version,

@@ -1,0 +1,112 @@
+//! What a call wants to happen, prepared before any lock is taken.
+
+use std::time::Duration;
+
+use super::Place;
+use crate::clock::Millis;
+use crate::drivers::StoreDurability;
+use crate::outcome::Durability;
+use crate::shelf::{Body, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket, TierSet};
+use crate::sync::Arc;
+
+/// A value prepared for the shelf.
+#[derive(Clone)]
+pub(crate) struct Prepared {
+    pub body: Body,
+    pub encoded: Option<Arc<Encoded>>,
+    pub weight: u32,
+    pub created_ms: Millis,
+    pub expires_ms: Millis,
+    pub extra: Option<Arc<Extra>>,
+    pub priority: Priority,
+}
+
+/// What a call wants to happen.
+#[derive(Clone)]
+pub(crate) enum Intent {
+    Put(Prepared),
+    Renew(Prepared),
+    Remove,
+}
+
+/// Which of a cache's tiers a call is for.
+#[derive(Clone, Copy)]
+pub(crate) struct Targets {
+    pub memory: bool,
+    pub tiers: TierSet,
+}
+
+/// One mutation.
+pub(crate) struct Order<'a> {
+    pub name: &'a str,
+    pub intent: Intent,
+    pub condition: Condition,
+    /// `None` for all of the cache's.
+    pub targets: Option<Targets>,
+    pub durability: Durability,
+    /// Whether the caller asked for that durability by name.
+    pub by_name: bool,
+    /// Waits for more than one change at once; replaces `durability`'s own wait.
+    pub ticket: Option<&'a Ticket>,
+    pub wait: Option<Duration>,
+}
+
+impl Order<'_> {
+    /// Where it goes. What a call skips must not keep an older copy.
+    pub(super) fn plan(&self, place: &Place) -> Plan {
+        let targets = self.targets.unwrap_or(Targets {
+            memory: place.memory,
+            tiers: place.tiers,
+        });
+        Plan {
+            memory: targets.memory,
+            put: place.tiers.and(targets.tiers),
+            delete: place.tiers.minus(targets.tiers),
+        }
+    }
+
+    /// The tiers whose commits acknowledge `Written` and `Synced`: the first that stores a value, and
+    /// every one that must not keep an older.
+    pub(super) fn awaited(&self, place: &Place) -> TierSet {
+        let Plan { put, delete, .. } = self.plan(place);
+        match (&self.intent, put.first()) {
+            (Intent::Remove, _) => place.tiers,
+            (_, Some(first)) => delete.with(first),
+            (_, None) => delete,
+        }
+    }
+}
+
+impl Intent {
+    /// Bytes of the value on its way down.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Put(p) | Self::Renew(p) => p.encoded.as_ref().map_or(0, |e| e.payload.len()),
+            Self::Remove => 0,
+        }
+    }
+}
+
+impl Prepared {
+    pub(super) fn draft(&self, schema: u32) -> Draft {
+        Draft {
+            body: self.body.clone(),
+            encoded: self.encoded.clone(),
+            weight: self.weight,
+            created_ms: self.created_ms,
+            expires_ms: self.expires_ms,
+            extra: self.extra.clone(),
+            schema,
+            priority: self.priority,
+        }
+    }
+}
+
+/// What a commit must survive for a durability; `None` if nobody waits for one.
+pub(crate) fn store_durability(durability: Durability) -> Option<StoreDurability> {
+    match durability {
+        Durability::Queued => None,
+        Durability::Written => Some(StoreDurability::Written),
+        Durability::Synced => Some(StoreDurability::Synced),
+    }
+}

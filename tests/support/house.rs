@@ -1,0 +1,200 @@
+//! The order of the house, as tables: sizes, arrows between modules, who may do what.
+
+pub const SRC_LINES_MAX: usize = 350;
+pub const OTHER_LINES_MAX: usize = 600;
+pub const FUNCTION_LINES_MAX: usize = 70;
+
+/// Every module and what it imports, lowest first. A module imports only what stands above it here,
+/// but for [`AGAINST_THE_ORDER`].
+pub const ARROWS: &[(&str, &str)] = &[
+    // Words, numbers and plain values.
+    ("sync", ""),
+    ("histogram", ""),
+    ("clock", ""),
+    ("key", ""),
+    ("version", "sync"),
+    ("error", "version"),
+    ("health", "clock"),
+    ("codec", "error"),
+    ("gate", "error"),
+    ("runtime", "clock error"),
+    ("record", "clock version"),
+    ("timers", "clock key"),
+    ("bell", "sync"),
+    ("wait", "clock error"),
+    ("config", "error health record"),
+    // Storage, without an actor.
+    ("drivers", "clock version"),
+    ("drivers::map", "clock version drivers"),
+    ("drivers::lanes", "clock gate record drivers"),
+    ("drivers::disk", "clock version record drivers"),
+    ("drivers::conformance", "clock version record drivers"),
+    ("shelf", "sync clock key version error bell drivers"),
+    ("entry", "clock version shelf"),
+    (
+        "port",
+        "histogram clock error gate wait drivers drivers::lanes shelf entry",
+    ),
+    // What hosts are told.
+    ("outcome", "clock version shelf entry"),
+    ("typed", "clock error codec shelf entry"),
+    ("event", "clock version error codec shelf entry typed"),
+    ("stats", "histogram health config drivers shelf port"),
+    (
+        "messages",
+        "clock key version error codec drivers shelf entry outcome event stats cache",
+    ),
+    // The paths, and the handle over them.
+    (
+        "watch",
+        "sync clock key version error codec shelf entry event messages",
+    ),
+    (
+        "tiers",
+        "sync clock key version error record wait config drivers shelf entry port outcome messages",
+    ),
+    (
+        "cache",
+        "clock key version error codec config shelf entry outcome typed messages watch tiers",
+    ),
+    // The actors: shells over what stands above.
+    ("actors", ""),
+    ("actors::guard", "sync"),
+    (
+        "actors::supervisor",
+        "clock health drivers messages actors::guard",
+    ),
+    ("actors::memory", "clock shelf messages actors::guard"),
+    (
+        "actors::driver",
+        "clock version error wait drivers drivers::lanes port messages actors::guard",
+    ),
+    (
+        "actors::batch",
+        "clock key error record config drivers shelf port messages actors::guard",
+    ),
+    (
+        "actors::ttl",
+        "sync clock key version timers drivers shelf messages actors::guard",
+    ),
+    (
+        "actors::hub",
+        "sync error shelf messages watch actors::guard",
+    ),
+    (
+        "actors::desk",
+        "version error codec gate entry outcome stats messages watch tiers cache actors::guard",
+    ),
+    // What puts it all together.
+    (
+        "wiring",
+        "sync clock version error health gate runtime wait config drivers drivers::lanes shelf entry port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk",
+    ),
+    (
+        "larder",
+        "clock error health codec runtime drivers outcome stats messages tiers cache actors::desk wiring builder",
+    ),
+    (
+        "builder",
+        "clock error health runtime config drivers drivers::disk entry cache wiring larder",
+    ),
+];
+
+/// Arrows against the order of the table. ARCHITECTURE.md has the reason for each.
+pub const AGAINST_THE_ORDER: &[(&str, &str)] = &[("messages", "cache"), ("larder", "builder")];
+
+/// Who may name actix; nothing below the messages does.
+pub const KNOWS_ACTIX: &[&str] = &[
+    "src/error.rs", // its mailbox error, and only here
+    "src/messages/",
+    "src/actors/",
+    "src/watch/recipient.rs", // a subscriber that is an actor
+    "src/runtime.rs",
+    "src/wiring",
+    "src/larder.rs", // gives out the desk's address
+];
+
+/// Files with something that several threads share: these and no others.
+pub const SHARED: &[(&str, &str)] = &[
+    (
+        "src/sync.rs",
+        "the names under which the shelf takes locks and atomics",
+    ),
+    (
+        "src/actors/batch.rs",
+        "hears that somebody waits, to cut its linger short",
+    ),
+    (
+        "src/actors/hub.rs",
+        "the registry: the hub's alone, under a lock because it outlives a generation",
+    ),
+    (
+        "src/actors/supervisor.rs",
+        "health: written by one supervisor, read by whoever asks",
+    ),
+    (
+        "src/actors/ttl/parts.rs",
+        "counters that outlive a generation",
+    ),
+    ("src/bell.rs", "one wake-up in flight per receiver"),
+    ("src/clock.rs", "the offset of the clock, only ever raised"),
+    (
+        "src/drivers/conformance/records.rs",
+        "what its reading threads have seen",
+    ),
+    (
+        "src/drivers/disk/mod.rs",
+        "where the store stands: writing thread and readers of one driver",
+    ),
+    ("src/drivers/map.rs", "the map that is the store"),
+    ("src/gate.rs", "permits"),
+    ("src/histogram.rs", "counts per bucket"),
+    (
+        "src/port.rs",
+        "breaker state, the present generation's lanes, counters",
+    ),
+    (
+        "src/runtime.rs",
+        "threads and arbiters to be joined at the end",
+    ),
+    (
+        "src/shelf/fence.rs",
+        "fences of a scope, and their order against conditions",
+    ),
+    ("src/shelf/mod.rs", "stripes, scopes, counters"),
+    (
+        "src/shelf/table.rs",
+        "how often a node was read, counted under a read lock",
+    ),
+    (
+        "src/shelf/ticket.rs",
+        "how many holders a waiting caller still has",
+    ),
+    ("src/stats.rs", "reads the counters"),
+    (
+        "src/tiers.rs",
+        "dirty budget, hurry, definitions of caches, lines, counters",
+    ),
+    ("src/version.rs", "the version clock and its ceiling"),
+    ("src/wait.rs", "the end of every wait"),
+    (
+        "src/watch/inbox.rs",
+        "the bounded place between the hub and one subscriber",
+    ),
+    ("src/wiring.rs", "makes the above"),
+    ("src/wiring/book.rs", "addresses and health by name"),
+    (
+        "src/wiring/driver.rs",
+        "the end of a generation's threads, for its successor",
+    ),
+    (
+        "src/wiring/parts.rs",
+        "the registry, which outlives the hub's generations",
+    ),
+];
+
+/// Files that block a thread on purpose.
+pub const MAY_SLEEP: &[&str] = &[
+    // On the storage thread that closes a store: fjall's workers tell nobody when they let go.
+    "src/drivers/disk/store.rs",
+];

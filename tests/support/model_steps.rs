@@ -1,0 +1,496 @@
+//! The steps of the model test: each does something to larder and to the plain map, and compares.
+
+use super::*;
+
+/// What a set is made with.
+#[derive(Default)]
+struct Plan {
+    ttl_ms: Option<u64>,
+    idle_ms: u64,
+    stale_ms: u64,
+    tags: Vec<&'static str>,
+    memory_only: bool,
+}
+
+impl Play {
+    fn plan(&mut self) -> Plan {
+        let mut plan = Plan::default();
+        match self.rng.u32(0..8) {
+            0..2 => plan.ttl_ms = Some(self.rng.u64(1..20_000)),
+            2 => plan.idle_ms = self.rng.u64(1..20_000),
+            _ => {}
+        }
+        if self.rng.u32(0..4) == 0 {
+            plan.stale_ms = self.rng.u64(1..20_000);
+        }
+        for tag in TAGS {
+            if self.rng.u32(0..3) == 0 {
+                plan.tags.push(tag);
+            }
+        }
+        plan.memory_only = self.mixed && self.has_tier() && self.rng.u32(0..4) == 0;
+        plan
+    }
+
+    fn entry(&self, value: &str, version: Version, plan: &Plan) -> Live {
+        let now_ms = self.now_ms();
+        let idle_end = if plan.idle_ms > 0 {
+            now_ms + plan.idle_ms
+        } else {
+            NEVER
+        };
+        let expires_ms = plan.ttl_ms.map_or(NEVER, |ttl| now_ms + ttl).min(idle_end);
+        Live {
+            value: value.to_owned(),
+            version,
+            expires_ms,
+            keep_ms: expires_ms.saturating_add(plan.stale_ms),
+            idle_ms: plan.idle_ms,
+            tags: plan.tags.clone(),
+            may_go: plan.memory_only || !self.has_tier(),
+        }
+    }
+
+    /// Something safer than `Queued`, now and then, where nothing holds it up.
+    fn durability(&mut self) -> Durability {
+        match self.rng.u32(0..4) {
+            _ if self.held || !self.has_tier() => Durability::Queued,
+            0 => Durability::Written,
+            1 => Durability::Synced,
+            _ => Durability::Queued,
+        }
+    }
+
+    pub async fn set(&mut self) {
+        let plan = self.plan();
+        let key = self.key();
+        self.set_key(key, plan).await;
+    }
+
+    async fn set_key(&mut self, key: &'static str, plan: Plan) {
+        let condition = self.rng.u32(0..8);
+        if condition < 4 {
+            // What was forgotten lawfully must be known to be, or no condition can be judged.
+            self.get_key(key).await;
+        }
+        let now_ms = self.now_ms();
+        let durability = match plan.memory_only {
+            true => Durability::Queued,
+            false => self.durability(),
+        };
+        let (value, current) = (
+            self.value(),
+            self.model.live(key, now_ms).map(|l| l.version),
+        );
+        let mut set = self.cache.set(key, value.clone());
+        let mut holds = true;
+        match (condition, current) {
+            (0, _) => (set, holds) = (set.if_absent(), current.is_none()),
+            (1, _) => (set, holds) = (set.if_present(), current.is_some()),
+            (2, Some(version)) => set = set.if_version(version),
+            (2 | 3, _) => (set, holds) = (set.if_version(Version::at(5)), false),
+            _ => {}
+        }
+        set = match plan.ttl_ms {
+            Some(ttl_ms) => set.ttl(Duration::from_millis(ttl_ms)),
+            None => set.no_ttl(),
+        };
+        if plan.idle_ms > 0 {
+            set = set.idle(Duration::from_millis(plan.idle_ms));
+        }
+        if plan.memory_only {
+            set = set.drivers(["memory"]);
+        }
+        set = set
+            .stale_for(Duration::from_millis(plan.stale_ms))
+            .tags(&plan.tags);
+        let done = set.durability(durability).await;
+        self.note(format!(
+            "set {key:?} {value} if {condition} {durability:?} {:?} {done:?}",
+            plan.ttl_ms
+        ));
+        match done {
+            Ok(version) => {
+                assert!(
+                    holds,
+                    "a set of {key:?} under condition {condition} went through"
+                );
+                self.model.acknowledged("set", version);
+                let entry = self.entry(&value, version, &plan);
+                self.model.entries.insert(key.to_owned(), entry);
+            }
+            Err(Error::Conflict { current: told }) if !holds => assert_eq!(told, current),
+            Err(error) => panic!("set of {key:?} under condition {condition}: {error}"),
+        }
+    }
+
+    pub async fn get(&mut self) {
+        let key = self.key();
+        match self.rng.u32(0..6) {
+            0 => {
+                let got = self.cache.contains(key).await.unwrap();
+                self.note(format!("contains {key:?}: {got}"));
+                let now_ms = self.now_ms();
+                let wanted = self.model.live(key, now_ms).is_some();
+                let excused = !got && self.model.may_miss(key, now_ms);
+                assert!(got == wanted || excused, "contains of {key:?}");
+                self.model.renew(key, now_ms);
+            }
+            1 => self.get_stale(key).await,
+            _ => self.get_key(key).await,
+        }
+    }
+
+    pub async fn get_key(&mut self, key: &'static str) {
+        let entry = self.cache.get(key).await.unwrap();
+        let got: Seen = entry.map(|e| ((*e).clone(), e.version()));
+        self.note(format!("get {key:?}: {got:?}"));
+        let now_ms = self.now_ms();
+        self.model.check("get", key, got, now_ms);
+        self.model.renew(key, now_ms);
+    }
+
+    async fn get_stale(&mut self, key: &'static str) {
+        let now_ms = self.now_ms();
+        if self.model.live(key, now_ms).is_some() {
+            return self.get_key(key).await;
+        }
+        let found = self.cache.get(key).allow_stale().await.unwrap();
+        self.note(format!("get stale {key:?}: {found:?}"));
+        let kept = self.model.entries.get(key).filter(|e| now_ms < e.keep_ms);
+        match (found, kept) {
+            (Some(found), Some(kept)) => {
+                assert_eq!(found.freshness(), Freshness::Stale);
+                let got = ((*found).clone(), found.version());
+                assert_eq!(got, (kept.value.clone(), kept.version), "stale {key:?}");
+            }
+            (Some(found), None) => panic!("stale {key:?} is {}", *found),
+            (None, Some(kept)) => assert!(kept.may_go, "the fallback of {key:?} is gone"),
+            (None, None) => {}
+        }
+    }
+
+    pub async fn remove(&mut self) {
+        let (key, durability) = (self.key(), self.durability());
+        let done = self.cache.remove(key).durability(durability).await;
+        self.note(format!("remove {key:?} {durability:?} {done:?}"));
+        self.model.acknowledged("remove", done.unwrap());
+        self.model.entries.remove(key);
+    }
+
+    pub async fn touch(&mut self) {
+        let (key, ttl_ms) = (self.key(), self.rng.u64(1..20_000));
+        self.get_key(key).await;
+        let done = self.cache.touch(key, Duration::from_millis(ttl_ms)).await;
+        self.note(format!("touch {key:?} {ttl_ms} {done:?}"));
+        let expires_ms = self.now_ms() + ttl_ms;
+        self.retimed("touch", key, done.unwrap(), expires_ms, expires_ms);
+    }
+
+    pub async fn expire(&mut self) {
+        let (key, keep_ms) = (self.key(), self.rng.u64(1..20_000));
+        self.get_key(key).await;
+        let keep = Duration::from_millis(keep_ms);
+        let done = self.cache.expire(key).keep_for(keep).await;
+        self.note(format!("expire {key:?} {keep_ms} {done:?}"));
+        let now_ms = self.now_ms();
+        self.retimed("expire", key, done.unwrap(), now_ms, now_ms + keep_ms);
+    }
+
+    fn retimed(
+        &mut self,
+        how: &str,
+        key: &str,
+        done: Option<Version>,
+        expires_ms: u64,
+        keep_ms: u64,
+    ) {
+        let live = self.model.live(key, self.now_ms()).is_some();
+        assert_eq!(done.is_some(), live, "{how} of {key:?}");
+        let Some(version) = done else { return };
+        self.model.acknowledged(how, version);
+        let entry = self.model.entries.get_mut(key).unwrap();
+        (entry.version, entry.expires_ms, entry.keep_ms) = (version, expires_ms, keep_ms);
+        entry.may_go = !self.store.is_some();
+    }
+
+    pub async fn update(&mut self) {
+        let key = self.key();
+        self.get_key(key).await;
+        let done = self.cache.update(key, |old| match old {
+            Some(old) => format!("u{old}"),
+            None => "u/10".to_owned(),
+        });
+        let done = done.await.unwrap();
+        self.note(format!("update {key:?}: {}", *done));
+        let old = self.model.live(key, self.now_ms());
+        let wanted = old.map_or("u/10".to_owned(), |old| format!("u{}", old.value));
+        assert_eq!(*done, wanted, "update of {key:?}");
+        self.model.acknowledged("update", done.version());
+        let entry = self.entry(&wanted, done.version(), &Plan::default());
+        self.model.entries.insert(key.to_owned(), entry);
+    }
+
+    pub async fn clear(&mut self) {
+        let durability = self.durability();
+        let done = self.cache.clear().durability(durability).await;
+        self.note(format!("clear {durability:?} {done:?}"));
+        self.model.acknowledged("clear", done.unwrap());
+        self.model.entries.clear();
+    }
+
+    pub async fn remove_tag(&mut self) {
+        let (tag, durability) = (TAGS[self.rng.usize(..2)], self.durability());
+        let done = self.cache.remove_tag(tag).durability(durability).await;
+        self.note(format!("remove tag {tag} {durability:?} {done:?}"));
+        self.model.acknowledged("remove_tag", done.unwrap());
+        self.model.remove_tag(tag);
+    }
+
+    pub async fn set_many(&mut self) {
+        let durability = self.durability();
+        let keys: Vec<_> = (0..self.rng.usize(1..6)).map(|_| self.key()).collect();
+        let items: Vec<_> = keys.iter().map(|k| (*k, self.value())).collect();
+        self.note(format!("set many {items:?} {durability:?}"));
+        let mut versions = Vec::new();
+        let set = self
+            .cache
+            .set_many(items.clone())
+            .chunk(2)
+            .durability(durability);
+        let report = set.on_chunk(|chunk| {
+            assert!(chunk.unstored.is_none(), "{chunk:?}");
+            versions.extend(chunk.keys.iter().map(|(_, done)| *done.as_ref().unwrap()));
+        });
+        assert_eq!(report.await.unwrap().applied, items.len());
+        for ((key, value), version) in items.into_iter().zip(versions) {
+            self.model.acknowledged("set_many", version);
+            let entry = self.entry(&value, version, &Plan::default());
+            self.model.entries.insert(key.to_owned(), entry);
+        }
+    }
+
+    pub async fn remove_many(&mut self) {
+        let durability = self.durability();
+        let keys: Vec<_> = (0..3).map(|_| self.key()).collect();
+        self.note(format!("remove many {keys:?} {durability:?}"));
+        let mut versions = Vec::new();
+        let report = self.cache.remove_many(&keys).durability(durability);
+        let report = report.on_chunk(|chunk| {
+            versions.extend(chunk.keys.iter().map(|(_, done)| *done.as_ref().unwrap()));
+        });
+        assert_eq!(report.await.unwrap().applied, keys.len());
+        for (key, version) in keys.iter().zip(versions) {
+            self.model.acknowledged("remove_many", version);
+            self.model.entries.remove(*key);
+        }
+    }
+
+    pub async fn get_many(&mut self) {
+        let found = self
+            .cache
+            .get_many(KEYS)
+            .chunk(self.rng.usize(1..8))
+            .await
+            .unwrap();
+        self.note(format!("get many: {found:?}"));
+        assert_eq!(found.len(), KEYS.len());
+        let now_ms = self.now_ms();
+        for (key, entry) in found {
+            let got: Seen = entry.map(|e| ((*e).clone(), e.version()));
+            self.model.check("get_many", &key, got, now_ms);
+        }
+    }
+
+    pub async fn scan(&mut self) {
+        let (size, prefix) = (self.rng.usize(1..5), ["", "a", "a/"][self.rng.usize(..3)]);
+        let found = scan_all(&self.cache, prefix, size).await;
+        self.note(format!("scan {prefix:?} by {size}: {found:?}"));
+        self.check_scan(prefix, found);
+    }
+
+    fn check_scan(&mut self, prefix: &str, found: Vec<(String, (String, Version))>) {
+        let sorted = found.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        assert!(sorted, "a scan out of order: {found:?}");
+        let foreign = found.iter().find(|(key, _)| !KEYS.contains(&key.as_str()));
+        assert_eq!(foreign, None);
+        let now_ms = self.now_ms();
+        for key in KEYS.iter().filter(|key| key.starts_with(prefix)) {
+            let got = found
+                .iter()
+                .find(|(k, _)| k == key)
+                .map(|(_, seen)| seen.clone());
+            self.model.check("scan", key, got, now_ms);
+        }
+    }
+
+    pub async fn flush(&mut self) {
+        self.release();
+        let synced = self.rng.bool();
+        let durability = if synced {
+            Durability::Synced
+        } else {
+            Durability::Written
+        };
+        self.note(format!("flush {durability:?}"));
+        self.larder.flush(durability).await.unwrap();
+    }
+
+    pub async fn evict(&mut self) {
+        self.note("evict");
+        for n in 0..32 {
+            self.filler.set(&format!("f{n}"), n).await.unwrap();
+        }
+    }
+
+    pub async fn resize(&mut self) {
+        let bytes = self.rng.usize(64 << 10..256 << 10);
+        self.note(format!("resize {bytes}"));
+        self.larder.resize_memory(bytes).await.unwrap();
+    }
+
+    pub fn let_time_pass(&mut self) {
+        let time_ms = [1, 100, 5_000, 30_000][self.rng.usize(..4)];
+        self.note(format!("{time_ms} ms pass"));
+        self.clock.advance(Duration::from_millis(time_ms));
+    }
+
+    pub fn hold_or_release(&mut self) {
+        if self.held {
+            return self.release();
+        }
+        self.note("commits are held");
+        self.sluice.hold_commits();
+        self.held = true;
+    }
+
+    pub fn release(&mut self) {
+        if self.held {
+            self.note("commits go on");
+            self.sluice.release_commits();
+            self.held = false;
+        }
+    }
+
+    /// A read is on its way up while the key changes, is stored and is evicted.
+    pub async fn read_beside_changes(&mut self) {
+        if !self.has_tier() {
+            return;
+        }
+        let key = self.key();
+        if self.model.entries.values().any(|e| e.idle_ms > 0) {
+            return;
+        }
+        self.flush().await;
+        self.evict().await;
+        let mut allowed = vec![self.model.seen(key, self.now_ms())];
+        let mut excused = self.model.may_miss(key, self.now_ms());
+        let expires_ms = self.model.live(key, self.now_ms()).map(|l| l.expires_ms);
+        self.sluice.arm_get();
+        self.note(format!("a get of {key:?} begins"));
+        let cache = self.cache.clone();
+        let mut get = tokio::spawn(async move { cache.get(key).await });
+        tokio::select! {
+            () = self.sluice.entered() => {}
+            // It was in memory.
+            got = &mut get => {
+                self.sluice.release_get();
+                let entry = got.unwrap().unwrap();
+                let got: Seen = entry.map(|e| ((*e).clone(), e.version()));
+                let now_ms = self.now_ms();
+                return self.model.check("get", key, got, now_ms);
+            }
+        }
+        for _ in 0..self.rng.usize(1..4) {
+            match self.rng.u32(0..6) {
+                0..2 => self.set_key(key, Plan::default()).await,
+                2 => {
+                    self.model
+                        .acknowledged("remove", self.cache.remove(key).await.unwrap());
+                    self.model.entries.remove(key);
+                    self.note(format!("remove {key:?}"));
+                }
+                3 => self.clear().await,
+                4 => self.let_time_pass(),
+                _ => {}
+            }
+            if self.rng.bool() {
+                self.flush().await;
+                self.evict().await;
+            }
+            allowed.push(self.model.seen(key, self.now_ms()));
+            excused |= self.model.may_miss(key, self.now_ms());
+        }
+        // What it read is over by now, and that something newer was set meanwhile it cannot know.
+        excused |= expires_ms.is_some_and(|at| at <= self.now_ms());
+        self.sluice.release_get();
+        let entry = get.await.unwrap().unwrap();
+        let got: Seen = entry.map(|e| ((*e).clone(), e.version()));
+        self.note(format!("that get of {key:?}: {got:?}"));
+        let lawful = allowed.contains(&got) || got.is_none() && excused;
+        assert!(
+            lawful,
+            "a get beside changes: {got:?}, allowed are {allowed:?}"
+        );
+        self.get_key(key).await;
+    }
+
+    /// A scan is under way while what was dirty is stored.
+    pub async fn scan_beside_a_flush(&mut self) {
+        if !self.has_tier() {
+            return;
+        }
+        self.flush().await;
+        self.hold_or_release();
+        let key = self.key();
+        self.set_key(key, Plan::default()).await;
+        self.sluice.arm_scan();
+        let cache = self.cache.clone();
+        let scan = tokio::spawn(async move { scan_all(&cache, "", 100).await });
+        self.sluice.entered().await;
+        self.flush().await;
+        self.evict().await;
+        self.sluice.release_scan();
+        let found = scan.await.unwrap();
+        self.note(format!("a scan beside a flush: {found:?}"));
+        self.check_scan("", found);
+    }
+
+    pub async fn restart(&mut self) {
+        if !self.has_tier() {
+            return;
+        }
+        self.release();
+        self.note("restart");
+        self.larder.shutdown(SOON).await.unwrap();
+        let started = start(&self.clock, self.store.as_ref()).await;
+        (self.larder, self.cache, self.filler) = started;
+        self.model.restart();
+    }
+}
+
+/// All pages of a scan.
+async fn scan_all(
+    cache: &Cache<String>,
+    prefix: &str,
+    size: usize,
+) -> Vec<(String, (String, Version))> {
+    let mut found = Vec::new();
+    let mut page = cache.scan(prefix).page_size(size).await.unwrap();
+    loop {
+        assert!(!page.partial && page.entries.len() <= size);
+        let entries = page.entries.drain(..);
+        found.extend(entries.map(|(key, e)| (key, ((*e).clone(), e.version()))));
+        match page.next.take() {
+            Some(next) => {
+                page = cache
+                    .scan(prefix)
+                    .page_size(size)
+                    .after(next)
+                    .await
+                    .unwrap()
+            }
+            None => return found,
+        }
+    }
+}
