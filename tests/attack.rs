@@ -444,7 +444,7 @@ async fn t20_quarantine() {
     let c: Cache<String> = l.cache("users").unwrap();
     c.set("k", "v".to_owned()).durability(Durability::Synced).await.unwrap();
     std::fs::remove_file(dir.path().join("watermark")).unwrap();
-    let _ = l.warm([format!("users/{}", "a".repeat(70_000))]).await;
+    let _ = c.scan(&"a".repeat(70_000)).await;
     tokio::time::sleep(ms(1500)).await;
     println!("dir {:?}", std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>());
     println!("get {:?} scan {:?}", c.get("k").await.unwrap().map(|e| e.to_string()), c.scan("").await.unwrap().entries.len());
@@ -595,4 +595,93 @@ async fn t30_sweeps() {
     let t = std::time::Instant::now();
     let r = l.shutdown(ms(500)).await;
     println!("RESULT t30b shutdown {r:?} {:?}", t.elapsed());
+}
+
+// 31: an overwritten value, two tiers, crash, expiry above
+#[tokio::test(flavor = "multi_thread")]
+async fn t31_two_tiers_overwrite_crash() {
+    let (a, b) = (Sw::default(), Sw::default());
+    let l = two(&a, &b).await;
+    let c: Cache<String> = l.cache("users").unwrap();
+    c.set("k", "v1".to_owned()).await.unwrap();
+    c.set("m", "m1".to_owned()).await.unwrap();
+    l.flush(Durability::Synced).await.unwrap();
+    b.set(HANG_COMMIT);
+    let o = c.set("k", "v2".to_owned()).ttl(ms(600)).durability(Durability::Synced).outcome().await.unwrap();
+    c.set("m", "m2".to_owned()).durability(Durability::Synced).await.unwrap();
+    println!("set {o:?}");
+    let (a2, b2) = (copy(&a), copy(&b));
+    let l2 = two(&a2, &b2).await;
+    let c2: Cache<String> = l2.cache("users").unwrap();
+    println!("after the crash {:?}", c2.peek("k").await.unwrap().map(|e| e.to_string()));
+    tokio::time::sleep(ms(2500)).await;
+    println!("RESULT t31 v2 (Synced) expired and was reclaimed above: {:?}", c2.get("k").await.unwrap().map(|e| e.to_string()));
+    a2.set(DOWN);
+    for _ in 0..3 { let _ = c2.get("nope").await; }
+    println!("RESULT t31b first tier down after the crash: {:?} (m2 is Synced)", c2.get("m").await.unwrap().map(|e| e.to_string()));
+    b.set(OK); a2.set(OK);
+    let _ = l.shutdown(S).await; let _ = l2.shutdown(S).await;
+}
+// 32: a removal that found no room
+#[tokio::test(flavor = "multi_thread")]
+async fn t32_removal_without_room() {
+    let sw = Sw::default();
+    let mut limits = Limits::default(); with(&mut limits); limits.distrusted_keys_max = 1;
+    let s = sw.clone();
+    let l = Larder::builder().limits(limits).memory_bytes(64 << 10).restart_backoff(ms(20), ms(50)).call_max(ms(700)).driver("disk", move || s.open()).start().await.unwrap();
+    let c: Cache<String> = l.cache("users").unwrap();
+    c.set("gone", "v1".to_owned()).durability(Durability::Written).await.unwrap();
+    sw.set(DOWN);
+    until_down(&l, &c).await;
+    for n in 0..40 { let _ = c.set(&format!("f{n}"), "x".repeat(300)).await; }
+    for n in 0..20 { let _ = c.remove(&format!("r{n}")).await; }
+    println!("remove {:?}", c.remove("gone").outcome().await);
+    sw.set(OK);
+    tokio::time::sleep(ms(500)).await;
+    println!("flush {:?} shutdown {:?}", l.flush(Durability::Synced).await, l.shutdown(S).await);
+    let l = one(&sw).await;
+    let c: Cache<String> = l.cache("users").unwrap();
+    println!("RESULT t32 removed while down and over both bounds, then flush Ok, shutdown Ok, restart: {:?}", c.get("gone").await.unwrap().map(|e| e.to_string()));
+    let _ = l.shutdown(S).await;
+}
+
+// 33: one write that a store always refuses
+struct Picky(MapDriver);
+impl Driver for Picky {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Failure> { self.0.get(key) }
+    fn commit(&self, b: &[Write], d: StoreDurability) -> Result<(), Failure> {
+        if b.iter().any(|w| w.key().ends_with(b"/bad")) { return Err(Failure::Retry { reason: "too large for me".into(), after: ms(1) }); }
+        self.0.commit(b, d)
+    }
+    fn scan(&self, p: &[u8], a: &[u8], l: PageLimit) -> Result<Vec<(Bytes, Bytes)>, Failure> { self.0.scan(p, a, l) }
+    fn reserve(&self, m: Watermark) -> Result<(), Failure> { self.0.reserve(m) }
+    fn reserved(&self) -> Watermark { self.0.reserved() }
+}
+#[tokio::test(flavor = "multi_thread")]
+async fn t33_poison() {
+    let store = MapStore::new();
+    let s = store.clone();
+    let l = Larder::builder().call_max(ms(1500)).driver("disk", move || Ok(Picky(s.open()))).start().await.unwrap();
+    let c: Cache<String> = l.cache("users").unwrap();
+    c.set("bad", "x".to_owned()).await.unwrap();
+    let mut ok = 0; for n in 0..5 { if c.set(&format!("good{n}"), "x".to_owned()).durability(Durability::Written).await.is_ok() { ok += 1; } }
+    println!("RESULT t33 with one key that the store always refuses, {ok} of 5 others were stored; {:?}", l.actors().iter().find(|a| a.name == "disk").map(|a| a.state));
+    let _ = l.shutdown(ms(200)).await;
+}
+// 34: a record of a later format
+#[tokio::test(flavor = "multi_thread")]
+async fn t34_later_format() {
+    let sw = Sw::default();
+    let l = one(&sw).await;
+    let c: Cache<String> = l.cache("users").unwrap();
+    c.set("k", "v".to_owned()).durability(Durability::Synced).await.unwrap();
+    l.shutdown(S).await.unwrap();
+    let mut raw = sw.raw("users/k").unwrap().to_vec(); raw[2] = 2;
+    sw.store.open().commit(&[Write::Put { key: Bytes::from_static(b"users/k"), record: raw.into(), version: larder::Version::at(1), keep_ms: u64::MAX }], StoreDurability::Synced).unwrap();
+    let l = one(&sw).await;
+    let c: Cache<String> = l.cache("users").unwrap();
+    let _ = c.get("k").await;
+    tokio::time::sleep(ms(200)).await;
+    println!("RESULT t34 a record of format 2 after one get: still there {:?}", sw.raw("users/k").is_some());
+    let _ = l.shutdown(S).await;
 }
