@@ -1,11 +1,15 @@
 //! What became of a batch: per chunk and per key.
 
+use crate::entry::Entry;
 use crate::error::Error;
 use crate::outcome::{Degraded, Durability};
 use crate::version::Version;
 
 /// Failures that a [`BatchReport`] lists one by one; the others are only counted.
 pub const FAILURES_MAX: usize = 1_000;
+/// Bytes of the keys of the failures that a [`BatchReport`] lists: 1 MiB. A refused key may be of any
+/// length.
+pub const FAILURES_BYTES_MAX: usize = 1 << 20;
 
 /// What became of one chunk.
 #[derive(Debug)]
@@ -24,6 +28,21 @@ pub struct ChunkReport {
     pub degraded: Vec<Degraded>,
 }
 
+/// A key with its entry, or why it could not be read.
+pub type ReadKey<V> = (String, Result<Option<Entry<V>>, Error>);
+
+/// What was found for one chunk of keys.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ReadChunk<V> {
+    /// Its number, from 0.
+    pub chunk: usize,
+    /// Each key with its entry, or why it could not be read, in the order of the input.
+    pub keys: Vec<ReadKey<V>>,
+    /// What did not take part: a key may be missing because of it.
+    pub degraded: Vec<Degraded>,
+}
+
 /// What became of a batch.
 #[derive(Debug, Default)]
 #[non_exhaustive]
@@ -36,8 +55,9 @@ pub struct BatchReport {
     pub refused: usize,
     /// Chunks that are not as safe as was asked for.
     pub chunks_unstored: usize,
-    /// The first refusals, with their keys; at most [`FAILURES_MAX`].
+    /// The first refusals, with their keys; at most [`FAILURES_MAX`] and [`FAILURES_BYTES_MAX`].
     pub failures: Vec<(String, Error)>,
+    failures_bytes: usize,
 }
 
 impl BatchReport {
@@ -49,7 +69,9 @@ impl BatchReport {
                 Ok(_) => self.applied += 1,
                 Err(error) => {
                     self.refused += 1;
-                    if self.failures.len() < FAILURES_MAX {
+                    let bytes = self.failures_bytes + key.len();
+                    if self.failures.len() < FAILURES_MAX && bytes <= FAILURES_BYTES_MAX {
+                        self.failures_bytes = bytes;
                         self.failures.push((key.clone(), error.clone()));
                     }
                 }

@@ -98,6 +98,12 @@ impl Tiers {
             let Some(port) = self.port(tier) else {
                 continue;
             };
+            for (at, ..) in missing.iter().filter(|(.., not)| not.has(tier)) {
+                if let Some(found) = founds.get_mut(*at).filter(|found| !found.decided) {
+                    let reason = DegradedReason::Distrusted;
+                    found.degraded.push(Degraded::new(&port.name, reason));
+                }
+            }
             let asked: Vec<_> = missing
                 .iter()
                 .filter(|(at, _, distrusted)| {

@@ -3,9 +3,9 @@
 use actix::prelude::*;
 
 use super::{Desk, Reply, as_call, as_removal};
-use crate::cache::Cache;
+use crate::cache::{Cache, ReadChunk};
 use crate::codec::Value;
-use crate::messages::entry::{Explain, Get, Remove, Set};
+use crate::messages::entry::{Explain, Get, GetMany, Remove, Set};
 
 impl<V: Value> Handler<Explain<Get<V>>> for Desk {
     type Result = Reply<crate::ReadOutcome<V>>;
@@ -40,6 +40,26 @@ impl<V: Value> Handler<Explain<Remove<V>>> for Desk {
         let name = ask.cache.clone();
         self.on(&name, |cache: Cache<V>| async move {
             as_removal(&cache, &ask).outcome().await
+        })
+    }
+}
+
+impl<V: Value> Handler<Explain<GetMany<V>>> for Desk {
+    type Result = Reply<Vec<ReadChunk<V>>>;
+
+    fn handle(&mut self, Explain(get): Explain<GetMany<V>>, _: &mut Self::Context) -> Self::Result {
+        self.on(&get.cache, |cache: Cache<V>| async move {
+            let call = cache.get_many(get.keys);
+            let mut chunks = if get.allow_stale {
+                call.allow_stale()
+            } else {
+                call
+            };
+            let mut all = Vec::new();
+            while let Some(chunk) = chunks.next().await {
+                all.push(chunk?);
+            }
+            Ok(all)
         })
     }
 }
