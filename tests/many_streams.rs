@@ -7,7 +7,7 @@ mod gated;
 #[path = "support/trial.rs"]
 mod trial;
 
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::{FutureExt, Stream, StreamExt, stream};
@@ -27,6 +27,11 @@ async fn start(trial: &Trial) -> (Larder, Cache<u64>) {
 
 fn numbered(range: std::ops::Range<u64>) -> impl Iterator<Item = (String, u64)> + Send {
     range.map(|n| (format!("{n:06}"), n))
+}
+
+/// What does not come is a failure, not a test without an end.
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, future).await.unwrap()
 }
 
 fn received<T>(receive: UnboundedReceiver<T>) -> impl Stream<Item = T> {
@@ -58,7 +63,7 @@ async fn a_stream_is_taken_as_it_comes_and_acknowledged_before_more_is_waited_fo
             send.send((format!("{round}/{n}"), n)).unwrap();
         }
         while said < 4 * (round as usize + 1) {
-            said += chunks.recv().await.unwrap();
+            said += soon(chunks.recv()).await.unwrap();
         }
         assert!(trial.has(&format!("numbers/{round}/3")));
     }
@@ -80,7 +85,7 @@ async fn a_batch_that_is_dropped_in_the_middle_has_set_whole_items_and_no_more()
             .chunk(30)
             .on_chunk(move |chunk| told.send(chunk.chunk).unwrap())
             .into_future();
-        let last = async { while chunks.recv().await.unwrap() < 2 {} };
+        let last = soon(async { while chunks.recv().await.unwrap() < 2 {} });
         tokio::select! {
             _ = batch => panic!("it has no end"),
             () = last => {}
@@ -175,7 +180,7 @@ async fn keys_that_have_come_are_read_before_more_are_waited_for() {
         for key in &round {
             send.send(key).unwrap();
         }
-        let chunk = chunks.next().await.unwrap().unwrap();
+        let chunk = soon(chunks.next()).await.unwrap().unwrap();
         let keys: Vec<&str> = chunk.keys.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, round);
     }
@@ -198,7 +203,7 @@ async fn a_chunk_that_nobody_waits_for_any_more_is_what_the_next_call_gives() {
     assert!(chunks.next().now_or_never().is_none());
     gate.open();
     for expected in [vec!["a", "b"], vec!["c"]] {
-        let chunk = chunks.next().await.unwrap().unwrap();
+        let chunk = soon(chunks.next()).await.unwrap().unwrap();
         let keys: Vec<&str> = chunk.keys.iter().map(|(key, _)| key.as_str()).collect();
         assert_eq!(keys, expected);
     }
