@@ -50,12 +50,13 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use smol_str::SmolStr;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, Millis};
 use crate::config::{Config, refuse};
 use crate::drivers::StoreDurability;
 use crate::error::Error;
+use crate::hurry::Hurry;
 use crate::key::{Key, SEPARATOR};
 use crate::messages::hub::{Subscribe, SubscriptionId};
 use crate::port::Port;
@@ -79,8 +80,8 @@ pub(crate) struct Tiers {
     pub fence_room: Arc<Semaphore>,
     /// Held while a fence is raised and filed.
     pub fence_order: Mutex<()>,
-    /// Cuts the batch writer's linger short.
-    pub hurry: Arc<Notify>,
+    /// Who waits for something to be stored, so that the batch writer does not linger.
+    pub hurry: Arc<Hurry>,
     pub closed: AtomicBool,
     pub counts: Counts,
     /// Items of one chunk of a batch call, per driver.

@@ -193,7 +193,7 @@ impl Tiers {
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
             return Ok(Some(permit));
         }
-        self.hurry.notify_waiters();
+        let _waits = self.hurry.wait();
         let late = || {
             Counts::add(&self.counts.overloaded);
             Error::Overloaded {
