@@ -86,8 +86,6 @@ pub(crate) struct Tiers {
     pub counts: Counts,
     /// Items of one chunk of a batch call, per driver.
     pub chunk_counts: Vec<usize>,
-    /// Whether memory may hold, for a cache with tiers, what no tier does.
-    pub unstored: AtomicBool,
     /// What each named cache is, as it was opened last; bounded by `caches_max`.
     pub definitions: RwLock<HashMap<SmolStr, Opened>>,
     /// Ways to the actors, hung by the builder.

@@ -161,7 +161,6 @@ fn tiers(
             .iter()
             .map(|plan| plan.commits.chunk_count)
             .collect(),
-        unstored: AtomicBool::new(false),
         definitions: RwLock::default(),
         lines: OnceLock::new(),
         config,

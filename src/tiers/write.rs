@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -90,10 +89,10 @@ impl Tiers {
         room: Option<OwnedSemaphorePermit>,
     ) -> Attempt {
         let plan = order.plan(place);
-        if !place.tiers.is_empty() && (room.is_none() || plan.put != place.tiers) {
-            // Before the change, so that no scan that begins after it overlooks it.
-            self.unstored.store(true, Ordering::SeqCst);
-        }
+        let leaves_out = room.is_none() || plan.put != place.tiers;
+        let moves = !place.tiers.is_empty() && leaves_out;
+        // From before the change until after it, so that no scan overlooks it.
+        let moving = moves.then(|| place.scope.moving());
         let awaited = match store_durability(order.durability) {
             Some(_) => order.awaited(place),
             None => TierSet::NONE,
@@ -128,6 +127,7 @@ impl Tiers {
             waiters: waiters.collect(),
         };
         let applied = self.shelf.apply(ask);
+        drop(moving);
         if let Some(own) = own {
             // Those that the tiers hold are what is left to wait for.
             own.done();
