@@ -183,10 +183,7 @@ impl Tiers {
         refuse(name_problems(name, limits.cache_name_bytes_max))?;
         let (known, count) = self.shelf.has_scope(name);
         if !known && count >= limits.caches_max {
-            return Err(Error::Overloaded {
-                limit: "caches_max",
-                retry_after: Duration::MAX,
-            });
+            return Err(self.overloaded("caches_max", Duration::MAX));
         }
         Ok(())
     }
@@ -209,6 +206,12 @@ impl Tiers {
             });
         }
         Ok(())
+    }
+
+    /// What a caller gets who meets a limit; it is counted.
+    pub fn overloaded(&self, limit: &'static str, retry_after: Duration) -> Error {
+        Counts::add(&self.counts.overloaded);
+        Error::Overloaded { limit, retry_after }
     }
 
     /// What a caller gets who needs this driver.

@@ -8,9 +8,10 @@ mod trial;
 use std::time::Duration;
 
 use larder::clock::Clock;
+use larder::messages::entry;
 use larder::{ActorState, Builder, Cache, Durability, Error, Larder, Stats};
 use serde::{Deserialize, Serialize};
-use trial::{SOON, Trial, settle, until_actor};
+use trial::{SOON, Trial, settle, until, until_actor};
 
 const START_MS: u64 = 1_800_000_000_000;
 
@@ -246,5 +247,45 @@ async fn expiry_reclaim_eviction_and_watching_are_counted() {
     }
     larder.resize_memory(100_000).await.unwrap();
     assert!(stats(&larder).await.memory.evicted >= 10);
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_of_every_gate_are_counted() {
+    let trial = Trial::default();
+    let mut limits = larder::Limits::default();
+    (limits.caches_max, limits.subscriptions_max) = (1, 1);
+    (limits.reads_in_flight_max, limits.messages_in_flight_max) = (1, 1);
+    let larder = over(&trial).limits(limits).start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    let _watch = cache.watch("a").await.unwrap();
+    assert!(cache.watch("b").await.is_err());
+    assert_eq!(stats(&larder).await.overloaded, 1);
+    let names = (0..5).map(|n| format!("cache{n}"));
+    let refused = names
+        .filter(|name| larder.cache::<u64>(name).is_err())
+        .count();
+    assert!(refused > 0);
+    assert_eq!(stats(&larder).await.overloaded, 1 + refused as u64);
+    let desk = larder.desk().unwrap();
+    let get = entry::Get::<u64>::new("one too many", "a");
+    assert!(desk.send(get).await.unwrap().is_err());
+    assert_eq!(stats(&larder).await.overloaded, 2 + refused as u64);
+    // A page under way takes the only place at the desk and the only place at the driver.
+    trial.hold_scans();
+    let scan = desk.send(entry::Scan::<u64>::new("numbers", ""));
+    let scan = tokio::spawn(async move { scan.await.unwrap().is_ok() });
+    until("the page is read", || trial.scans() == 1).await;
+    let get = entry::Get::<u64>::new("numbers", "a");
+    assert!(desk.send(get).await.unwrap().is_err());
+    let late = cache.get("a").deadline(Duration::ZERO).await;
+    assert!(matches!(late, Err(Error::Overloaded { .. })));
+    // The snapshot finds no place either, and that is nobody's refusal.
+    let before = stats(&larder).await;
+    assert_eq!(before.drivers[0].entries, None);
+    trial.release_scans();
+    assert!(scan.await.unwrap());
+    assert_eq!(before.overloaded, 4 + refused as u64);
+    assert_eq!(stats(&larder).await.overloaded, before.overloaded);
     larder.shutdown(SOON).await.unwrap();
 }

@@ -17,6 +17,10 @@ use crate::wait::Wait;
 
 /// How often a conditional change looks below again because somebody else changed the key.
 const LOOKS_MAX: usize = 16;
+/// When to try again after that.
+const LOOK_RETRY_AFTER: Duration = Duration::from_millis(10);
+/// When to try again where there was no room.
+const ROOM_RETRY_AFTER: Duration = Duration::from_millis(100);
 /// What an entry counts for in the dirty set beyond its bytes.
 const DIRTY_OVERHEAD_BYTES: usize = 256;
 
@@ -55,10 +59,7 @@ impl Tiers {
                 _ => return self.conclude(place, &order, attempt, &wait).await,
             }
         }
-        Err(Error::Overloaded {
-            limit: "conditional looks at one key",
-            retry_after: Duration::from_millis(10),
-        })
+        Err(self.overloaded("conditional looks at one key", LOOK_RETRY_AFTER))
     }
 
     /// Refuses a durability, asked for by name, that no tier of this call can give.
@@ -194,13 +195,7 @@ impl Tiers {
             return Ok(Some(permit));
         }
         let _waits = self.hurry.wait();
-        let late = || {
-            Counts::add(&self.counts.overloaded);
-            Error::Overloaded {
-                limit: "dirty_bytes_max",
-                retry_after: Duration::from_millis(100),
-            }
-        };
+        let late = || self.overloaded("dirty_bytes_max", ROOM_RETRY_AFTER);
         let mut room = pin!(Arc::clone(&self.room).acquire_many_owned(bytes));
         let mut down = pin!(self.one_down(place));
         let either = poll_fn(|cx| {
