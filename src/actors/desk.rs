@@ -51,7 +51,7 @@ pub struct Desk {
     forwards: HashMap<SubscriptionId, SpawnHandle>,
     issued: u64,
     // IMPORTANT: last.
-    _guard: DeathGuard,
+    guard: DeathGuard,
 }
 
 type Reply<T> = ResponseFuture<Result<T, Error>>;
@@ -69,7 +69,7 @@ impl Desk {
             capacity,
             forwards: HashMap::new(),
             issued: 0,
-            _guard: guard,
+            guard,
         }
     }
 

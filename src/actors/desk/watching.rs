@@ -10,6 +10,18 @@ use crate::messages::entry::{Subscribe, Unsubscribe, Watching};
 use crate::messages::hub::SubscriptionId;
 use crate::watch;
 
+/// Subscriptions that one generation can number: more than it lives to see.
+const ISSUED_BITS: u32 = 40;
+
+impl Desk {
+    /// A number that no other subscription has, be it of an earlier generation: whoever ends one of
+    /// those must not end somebody else's.
+    fn issue(&mut self) -> SubscriptionId {
+        self.issued += 1;
+        SubscriptionId((self.guard.generation() << ISSUED_BITS) | self.issued)
+    }
+}
+
 impl<V: Value> Handler<Subscribe<V>> for Desk {
     type Result = ResponseActFuture<Self, Result<SubscriptionId, Error>>;
 
@@ -24,8 +36,7 @@ impl<V: Value> Handler<Subscribe<V>> for Desk {
         });
         Box::pin(watching.into_actor(self).map(|watching, this, ctx| {
             let watch = watching?;
-            this.issued += 1;
-            let id = SubscriptionId(this.issued);
+            let id = this.issue();
             let forward = watch::forward(watch, recipient).into_actor(this);
             let forward = ctx.spawn(forward.map(move |(), this, _| {
                 this.forwards.remove(&id);
