@@ -86,7 +86,54 @@ async fn hits_and_misses_are_counted_where_they_happen() {
     cache.get_many(["a", "c", "d"]).await.unwrap();
     let now = stats(&larder).await;
     assert_eq!((now.drivers[0].hits, now.drivers[0].misses), (1, 3));
-    assert_eq!((now.memory.hits, now.memory.misses), (1, 2));
+    assert_eq!((now.memory.hits, now.memory.misses), (2, 4));
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_of_memory_is_counted_once_however_it_is_asked_for() {
+    let (trial, clock) = (Trial::default(), Clock::manual(START_MS));
+    let builder = || over(&trial).clock(clock.clone());
+    let larder = builder().start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    let hour = Duration::from_secs(3_600);
+    cache.set("kept", 1).await.unwrap();
+    larder.shutdown(SOON).await.unwrap();
+    let larder = builder().start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    // One that lies in memory as bytes, one whose reads renew it, one that has expired.
+    larder.warm(["numbers/kept"]).await.unwrap();
+    cache.set("sliding", 1).idle(hour).await.unwrap();
+    let second = Duration::from_secs(1);
+    let set = cache.set("stale", 1).ttl(second).stale_for(hour);
+    set.await.unwrap();
+    clock.advance(second);
+    let desk = larder.desk().unwrap();
+    let (mut hits, mut misses) = (0, 0);
+    for (key, is_hit) in [
+        ("kept", true),
+        ("sliding", true),
+        ("stale", false),
+        ("nothing", false),
+    ] {
+        cache.get(key).outcome().await.unwrap();
+        cache.get(key).await.unwrap();
+        cache.peek(key).await.unwrap();
+        cache.get_many([key]).await.unwrap();
+        let explain = entry::Explain(entry::Get::<u64>::new("numbers", key));
+        desk.send(explain).await.unwrap().unwrap();
+        if is_hit {
+            hits += 5;
+        } else {
+            misses += 5;
+        }
+        let now = stats(&larder).await;
+        let counted = (now.memory.hits, now.memory.misses);
+        assert_eq!(counted, (hits, misses), "{key}");
+    }
+    let stale = cache.get("stale").allow_stale().outcome().await.unwrap();
+    assert!(stale.entry.is_some());
+    assert_eq!(stats(&larder).await.memory.hits, hits + 1);
     larder.shutdown(SOON).await.unwrap();
 }
 
