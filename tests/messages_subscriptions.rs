@@ -5,12 +5,14 @@
 #[path = "support/trial.rs"]
 mod trial;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use larder::clock::Clock;
 use larder::messages::entry;
 use larder::{ActorState, Builder, Cache, EntryEvent, Larder};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use trial::{SOON, Trial, until, until_actor};
 
@@ -60,6 +62,7 @@ async fn a_subscription_of_an_actor_ends_with_the_last_handle_and_keeps_no_larde
         entry::Watching::Key("a".into()),
         entry::Watching::Prefix("a".into()),
         entry::Watching::All,
+        entry::Watching::Latest("a".into()),
     ];
     for watching in watchings {
         let subscribed = desk.send(subscribe(&listener, watching)).await;
@@ -68,7 +71,7 @@ async fn a_subscription_of_an_actor_ends_with_the_last_handle_and_keeps_no_larde
     let mut stream = cache.watch_all().await.unwrap();
     let mut latest = cache.watch_latest("a").await.unwrap();
     cache.set("a", 1).await.unwrap();
-    for _ in 0..3 {
+    for _ in 0..4 {
         assert!(heard.recv().await.is_some());
     }
     assert!(stream.next().await.is_some());
@@ -104,5 +107,63 @@ async fn a_number_of_a_subscription_that_ended_with_its_desk_is_nobody_elses() {
         heard.recv().await,
         Some(EntryEvent::Changed(change)) if change.key == "a"
     ));
+    larder.shutdown(SOON).await.unwrap();
+}
+
+/// An actor that takes its time: it has handled an event when the test says so.
+struct Slow {
+    heard: UnboundedSender<u64>,
+    leave: Arc<Semaphore>,
+}
+
+impl Actor for Slow {
+    type Context = Context<Self>;
+}
+
+impl Handler<EntryEvent<u64>> for Slow {
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, event: EntryEvent<u64>, _: &mut Self::Context) -> Self::Result {
+        if let EntryEvent::Changed(change) = event {
+            let _ = self.heard.send(*change.new.unwrap());
+        }
+        let leave = Arc::clone(&self.leave);
+        let handled = async move { leave.acquire().await.unwrap().forget() };
+        AtomicResponse::new(Box::pin(handled.into_actor(self)))
+    }
+}
+
+#[actix::test]
+async fn an_actor_that_wants_only_the_latest_hears_of_nothing_between() {
+    let larder = over(&Trial::default()).start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    let (events, mut heard) = unbounded_channel();
+    let leave = Arc::new(Semaphore::new(0));
+    let slow = Slow {
+        heard: events,
+        leave: Arc::clone(&leave),
+    };
+    let desk = larder.desk().unwrap();
+    let subscribe = entry::Subscribe {
+        cache: "numbers".into(),
+        watching: entry::Watching::Latest("a".into()),
+        recipient: slow.start().recipient(),
+    };
+    let id = desk.send(subscribe).await.unwrap().unwrap();
+    cache.set("a", 1).await.unwrap();
+    assert_eq!(heard.recv().await, Some(1));
+    for n in 2..6 {
+        cache.set("a", n).await.unwrap();
+        cache.set("b", n).await.unwrap();
+    }
+    while larder.stats().await.unwrap().watch.delivered < 5 {
+        tokio::task::yield_now().await;
+    }
+    leave.add_permits(9);
+    assert_eq!(heard.recv().await, Some(5));
+    cache.set("a", 6).await.unwrap();
+    assert_eq!(heard.recv().await, Some(6));
+    desk.send(entry::Unsubscribe(id)).await.unwrap();
+    assert_eq!(heard.recv().await, None, "nobody holds the actor any more");
     larder.shutdown(SOON).await.unwrap();
 }

@@ -307,6 +307,9 @@ impl Message for Clear {
 pub enum Watching {
     /// One key.
     Key(String),
+    /// One key, for those who care what is, not what was: of the changes that come while the receiver
+    /// has one in hand, only the newest.
+    Latest(String),
     /// Keys that begin with this.
     Prefix(String),
     /// Everything.
