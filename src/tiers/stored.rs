@@ -59,7 +59,7 @@ impl Tiers {
             Err(TryRecvError::Closed) => return Err(unknown()),
             Err(TryRecvError::Empty) => {}
         }
-        self.hurry.notify_waiters();
+        let _waits = self.hurry.wait();
         if let Some(port) = down() {
             // While it is down there is no waiting.
             return Err(port.unavailable());

@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 
-use super::{Desk, Reply, as_call, as_removal};
+use super::{Desk, Reply, as_call, as_read, as_reads, as_removal};
 use crate::cache::{Cache, ReadChunk};
 use crate::codec::Value;
 use crate::messages::entry::{Explain, Get, GetMany, Remove, Set};
@@ -11,13 +11,9 @@ impl<V: Value> Handler<Explain<Get<V>>> for Desk {
     type Result = Reply<crate::ReadOutcome<V>>;
 
     fn handle(&mut self, Explain(get): Explain<Get<V>>, _: &mut Self::Context) -> Self::Result {
-        self.on(&get.cache, |cache: Cache<V>| async move {
-            let read = cache.get(&get.key);
-            if get.allow_stale {
-                read.allow_stale().outcome().await
-            } else {
-                read.outcome().await
-            }
+        let name = get.cache.clone();
+        self.on(&name, |cache: Cache<V>| async move {
+            as_read(&cache, &get).outcome().await
         })
     }
 }
@@ -48,13 +44,9 @@ impl<V: Value> Handler<Explain<GetMany<V>>> for Desk {
     type Result = Reply<Vec<ReadChunk<V>>>;
 
     fn handle(&mut self, Explain(get): Explain<GetMany<V>>, _: &mut Self::Context) -> Self::Result {
-        self.on(&get.cache, |cache: Cache<V>| async move {
-            let call = cache.get_many(get.keys);
-            let mut chunks = if get.allow_stale {
-                call.allow_stale()
-            } else {
-                call
-            };
+        let name = get.cache.clone();
+        self.on(&name, |cache: Cache<V>| async move {
+            let mut chunks = as_reads(&cache, get);
             let mut all = Vec::new();
             while let Some(chunk) = chunks.next().await {
                 all.push(chunk?);
