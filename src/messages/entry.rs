@@ -3,6 +3,7 @@
 //! Each is typed by the value. Where a handle's call has options, the message has fields with the
 //! same meaning; `None` takes the cache's default.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,19 @@ use crate::version::Version;
 
 macro_rules! message {
     ($name:ident => $reply:ty) => {
+        reply!($name => $reply);
+
+        /// Shows the cache, never a key or a value: a sealed cache's must not reach a log.
+        impl<V: Value> std::fmt::Debug for $name<V> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.cache)
+            }
+        }
+    };
+}
+
+macro_rules! reply {
+    ($name:ident => $reply:ty) => {
         impl<V: Value> Message for $name<V> {
             type Result = Result<$reply, Error>;
         }
@@ -34,7 +48,6 @@ pub use many::{GetMany, RemoveMany, SetMany};
 type Of<V> = std::marker::PhantomData<fn() -> V>;
 
 /// Read an entry.
-#[derive(Debug)]
 pub struct Get<V> {
     /// The cache.
     pub cache: String,
@@ -59,7 +72,6 @@ impl<V> Get<V> {
 }
 
 /// Read an entry without taking it into memory or renewing its time.
-#[derive(Debug)]
 pub struct Peek<V> {
     /// The cache.
     pub cache: String,
@@ -97,7 +109,6 @@ impl<V: Value> Message for Explain<Remove<V>> {
 }
 
 /// Tell whether there is an entry.
-#[derive(Debug)]
 pub struct Contains<V> {
     /// The cache.
     pub cache: String,
@@ -168,10 +179,9 @@ pub struct CompareAndSet<V> {
     /// The version it must have; `None`: there must be no live entry.
     pub expected: Option<Version>,
 }
-message!(CompareAndSet => Version);
+reply!(CompareAndSet => Version);
 
 /// Remove an entry.
-#[derive(Debug)]
 pub struct Remove<V> {
     /// The cache.
     pub cache: String,
@@ -199,7 +209,6 @@ impl<V> Remove<V> {
 }
 
 /// Give a live entry a new TTL.
-#[derive(Debug)]
 pub struct Touch<V> {
     /// The cache.
     pub cache: String,
@@ -224,7 +233,6 @@ impl<V> Touch<V> {
 }
 
 /// Let an entry expire now and keep its value as a fallback.
-#[derive(Debug)]
 pub struct Expire<V> {
     /// The cache.
     pub cache: String,
@@ -249,7 +257,6 @@ impl<V> Expire<V> {
 }
 
 /// Read a page of entries in order.
-#[derive(Debug)]
 pub struct Scan<V> {
     /// The cache.
     pub cache: String,
@@ -303,7 +310,7 @@ impl Message for Clear {
 }
 
 /// What of a cache to watch.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Watching {
     /// One key.
     Key(String),
@@ -311,6 +318,16 @@ pub enum Watching {
     Prefix(String),
     /// Everything.
     All,
+}
+
+/// Shows lengths, never a key.
+impl fmt::Debug for Watching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(name) | Self::Prefix(name) => write!(f, "Watching({} bytes)", name.len()),
+            Self::All => f.write_str("Watching(all)"),
+        }
+    }
 }
 
 /// Receive what happens, as messages. Ends when the receiver is gone, with [`Unsubscribe`], or when

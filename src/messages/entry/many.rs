@@ -13,7 +13,6 @@ use crate::error::Error;
 use crate::outcome::Durability;
 
 /// Read many entries.
-#[derive(Debug)]
 pub struct GetMany<V> {
     /// The cache.
     pub cache: String,
@@ -70,7 +69,6 @@ impl<V> SetMany<V> {
 }
 
 /// Remove many entries.
-#[derive(Debug)]
 pub struct RemoveMany<V> {
     /// The cache.
     pub cache: String,
