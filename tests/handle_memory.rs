@@ -227,8 +227,8 @@ async fn over_memory_alone_a_value_too_large_for_it_leaves_no_older_one_behind()
 
 /// What memory counts for one entry of no value to speak of.
 async fn counted(larder: &Larder) -> usize {
-    let stats = larder.stats().await.unwrap();
-    stats.memory.bytes / usize::try_from(stats.memory.entries).unwrap()
+    let memory = larder.stats().await.unwrap().memory;
+    memory.bytes / memory.entries
 }
 
 #[tokio::test]

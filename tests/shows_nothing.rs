@@ -108,6 +108,7 @@ fn messages_to_the_desk_show_nothing() {
     shows_nothing(&entry::SetMany::<V>::new("c", [(SECRET, value())]));
     shows_nothing(&entry::RemoveMany::<V>::new("c", [SECRET]));
     shows_nothing(&entry::Watching::Key(value()));
+    shows_nothing(&entry::Watching::Latest(value()));
     shows_nothing(&entry::Watching::Prefix(value()));
     shows_nothing(&whole::Warm {
         entries: vec![format!("c/{SECRET}")],

@@ -161,9 +161,9 @@ impl Shelf {
     /// Whether any stored copy of a tier is not to be believed.
     pub fn is_distrusted(&self, tier: TierId) -> bool {
         self.stripes.iter().any(|cell| {
-            let stripe = cell.stripe.read();
-            stripe.distrusts.wholes(tier).next().is_some()
-                || stripe.distrusts.keys_of(tier).next().is_some()
+            let distrusts = &cell.stripe.read().distrusts;
+            let mut keys = distrusts.keys_of(TierSet::NONE.with(tier));
+            keys.next().is_some() || distrusts.wholes(tier).next().is_some()
         })
     }
 
