@@ -85,10 +85,7 @@ impl Supervisor {
     }
 
     fn launched(&mut self, generation: u64, result: Result<(), Failure>, ctx: &mut Context<Self>) {
-        if let Some(first) = self.first.take() {
-            let _ = first.send(result.clone());
-        }
-        match result {
+        match &result {
             Ok(()) if self.died < generation => {
                 self.enter(ActorState::Up, None);
                 if self.condemned == generation {
@@ -98,6 +95,10 @@ impl Supervisor {
             }
             Ok(()) => self.down("it ended while it was starting".into(), ctx),
             Err(failure) => self.down(failure.to_string(), ctx),
+        }
+        // IMPORTANT: last. Whoever waits for it may ask at once how the actor is.
+        if let Some(first) = self.first.take() {
+            let _ = first.send(result);
         }
     }
 

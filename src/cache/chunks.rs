@@ -3,6 +3,7 @@
 //!
 //! Nothing is collected here, so memory is bounded by one chunk whatever the size of the input.
 
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -111,8 +112,14 @@ impl<'a, V: Value, S: Stream, W> Chunks<'a, V, S, W> {
 }
 
 /// An iterator as a stream that is always ready.
-#[derive(Debug)]
 pub struct Items<I>(pub(super) I);
+
+/// Shows nothing of the items.
+impl<I> fmt::Debug for Items<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Items").finish_non_exhaustive()
+    }
+}
 
 // The iterator is never pinned.
 impl<I> Unpin for Items<I> {}

@@ -1,5 +1,7 @@
 //! What became of a batch: per chunk and per key.
 
+use std::fmt;
+
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::outcome::{Degraded, Durability};
@@ -12,7 +14,6 @@ pub const FAILURES_MAX: usize = 1_000;
 pub const FAILURES_BYTES_MAX: usize = 1 << 20;
 
 /// What became of one chunk.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct ChunkReport {
     /// Its number, from 0.
@@ -28,11 +29,23 @@ pub struct ChunkReport {
     pub degraded: Vec<Degraded>,
 }
 
+/// Shows how many keys, never one of them.
+impl fmt::Debug for ChunkReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkReport")
+            .field("chunk", &self.chunk)
+            .field("keys", &self.keys.len())
+            .field("durability", &self.durability)
+            .field("unstored", &self.unstored)
+            .field("degraded", &self.degraded)
+            .finish()
+    }
+}
+
 /// A key with its entry, or why it could not be read.
 pub type ReadKey<V> = (String, Result<Option<Entry<V>>, Error>);
 
 /// What was found for one chunk of keys.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct ReadChunk<V> {
     /// Its number, from 0.
@@ -43,8 +56,19 @@ pub struct ReadChunk<V> {
     pub degraded: Vec<Degraded>,
 }
 
+/// Shows how many keys, never one of them or its value.
+impl<V> fmt::Debug for ReadChunk<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadChunk")
+            .field("chunk", &self.chunk)
+            .field("keys", &self.keys.len())
+            .field("degraded", &self.degraded)
+            .finish()
+    }
+}
+
 /// What became of a batch.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[non_exhaustive]
 pub struct BatchReport {
     /// Chunks.
@@ -58,6 +82,20 @@ pub struct BatchReport {
     /// The first refusals, with their keys; at most [`FAILURES_MAX`] and [`FAILURES_BYTES_MAX`].
     pub failures: Vec<(String, Error)>,
     failures_bytes: usize,
+}
+
+/// Shows why items were refused, never a key.
+impl fmt::Debug for BatchReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why: Vec<_> = self.failures.iter().map(|(_, error)| error).collect();
+        f.debug_struct("BatchReport")
+            .field("chunks", &self.chunks)
+            .field("applied", &self.applied)
+            .field("refused", &self.refused)
+            .field("chunks_unstored", &self.chunks_unstored)
+            .field("failures", &why)
+            .finish()
+    }
 }
 
 impl BatchReport {

@@ -104,21 +104,19 @@ impl Tiers {
             let Some(port) = self.port(tier) else {
                 continue;
             };
-            for (at, ..) in missing.iter().filter(|(.., not)| not.has(tier)) {
-                if let Some(found) = founds.get_mut(*at).filter(|found| !found.decided) {
+            let mut asked = Vec::new();
+            for (at, flight, distrusted) in &missing {
+                let Some(found) = founds.get_mut(*at).filter(|found| !found.decided) else {
+                    continue;
+                };
+                if distrusted.has(tier) {
                     let reason = DegradedReason::Distrusted;
                     found.degraded.push(Degraded::new(&port.name, reason));
+                } else {
+                    let key = stored_key(&place.scope.name, flight.name);
+                    asked.push((*at, Bytes::from(key)));
                 }
             }
-            let asked: Vec<_> = missing
-                .iter()
-                .filter(|(at, _, distrusted)| {
-                    !distrusted.has(tier) && founds.get(*at).is_some_and(|f| !f.decided)
-                })
-                .map(|(at, flight, _)| {
-                    (*at, Bytes::from(stored_key(&place.scope.name, flight.name)))
-                })
-                .collect();
             let records = self.ask_many(port, &asked, &wait).await?;
             for ((at, key), record) in asked.iter().zip(records) {
                 let Some(found) = founds.get_mut(*at) else {
@@ -130,9 +128,8 @@ impl Tiers {
                             self.consider(place, slot_of(header, payload), port, options, found)
                         }
                         Err(_) => {
-                            found
-                                .degraded
-                                .push(Degraded::new(&port.name, DegradedReason::Damaged));
+                            let reason = DegradedReason::Damaged;
+                            found.degraded.push(Degraded::new(&port.name, reason));
                             port.repair(key.clone());
                         }
                     },
