@@ -267,3 +267,6 @@ impl Port {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

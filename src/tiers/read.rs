@@ -13,7 +13,7 @@ use crate::key::stored_key;
 use crate::outcome::{Degraded, DegradedReason};
 use crate::port::Port;
 use crate::record::{self, Header};
-use crate::shelf::{Brought, Freshness, MarkId, Seen, Slot, TierSet};
+use crate::shelf::{Brought, Freshness, MarkId, Seen, Slot, TierId, TierSet};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -94,10 +94,7 @@ impl Tiers {
                 }
             }
         }
-        for tier in place.tiers.iter().filter(|tier| !options.skip.has(*tier)) {
-            let Some(port) = self.port(tier) else {
-                continue;
-            };
+        for (tier, port) in self.below(place, options) {
             let asked: Vec<_> = missing
                 .iter()
                 .filter(|(at, _, distrusted)| {
@@ -173,6 +170,18 @@ impl Tiers {
         }
     }
 
+    /// The tiers that a read asks, first to last.
+    fn below(
+        &self,
+        place: &Place,
+        options: ReadOptions,
+    ) -> impl Iterator<Item = (TierId, &Arc<Port>)> {
+        let tiers = place.tiers.minus(options.skip);
+        tiers
+            .iter()
+            .filter_map(|tier| Some((tier, self.port(tier)?)))
+    }
+
     /// One tier's records of many keys; a reason for each if it could not say.
     async fn ask_many(
         &self,
@@ -230,10 +239,7 @@ impl Tiers {
     ) -> Result<Found, Error> {
         let mut found = Found::default();
         let key = Bytes::from(stored_key(&place.scope.name, name));
-        for tier in place.tiers.iter().filter(|tier| !options.skip.has(*tier)) {
-            let Some(port) = self.port(tier) else {
-                continue;
-            };
+        for (tier, port) in self.below(place, options) {
             if distrusted.has(tier) {
                 found
                     .degraded
