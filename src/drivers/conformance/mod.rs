@@ -2,6 +2,9 @@
 //!
 //! Each behaviour is a function of its own, on a store of its own; [`check`] runs them all. It goes
 //! through the [`Driver`](super::Driver) trait alone and panics with a sentence that says what was not kept.
+//!
+//! A driver that leaves [`reclaim`](super::Driver::reclaim) as it is has no index of expiry: it is put to
+//! [`BEHAVIOURS`] without the four that name expiry or reclaiming.
 
 #![allow(
     clippy::expect_used,
