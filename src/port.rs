@@ -189,7 +189,7 @@ impl Port {
     }
 
     /// [`Driver::usage`](crate::drivers::Driver::usage), on a read lane: whoever asks how much is
-    /// stored does not wait for a commit.
+    /// stored does not wait for a commit. Its refusals are not counted: nobody's call was refused.
     ///
     /// # Errors
     ///
@@ -215,7 +215,10 @@ impl Port {
         wait: &Wait<'_>,
     ) -> Result<T, Error> {
         let began = Clock::instant();
-        let found = self.ask(read, wait).await?;
+        let found = self.ask(read, wait).await.map_err(|error| match error {
+            Error::Overloaded { .. } => self.gate.refuse(),
+            other => other,
+        })?;
         self.stats.read_latency.record(began.elapsed());
         Ok(found)
     }
@@ -228,7 +231,7 @@ impl Port {
         let permit = match self.gate.try_pass() {
             Ok(permit) => permit,
             Err(Error::Overloaded { .. }) => {
-                wait.until(self.gate.pass(), || self.gate.refuse())
+                wait.until(self.gate.pass(), || self.gate.refusal())
                     .await??
             }
             Err(error) => return Err(error),
