@@ -17,7 +17,7 @@ use crate::drivers::lanes::{Answer, Command, Lanes, Read};
 use crate::drivers::{Failure, PageLimit, Usage};
 use crate::entry::Source;
 use crate::error::Error;
-use crate::gate::{Gate, Permit};
+use crate::gate::Gate;
 use crate::histogram::Histogram;
 use crate::shelf::TierId;
 use crate::wait::Wait;
@@ -198,17 +198,6 @@ impl Port {
         self.ask(Read::Usage, wait).await
     }
 
-    /// As [`usage`](Port::usage), for statistics: one that finds no place in time is left out, and is
-    /// no refused call. Else looking at what is counted would change it.
-    ///
-    /// # Errors
-    ///
-    /// As [`usage`](Port::usage), but [`Error::DeadlineExceeded`] for want of a permit.
-    pub async fn measure(&self, wait: &Wait<'_>) -> Result<Usage, Error> {
-        let permit = wait.until(self.gate.pass(), || wait.exceeded()).await??;
-        self.put(Read::Usage, permit, wait).await
-    }
-
     async fn read<T>(
         &self,
         read: impl FnOnce(Answer<T>) -> Read,
@@ -236,16 +225,6 @@ impl Port {
             }
             Err(error) => return Err(error),
         };
-        self.put(ask, permit, wait).await
-    }
-
-    /// Puts a question into the lane and waits for its answer.
-    async fn put<T>(
-        &self,
-        ask: impl FnOnce(Answer<T>) -> Read,
-        permit: Permit,
-        wait: &Wait<'_>,
-    ) -> Result<T, Error> {
         let (generation, lanes) = self.lanes().ok_or_else(|| self.unavailable())?;
         let (answer, waiting) = oneshot::channel();
         lanes

@@ -69,7 +69,7 @@ impl Parts {
         for port in &tiers.ports {
             let wait = tiers.wait(Some(MEASURE_MAX));
             let usage = match port.is_up() {
-                true => port.measure(&wait).await.ok(),
+                true => port.usage(&wait).await.ok(),
                 false => None,
             };
             drivers.push(DriverStats::of(port, usage));

@@ -1,4 +1,4 @@
-//! What messages can be told, and that the calls they stand for do it.
+//! What a message leaves unsaid, or allows: the same as with the call that it stands for.
 #![cfg(all(feature = "disk", feature = "test-util"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
