@@ -172,16 +172,11 @@ async fn a_condition_takes_it_for_absent() {
 #[tokio::test]
 async fn a_good_record_written_before_the_repair_is_not_deleted() {
     let (sluice, store) = (Sluice::default(), MapStore::new());
-    let start = async || {
-        let factory = sluice.factory(store.factory());
-        let builder = Larder::builder().driver_factory("map", CommitConfig::default(), factory);
-        builder.start().await.unwrap()
-    };
-    let larder = start().await;
+    let larder = behind(&sluice, &store).await;
     cache(&larder).set("k", text("old")).await.unwrap();
     larder.shutdown(world::SOON).await.unwrap();
     damage(&store.open(), "k", flip);
-    let larder = start().await;
+    let larder = behind(&sluice, &store).await;
     let users = cache(&larder);
     sluice.arm_get();
     let (found, ()) = tokio::join!(users.get("k").outcome(), async {
@@ -198,8 +193,62 @@ async fn a_good_record_written_before_the_repair_is_not_deleted() {
         .await
         .unwrap();
     larder.shutdown(world::SOON).await.unwrap();
-    let larder = start().await;
+    let larder = behind(&sluice, &store).await;
     assert_eq!(read(&cache(&larder), "k").await, Some(text("new")));
+}
+
+/// A larder over a map behind a sluice.
+async fn behind(sluice: &Sluice, store: &MapStore) -> Larder {
+    let factory = sluice.factory(store.factory());
+    let builder = Larder::builder().driver_factory("map", CommitConfig::default(), factory);
+    builder.start().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_lane_full_of_repairs_delays_a_commit_and_loses_nothing() {
+    // More than the commit lane holds (64), and one under way.
+    const DAMAGED: usize = 80;
+    let names: Vec<_> = (0..DAMAGED).map(|n| n.to_string()).collect();
+    let (sluice, store) = (Sluice::default(), MapStore::new());
+    let larder = behind(&sluice, &store).await;
+    for name in &names {
+        cache(&larder).set(name, text("old")).await.unwrap();
+    }
+    larder.shutdown(world::SOON).await.unwrap();
+    for name in &names {
+        damage(&store.open(), name, flip);
+    }
+    let larder = behind(&sluice, &store).await;
+    let users = cache(&larder);
+    sluice.hold_commits();
+    for name in &names {
+        assert_eq!(read(&users, name).await, None, "reads do not wait for it");
+    }
+    let set = tokio::spawn({
+        let users = users.clone();
+        async move {
+            let set = users.set("new", text("1"));
+            set.durability(Durability::Written).await
+        }
+    });
+    world::until("the commit was refused", async || {
+        larder.stats().await.unwrap().drivers[0].retries > 0
+    })
+    .await;
+    assert_eq!(counted(&larder).await, [DAMAGED as u64]);
+    sluice.release_commits();
+    set.await.unwrap().unwrap();
+    // Those for which there was no room are found again.
+    for name in &names {
+        assert_eq!(read(&users, name).await, None);
+    }
+    larder.shutdown(world::SOON).await.unwrap();
+    let larder = behind(&sluice, &store).await;
+    for name in &names {
+        let found = cache(&larder).get(name).outcome().await.unwrap();
+        assert_eq!((found.entry.is_none(), found.degraded), (true, vec![]));
+    }
+    assert_eq!(read(&cache(&larder), "new").await, Some(text("1")));
 }
 
 #[tokio::test]

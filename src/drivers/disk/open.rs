@@ -6,14 +6,14 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::layout::Head;
 use super::store::{self, Passport, Store, Verdict};
 use super::trust;
 use super::watermark::{Marks, WatermarkFile};
 use super::{DiskConfig, Quarantine};
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::drivers::Failure;
 
 /// fjall's directory.
@@ -138,12 +138,7 @@ fn vanished(known: Option<&Marks>) -> Option<Quarantine> {
 }
 
 fn move_aside(dir: &Path, reason: String) -> Result<Quarantine, Failure> {
-    let mut at_ms = Clock::system().now_ms();
-    let mut path = dir.join(format!("{QUARANTINED}{at_ms}"));
-    while path.exists() {
-        at_ms += 1;
-        path = dir.join(format!("{QUARANTINED}{at_ms}"));
-    }
+    let path = free_place(dir, Clock::system().now_ms());
     std::fs::rename(dir.join(STORE), &path)
         .and_then(|()| sync_dir(dir))
         .map_err(|e| path_failure(dir, &e))?;
@@ -156,6 +151,17 @@ fn move_aside(dir: &Path, reason: String) -> Result<Quarantine, Failure> {
         path: Some(path),
         reason,
     })
+}
+
+/// A name for what is moved aside at this time that nothing has yet.
+fn free_place(dir: &Path, mut at_ms: Millis) -> PathBuf {
+    loop {
+        let path = dir.join(format!("{QUARANTINED}{at_ms}"));
+        if !path.exists() {
+            return path;
+        }
+        at_ms += 1;
+    }
 }
 
 /// Makes a store beside its place and moves it there when it is whole: fjall cannot open, nor
@@ -284,6 +290,16 @@ mod tests {
         drop(foreign);
         let driver = DiskDriver::open(dir.path(), &config).unwrap();
         assert_eq!(driver.quarantined(), None, "nothing was moved");
+    }
+
+    #[test]
+    fn what_is_moved_aside_replaces_nothing_that_was_moved_before() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["7", "8", "10"] {
+            std::fs::create_dir(dir.path().join(format!("{QUARANTINED}{name}"))).unwrap();
+        }
+        let free = free_place(dir.path(), 7);
+        assert_eq!(free, dir.path().join("store.quarantined-9"));
     }
 
     #[test]
