@@ -13,7 +13,7 @@ use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock::Clock;
-use crate::drivers::lanes::{Answer, Command, Lanes, Read};
+use crate::drivers::lanes::{Answer, Command, Doubtful, Lanes, Read};
 use crate::drivers::{Failure, PageLimit, Usage};
 use crate::entry::Source;
 use crate::error::Error;
@@ -248,6 +248,22 @@ impl Port {
             // A full lane means that it will be found damaged, and tried, again.
             let _ = lanes.command(Command::Repair(key, answer));
         }
+    }
+
+    /// Has the commit lane delete what is in doubt from the page of records after a key. Where the next
+    /// page begins; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the driver is not up or failed.
+    pub async fn purge(&self, after: Bytes, doubtful: Doubtful) -> Result<Option<Bytes>, Error> {
+        let (generation, lanes) = self.lanes().ok_or_else(|| self.unavailable())?;
+        let (answer, waiting) = oneshot::channel();
+        let sent = lanes.command(Command::Purge(after, doubtful, answer));
+        drop(lanes);
+        sent.map_err(|failure| self.failed(generation, failure))?;
+        let done = waiting.await.map_err(|_| self.unavailable())?;
+        done.map_err(|failure| self.failed(generation, failure))
     }
 
     /// Counts a failure and tells the supervisor if the driver is of no more use.

@@ -63,8 +63,6 @@ pub(crate) async fn start(
     started
 }
 
-/// How long a driver may take to open at start.
-const OPEN_MAX: Duration = Duration::from_secs(60);
 /// How long the threads of a larder that failed to start may take to end.
 const FAILED_START: Duration = Duration::from_secs(5);
 
@@ -187,10 +185,11 @@ async fn supervise(parts: &Arc<Parts>, name: &str, launch: Launch) -> Result<(),
     let start = move || Supervisor::start(for_health, launch, halt, clock, backoff, first);
     let addr = on(parts.runtime.control(), start).await?;
     parts.book.supervisor(name, addr, health);
-    let wait = parts.tiers.timer.wait(OPEN_MAX);
+    let open_ms_max = parts.tiers.config.open_ms_max;
+    let wait = parts.tiers.timer.wait(Duration::from_millis(open_ms_max));
     let launched = wait.until(launched, || Error::Open {
         driver: name.into(),
-        reason: format!("it did not open within {} s", OPEN_MAX.as_secs()).into(),
+        reason: format!("it did not open within {open_ms_max} ms, which is open_ms_max").into(),
     });
     match launched.await? {
         Ok(Ok(())) => Ok(()),

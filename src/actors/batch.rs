@@ -4,6 +4,8 @@
 //! one, so batches grow by themselves under load. Each attempt takes the slots as they are then; a
 //! failure leaves them dirty (the slot protocol, rules 6 and 7, SEMANTICS.md).
 
+mod purge;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
+
+use purge::purge;
 
 use super::guard::DeathGuard;
 use crate::clock::{Clock, Millis};
@@ -97,11 +101,15 @@ impl BatchWriter {
             return;
         }
         course.running = true;
+        let lane = Arc::clone(&course.lane);
+        // While one is down, more comes to be in doubt with each change that finds no room.
+        let all_up = self.courses.iter().all(|course| course.lane.port.is_up());
         let run = Run {
             shelf: Arc::clone(&self.shelf),
             clock: self.clock.clone(),
             hurry: Arc::clone(&self.hurry),
-            lane: Arc::clone(&course.lane),
+            lane,
+            purges: all_up,
             from: 0,
             next_ms: 0,
         };
@@ -148,16 +156,25 @@ impl Handler<Flush> for BatchWriter {
 
     fn handle(&mut self, flush: Flush, ctx: &mut Self::Context) -> Self::Result {
         let (ticket, waiting) = Ticket::new();
-        let mut lanes = Vec::new();
+        let (mut lanes, mut in_doubt) = (Vec::new(), false);
         for course in &self.courses {
             let port = &course.lane.port;
             if port.is_up() {
+                let healed = self
+                    .shelf
+                    .heal(port.id, HEAL_COUNT_MAX, self.clock.now_ms());
+                in_doubt |= healed == HEAL_COUNT_MAX || self.shelf.doubts(port.id).is_some();
                 self.shelf.wait_for_all(port.id, flush.durability, &ticket);
                 lanes.push(Arc::clone(&course.lane));
-            } else if self.shelf.is_dirty(port.id) {
+            } else if self.shelf.is_dirty(port.id) || self.shelf.is_distrusted(port.id) {
                 let error = port.unavailable();
                 return Box::pin(async move { Err(error) });
             }
+        }
+        if in_doubt {
+            // What the stores must not show is not gone yet: whoever flushes asks again soon.
+            ctx.notify(Wake);
+            return Box::pin(async { Err(busy()) });
         }
         ticket.done();
         let waits = self.hurry.wait();
@@ -184,12 +201,21 @@ impl Handler<Stop> for BatchWriter {
     }
 }
 
+fn busy() -> Error {
+    Error::Unavailable {
+        driver: "batch".into(),
+        retry_after: Duration::from_millis(RETRY_MS_MIN),
+    }
+}
+
 /// One run down one lane, until nothing is dirty or the driver is down.
 struct Run {
     shelf: Arc<Shelf>,
     clock: Clock,
     hurry: Arc<Hurry>,
     lane: Arc<Lane>,
+    /// Whether it deletes what is in doubt.
+    purges: bool,
     from: usize,
     next_ms: Millis,
 }
@@ -200,6 +226,9 @@ impl Run {
         if self.lane.port.is_up() {
             // Only now: while it is down, the doubt itself keeps the old copies from being shown.
             self.shelf.heal(tier, HEAL_COUNT_MAX, self.clock.now_ms());
+            if self.purges {
+                purge(&self.shelf, &self.lane.port).await;
+            }
         }
         self.linger().await;
         let mut failures = 0;
