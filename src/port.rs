@@ -286,3 +286,6 @@ impl Port {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

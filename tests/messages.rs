@@ -504,12 +504,14 @@ async fn more_messages_than_the_desk_works_on_at_once_are_refused_and_counted() 
         }
     ));
     assert!(refused.is_retryable());
+    let about_all = desk.send(whole::TakeStats).await.unwrap();
+    assert!(matches!(about_all, Err(Error::Overloaded { .. })));
     trial.release();
     for one in waiting {
         one.await.unwrap().unwrap().unwrap();
     }
     set(3).await.unwrap().unwrap();
-    assert_eq!(larder.stats().await.unwrap().overloaded, 1);
+    assert_eq!(larder.stats().await.unwrap().overloaded, 2);
     larder.shutdown(SOON).await.unwrap();
 }
 

@@ -226,3 +226,6 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(Failure::reopen("the driver panicked")))
 }
+
+#[cfg(test)]
+mod tests;
