@@ -83,6 +83,10 @@ impl Larder {
             });
         }
         let addr = self.parts.book.drivers.read().get(name).cloned();
+        let tiers = &self.parts.tiers;
+        let port = tiers.tier_named(name).and_then(|tier| tiers.port(tier));
+        // Not that of an actor which is about to be gone.
+        let addr = addr.filter(|_| port.is_some_and(|port| port.is_up()));
         let addr = self.present(name, addr)?;
         Ok(DriverAddress {
             get: addr.clone().recipient(),
