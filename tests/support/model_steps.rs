@@ -187,8 +187,14 @@ impl Play {
         let old = self.model.live(key, self.now_ms());
         let wanted = old.map_or("u/10".to_owned(), |old| format!("u{}", old.value));
         assert_eq!(*done, wanted, "update of {key:?}");
+        // It is the same entry with another value.
+        let tags = old.map_or_else(Default::default, |old| old.tags.clone());
         self.model.acknowledged("update", done.version());
-        let entry = self.entry(&wanted, done.version(), &Plan::default());
+        let plan = Plan {
+            tags,
+            ..Plan::default()
+        };
+        let entry = self.entry(&wanted, done.version(), &plan);
         self.model.entries.insert(key.to_owned(), entry);
     }
 
