@@ -85,6 +85,7 @@
 mod actors;
 mod addresses;
 mod bell;
+mod breaker;
 mod builder;
 pub mod cache;
 pub mod clock;

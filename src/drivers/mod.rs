@@ -17,6 +17,7 @@ pub mod conformance;
 pub mod disk;
 pub mod lanes;
 pub mod map;
+pub mod pulse;
 
 /// A store that larder can use as a tier. See `examples/custom_driver.rs` for a whole one, and
 /// `drivers::conformance` (feature `test-util`) for what it must pass.
