@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::breaker::BreakerConfig;
 use crate::error::Error;
-use crate::health::Backoff;
+use crate::health::{Backoff, RestartLimit};
 
 /// Memory for the shelf where nothing else is said: 64 MiB.
 pub const MEMORY_BYTES: usize = 64 << 20;
@@ -167,6 +168,8 @@ pub struct CommitConfig {
     pub chunk_count: usize,
     /// Threads that read.
     pub read_threads: usize,
+    /// When the driver is left alone.
+    pub breaker: BreakerConfig,
 }
 
 impl Default for CommitConfig {
@@ -178,6 +181,7 @@ impl Default for CommitConfig {
             writes_per_second_max: None,
             chunk_count: DISK_CHUNK_COUNT,
             read_threads: READ_THREADS,
+            breaker: BreakerConfig::default(),
         }
     }
 }
@@ -193,6 +197,8 @@ pub struct Config {
     pub call_ms_max: u64,
     /// Wait before an actor is restarted.
     pub restart_backoff: Backoff,
+    /// When an actor that fails again and again is left alone for a while.
+    pub restart_limit: RestartLimit,
     /// The same API without storing anything.
     pub disabled: bool,
 }
@@ -206,6 +212,11 @@ impl Default for Config {
             restart_backoff: Backoff {
                 ms_min: 100,
                 ms_max: 30_000,
+            },
+            restart_limit: RestartLimit {
+                count_max: 20,
+                window_ms: 600_000,
+                rest_ms: 120_000,
             },
             disabled: false,
         }

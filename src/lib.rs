@@ -118,6 +118,7 @@ mod wiring;
 
 pub use actors::desk::Desk;
 pub use addresses::{DriverAddress, MemoryAddress};
+pub use breaker::{BreakerConfig, BreakerMode, BreakerState, BreakerStats};
 pub use builder::Builder;
 pub use cache::{Cache, CacheBuilder};
 pub use codec::{Codec, Value};
@@ -125,7 +126,7 @@ pub use config::{CommitConfig, Config, Limits};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass};
 pub use event::{Change, EntryEvent, Old};
-pub use health::{ActorHealth, ActorState, Backoff};
+pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
 pub use larder::Larder;
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
 pub use shelf::{EventKind, Freshness, Priority};

@@ -1,18 +1,24 @@
 //! A port: how the read and write paths reach one driver.
 //!
-//! It holds the gate, the breaker's state word and the present generation's lanes. An absent or open
-//! driver costs its callers one load. It knows lanes, not actors.
+//! It holds the gate, the breaker and the present generation's lanes. An absent or open driver costs
+//! its callers one load. It knows lanes, not actors.
 
+mod probe;
+
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use serde::Serialize;
 use tokio::sync::{Notify, oneshot};
 
-use crate::clock::Clock;
+use crate::breaker::{Breaker, BreakerConfig, BreakerMode, BreakerState, BreakerStats, Called};
+use crate::clock::{Clock, Millis};
+use crate::drivers::pulse::{Ended, Pulse, UnderWay};
 use crate::drivers::lanes::{Answer, Command, Lanes, Read};
 use crate::drivers::{Failure, PageLimit, Usage};
 use crate::entry::Source;
@@ -21,18 +27,6 @@ use crate::gate::Gate;
 use crate::histogram::Histogram;
 use crate::shelf::TierId;
 use crate::wait::Wait;
-
-/// Whether calls go to a driver.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// They do.
-    Closed,
-    /// They do not; the supervisor is at work.
-    Open,
-    /// Only the supervisor's probes do.
-    HalfOpen,
-}
 
 /// One driver as the paths see it.
 pub struct Port {
@@ -48,8 +42,19 @@ pub struct Port {
     pub stats: PortStats,
     /// Told when calls cease to go to it.
     pub gone: Notify,
-    state: AtomicU8,
+    /// Told when calls go to it again.
+    pub back: Notify,
+    /// Told when a generation is given up.
+    given_up: Notify,
+    clock: Clock,
+    /// What the breaker says, so that asking costs one load.
+    is_up: AtomicBool,
+    breaker: Mutex<Breaker>,
+    /// Why it is not up.
+    reason: Mutex<Option<Arc<str>>>,
     lanes: RwLock<Option<(u64, Lanes)>>,
+    /// The latest generation's, also when no call goes to it any more.
+    pulse: Mutex<Option<Arc<Pulse>>>,
     report: Mutex<Option<Report>>,
 }
 
@@ -80,7 +85,14 @@ pub struct PortStats {
 
 impl Port {
     /// A port whose driver is not up yet.
-    pub fn new(id: TierId, name: &str, source: Source, reads_in_flight_max: usize) -> Self {
+    pub fn new(
+        id: TierId,
+        name: &str,
+        source: Source,
+        reads_in_flight_max: usize,
+        breaker: BreakerConfig,
+        clock: Clock,
+    ) -> Self {
         Self {
             id,
             name: name.into(),
@@ -88,50 +100,133 @@ impl Port {
             gate: Gate::new("reads_in_flight_max", reads_in_flight_max),
             stats: PortStats::default(),
             gone: Notify::new(),
-            state: AtomicU8::new(1),
-            lanes: RwLock::new(None),
-            report: Mutex::new(None),
+            back: Notify::new(),
+            given_up: Notify::new(),
+            is_up: AtomicBool::new(false),
+            breaker: Mutex::new(Breaker::new(breaker, clock.now_ms())),
+            reason: Mutex::default(),
+            lanes: RwLock::default(),
+            pulse: Mutex::default(),
+            report: Mutex::default(),
+            clock,
         }
     }
 
     /// Whether calls go to the driver.
     #[inline]
     pub fn is_up(&self) -> bool {
-        self.state.load(Ordering::Acquire) == 0
+        self.is_up.load(Ordering::Acquire)
     }
 
-    /// The breaker's state.
-    pub fn state(&self) -> BreakerState {
-        match self.state.load(Ordering::Acquire) {
-            0 => BreakerState::Closed,
-            1 => BreakerState::Open,
-            _ => BreakerState::HalfOpen,
+    /// The breaker's state and what it has counted.
+    pub fn breaker(&self) -> BreakerStats {
+        self.breaker.lock().stats(self.clock.now_ms())
+    }
+
+    /// Why it is not up.
+    pub fn reason(&self) -> Option<Arc<str>> {
+        self.reason.lock().clone()
+    }
+
+    /// The call of the driver that has been under way for longest, also of a generation that is given
+    /// up and has not returned.
+    pub fn oldest_call(&self) -> Option<UnderWay> {
+        self.pulse.lock().as_ref()?.oldest()
+    }
+
+    /// A generation that has just been opened is to be probed.
+    pub fn half_open(&self, generation: u64, lanes: Lanes) {
+        *self.pulse.lock() = Some(Arc::clone(lanes.pulse()));
+        *self.lanes.write() = Some((generation, lanes));
+        self.turn(|breaker, now_ms| breaker.half_open(now_ms));
+    }
+
+    /// A generation is gone, or of no more use: no call goes to it any more. `false` for any but the
+    /// present one.
+    pub fn close(&self, generation: u64, reason: &str) -> bool {
+        let mut lanes = self.lanes.write();
+        let Some((_, present)) = lanes.take_if(|(present, _)| *present == generation) else {
+            return false;
+        };
+        present.pulse().condemn();
+        *self.reason.lock() = Some(reason.into());
+        // Under the lock, so that a successor cannot come between.
+        self.turn(|breaker, now_ms| breaker.open(now_ms));
+        drop(lanes);
+        self.given_up.notify_waiters();
+        true
+    }
+
+    /// Takes the decision from the breaker, or gives it back.
+    pub fn force(&self, mode: BreakerMode) {
+        self.turn(|breaker, now_ms| breaker.force(mode, now_ms));
+    }
+
+    /// Changes the breaker, and tells who waits for that.
+    fn turn<T>(&self, change: impl FnOnce(&mut Breaker, Millis) -> T) -> T {
+        let mut breaker = self.breaker.lock();
+        let done = change(&mut breaker, self.clock.now_ms());
+        let is_up = breaker.state() == BreakerState::Closed;
+        let was_up = self.is_up.swap(is_up, Ordering::AcqRel);
+        drop(breaker);
+        match (was_up, is_up) {
+            (true, false) => self.gone.notify_waiters(),
+            (false, true) => {
+                *self.reason.lock() = None;
+                self.back.notify_waiters();
+            }
+            _ => {}
+        }
+        done
+    }
+
+    /// A thread of a generation has made a call. Runs on that thread.
+    pub fn called(&self, generation: u64, ended: &Ended<'_>) {
+        let failure = ended.failure;
+        if failure.is_some() {
+            self.stats.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(failure @ (Failure::Reopen { .. } | Failure::Fatal { .. })) = failure {
+            self.give_up(generation, failure.clone());
+            return;
+        }
+        let called = Called {
+            failed: failure.is_some(),
+            took_ms: ended.took_ms,
+        };
+        let trip = self.breaker.lock().record(called);
+        if let Some(trip) = trip {
+            let last = failure.map_or_else(String::new, |failure| format!(", the last one: {failure}"));
+            self.give_up(generation, Failure::reopen(format!("{trip}{last}")));
         }
     }
 
-    /// A generation has opened: calls go to it.
-    pub fn open(&self, generation: u64, lanes: Lanes) {
-        *self.lanes.write() = Some((generation, lanes));
-        self.state.store(0, Ordering::Release);
+    /// Gives a generation up if its oldest call has gone on for too long.
+    pub fn watch(&self) {
+        let Some(oldest) = self.oldest_call() else {
+            return;
+        };
+        let age_ms = self.clock.now_ms().saturating_sub(oldest.began_ms);
+        let hung_ms = self.breaker.lock().config().hung_ms;
+        let present = self.lanes.read().as_ref().map(|(present, _)| *present);
+        if let Some(generation) = present.filter(|_| age_ms >= hung_ms) {
+            let failure = format!("a call on {} hangs for {age_ms} ms", oldest.thread);
+            self.give_up(generation, Failure::reopen(failure));
+        }
     }
 
-    /// A generation is gone: no call goes to it any more. Ignored for any but the present one.
-    pub fn close(&self, generation: u64) {
-        let mut lanes = self.lanes.write();
-        if lanes.as_ref().is_some_and(|(g, _)| *g == generation) {
-            self.state.store(1, Ordering::Release);
-            *lanes = None;
-            self.gone.notify_waiters();
+    /// No further call goes to a generation, and its supervisor is told why.
+    fn give_up(&self, generation: u64, failure: Failure) {
+        if self.close(generation, &failure.to_string())
+            && let Some(report) = &*self.report.lock()
+        {
+            report(generation, failure);
         }
     }
 
     /// Says whom to tell of a driver that wants to be reopened.
     pub fn on_failure(&self, report: impl Fn(u64, Failure) + Send + Sync + 'static) {
         *self.report.lock() = Some(Box::new(report));
-    }
-
-    fn lanes(&self) -> Option<(u64, Lanes)> {
-        self.lanes.read().clone()
     }
 
     /// [`Driver::get`](crate::drivers::Driver::get), on a read lane.
@@ -214,49 +309,46 @@ impl Port {
         ask: impl FnOnce(Answer<T>) -> Read,
         wait: &Wait<'_>,
     ) -> Result<T, Error> {
+        if !self.is_up() {
+            return Err(self.unavailable());
+        }
         let permit = match self.gate.try_pass() {
             Ok(permit) => permit,
             Err(Error::Overloaded { .. }) => {
-                wait.until(self.gate.pass(), || self.gate.refuse())
-                    .await??
+                let pass = unless(self.gate.pass(), &self.gone, || !self.is_up());
+                let passed = wait.until(pass, || self.gate.refuse()).await?;
+                passed.ok_or_else(|| self.unavailable())??
             }
             Err(error) => return Err(error),
         };
-        let (generation, lanes) = self.lanes().ok_or_else(|| self.unavailable())?;
+        let lanes = self.lanes.read().clone();
+        let (generation, lanes) = lanes.ok_or_else(|| self.unavailable())?;
         let (answer, waiting) = oneshot::channel();
-        lanes
-            .read(ask(answer), permit)
-            .map_err(|failure| self.failed(generation, failure))?;
+        let sent = lanes.read(ask(answer), permit);
         // Only the lane threads may keep the driver alive from here on.
         drop(lanes);
-        let answered = wait.until(waiting, || wait.exceeded()).await?;
-        match answered {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(failure)) => Err(self.failed(generation, failure)),
-            Err(_) => Err(self.unavailable()),
+        sent.map_err(|_| self.unavailable())?;
+        // A call that hangs is waited for until its generation is given up.
+        let waiting = unless(waiting, &self.given_up, || !self.is_present(generation));
+        match wait.until(waiting, || wait.exceeded()).await? {
+            Some(Ok(Ok(found))) => Ok(found),
+            Some(Ok(Err(_)) | Err(_)) | None => Err(self.unavailable()),
         }
+    }
+
+    fn is_present(&self, generation: u64) -> bool {
+        let lanes = self.lanes.read();
+        lanes.as_ref().is_some_and(|(present, _)| *present == generation)
     }
 
     /// Asks the commit lane to delete a record if it is damaged. Nobody waits for it.
     pub fn repair(&self, key: Bytes) {
         self.stats.damaged.fetch_add(1, Ordering::Relaxed);
-        if let Some((_, lanes)) = self.lanes() {
+        if let Some((_, lanes)) = self.lanes.read().as_ref().filter(|_| self.is_up()) {
             let (answer, _ignored) = oneshot::channel();
             // A full lane means that it will be found damaged, and tried, again.
             let _ = lanes.command(Command::Repair(key, answer));
         }
-    }
-
-    /// Counts a failure and tells the supervisor if the driver is of no more use.
-    pub fn failed(&self, generation: u64, failure: Failure) -> Error {
-        self.stats.failures.fetch_add(1, Ordering::Relaxed);
-        if !matches!(failure, Failure::Retry { .. }) {
-            self.close(generation);
-            if let Some(report) = &*self.report.lock() {
-                report(generation, failure);
-            }
-        }
-        self.unavailable()
     }
 
     /// What a caller gets who needs this driver.
@@ -266,4 +358,25 @@ impl Port {
             retry_after: Duration::from_millis(250),
         }
     }
+}
+
+/// `future`'s outcome, or nothing once `over` says so; `told` is told when it may.
+async fn unless<F: Future>(
+    future: F,
+    told: &Notify,
+    over: impl Fn() -> bool,
+) -> Option<F::Output> {
+    let (mut future, mut told) = (pin!(future), pin!(told.notified()));
+    // Before the look, so that nothing goes unnoticed after it.
+    told.as_mut().enable();
+    if over() {
+        return None;
+    }
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(done) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        told.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }

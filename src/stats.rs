@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::health::ActorHealth;
 use crate::histogram::Latency;
-use crate::port::{BreakerState, Port};
+use crate::breaker::BreakerStats;
+use crate::port::Port;
 use crate::shelf::ShelfStats;
 
 /// Everything that a larder counts, as it was when it was asked. Counters begin at zero with the
@@ -47,8 +48,8 @@ pub struct Stats {
 pub struct DriverStats {
     /// Its name.
     pub name: String,
-    /// Whether calls go to it.
-    pub breaker: BreakerState,
+    /// Whether calls go to it, since when, and for how much of the time.
+    pub breaker: BreakerStats,
     /// Records it holds, possibly estimated; `None` if it cannot tell or is not up.
     pub entries: Option<u64>,
     /// Bytes on its device; `None` if it is not up.
@@ -119,7 +120,7 @@ impl DriverStats {
         let stats = &port.stats;
         Self {
             name: port.name.to_string(),
-            breaker: port.state(),
+            breaker: port.breaker(),
             entries: usage.and_then(|u| u.entries),
             bytes: usage.map(|u| u.bytes),
             hits: count(&stats.hits),

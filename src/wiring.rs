@@ -25,7 +25,7 @@ use crate::actors::desk::{Desk, DeskLines};
 use crate::actors::guard::DeathGuard;
 use crate::actors::hub::{self, Hub};
 use crate::actors::memory::MemoryDriver;
-use crate::actors::supervisor::{Halt, Launch, Supervisor};
+use crate::actors::supervisor::{Charge, Halt, Launch, Supervisor, Watchdog};
 use crate::actors::ttl::parts::{TtlConfig, TtlParts};
 use crate::actors::ttl::{self, TtlManager};
 use crate::clock::Clock;
@@ -33,7 +33,7 @@ use crate::config::Config;
 use crate::drivers::Failure;
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::health::{ActorHealth, ActorState};
+use crate::health::{ActorHealth, ActorState, Restarts};
 use crate::messages::control::Stop;
 use crate::messages::ttl::Attend;
 use crate::port::Port;
@@ -143,6 +143,8 @@ fn tiers(
             &plan.name,
             plan.source,
             limits.reads_in_flight_max,
+            plan.commits.breaker.clone(),
+            clock.clone(),
         ))
     });
     Tiers {
@@ -168,23 +170,33 @@ fn tiers(
 }
 
 /// Starts a supervisor on the control arbiter and waits for its first launch.
-async fn supervise(parts: &Arc<Parts>, name: &str, launch: Launch) -> Result<(), Error> {
+async fn supervise(
+    parts: &Arc<Parts>,
+    name: &str,
+    launch: Launch,
+    watchdog: Option<Watchdog>,
+) -> Result<(), Error> {
     let health = Arc::new(Mutex::new(ActorHealth {
         name: name.to_owned(),
         state: ActorState::Starting,
         reason: None,
         since_ms: parts.tiers.now_ms(),
         generation: 0,
+        next_ms: None,
     }));
     let (first, launched) = oneshot::channel();
     let (book, called) = (Arc::clone(&parts.book), name.to_owned());
     let halt: Halt = Box::new(move || book.stop(&called));
-    let (clock, backoff) = (
-        parts.tiers.clock.clone(),
-        parts.tiers.config.restart_backoff,
-    );
-    let for_health = Arc::clone(&health);
-    let start = move || Supervisor::start(for_health, launch, halt, clock, backoff, first);
+    let config = &parts.tiers.config;
+    let charge = Charge {
+        health: Arc::clone(&health),
+        launch,
+        halt,
+        watchdog,
+        restarts: Restarts::new(config.restart_backoff, config.restart_limit),
+        clock: parts.tiers.clock.clone(),
+    };
+    let start = move || Supervisor::start(charge, first);
     let addr = on(parts.runtime.control(), start).await?;
     parts.book.supervisor(name, addr, health);
     let wait = parts.tiers.timer.wait(OPEN_MAX);
@@ -237,7 +249,7 @@ async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {
         *book.memory.write() = Some(addr);
     };
     let arbiter = parts.runtime.control().clone();
-    supervise(parts, "memory", simple(arbiter, make, file)).await
+    supervise(parts, "memory", simple(arbiter, make, file), None).await
 }
 
 async fn start_hub(parts: &Arc<Parts>) -> Result<(), Error> {
@@ -249,7 +261,7 @@ async fn start_hub(parts: &Arc<Parts>) -> Result<(), Error> {
         *book.hub.write() = Some(addr);
     };
     let arbiter = parts.runtime.control().clone();
-    supervise(parts, "hub", simple(arbiter, make, file)).await
+    supervise(parts, "hub", simple(arbiter, make, file), None).await
 }
 
 async fn start_desk(parts: &Arc<Parts>, home: &Arc<Home>) -> Result<(), Error> {
@@ -284,7 +296,7 @@ async fn start_desk(parts: &Arc<Parts>, home: &Arc<Home>) -> Result<(), Error> {
         book.stopper("desk", addr.clone().recipient::<Stop>());
         *book.desk.write() = Some(addr);
     };
-    supervise(parts, "desk", simple(arbiter, make, file)).await
+    supervise(parts, "desk", simple(arbiter, make, file), None).await
 }
 
 async fn start_ttl(parts: &Arc<Parts>) -> Result<(), Error> {
@@ -320,7 +332,7 @@ async fn start_ttl(parts: &Arc<Parts>) -> Result<(), Error> {
         *book.ttl.write() = Some(addr);
     };
     let arbiter = parts.runtime.control().clone();
-    supervise(parts, "ttl", simple(arbiter, make, file)).await
+    supervise(parts, "ttl", simple(arbiter, make, file), None).await
 }
 
 async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), Error> {
@@ -345,5 +357,5 @@ async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), E
         *book.batch.write() = Some(addr);
     };
     let arbiter = parts.runtime.control().clone();
-    supervise(parts, "batch", simple(arbiter, make, file)).await
+    supervise(parts, "batch", simple(arbiter, make, file), None).await
 }

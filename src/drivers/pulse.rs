@@ -94,8 +94,11 @@ impl Pulse {
         }
         let began_ms = self.clock.now_ms();
         self.note(thread, began_ms.saturating_add(1));
-        let done = catch_unwind(AssertUnwindSafe(call))
-            .unwrap_or_else(|_| Err(Failure::reopen("the driver panicked")));
+        let done = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+            // It may be anything of the driver's, and panic again when it is dropped.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+            Err(Failure::reopen("the driver panicked"))
+        });
         self.note(thread, 0);
         (self.told)(Ended {
             failure: done.as_ref().err(),

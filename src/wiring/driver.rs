@@ -14,11 +14,12 @@ use super::{Book, Parts, supervise};
 use crate::actors::batch::Lane;
 use crate::actors::driver::{COMMANDS_MAX, RESERVE_MS, StorageDriver};
 use crate::actors::guard::DeathGuard;
-use crate::actors::supervisor::Launch;
+use crate::actors::supervisor::{Launch, Watchdog};
 use crate::actors::ttl::parts::Reclaimer;
 use crate::clock::NEVER;
 use crate::config::CommitConfig;
 use crate::drivers::lanes::{LaneEnds, Lanes, lanes};
+use crate::drivers::pulse::Pulse;
 use crate::drivers::{Driver, Factory, Failure, Watermark, Write};
 use crate::entry::Source;
 use crate::error::Error;
@@ -59,8 +60,6 @@ pub(super) async fn start(
     port: &Arc<Port>,
 ) -> Result<(), Error> {
     let arbiter = parts.runtime.arbiter().await?;
-    let launch = launch(parts, plan, port, arbiter);
-    supervise(parts, &plan.name, launch).await?;
     let (book, name) = (Arc::downgrade(&parts.book), plan.name.clone());
     port.on_failure(move |generation, failure| {
         if let Some(book) = book.upgrade() {
@@ -73,7 +72,13 @@ pub(super) async fn start(
             );
         }
     });
-    Ok(())
+    let launch = launch(parts, plan, port, arbiter);
+    let watched = Arc::clone(port);
+    let watchdog = Watchdog {
+        look: Box::new(move || watched.watch()),
+        every_ms: (plan.commits.breaker.hung_ms / 4).max(1),
+    };
+    supervise(parts, &plan.name, launch, Some(watchdog)).await
 }
 
 /// How the batch writer reaches a driver's present generation.
@@ -157,12 +162,22 @@ fn launch(
             let now_ms = parts.tiers.now_ms();
             let opened = open(&parts.runtime, &name, factory, now_ms).await?;
             take_in(&parts, &opened);
-            let (ends, lanes, all_ended) = start_lanes(&parts, &name, &commits, opened.driver);
+            let generation = guard.generation();
+            let pulse = pulse(&parts, &port, generation, commits.read_threads);
+            let (ends, lanes, all_ended) =
+                start_lanes(&parts, &name, commits.read_threads, pulse, opened.driver);
             *ended.lock() = Some(all_ended);
             ends?;
+            port.half_open(generation, lanes.clone());
             let addr = start_actor(&parts, &port, lanes, arbiter, guard).await?;
-            parts.book.stopper(&name, addr.clone().recipient::<Stop>());
+            let stop = addr.clone().recipient::<Stop>();
+            parts.book.stopper(&name, stop.clone());
             parts.book.drivers.write().insert(name, addr);
+            if let Err(failure) = port.prove(generation).await {
+                // One message per generation.
+                stop.do_send(Stop);
+                return Err(failure);
+            }
             // What could not be stored meanwhile.
             parts.tiers.shelf.bells.dirty.ring();
             Ok(())
@@ -222,14 +237,26 @@ fn take_in(parts: &Parts, opened: &Opened) {
     parts.tiers.raise_stored(&opened.fences);
 }
 
+/// What tells a port of the calls that a generation's threads make.
+fn pulse(parts: &Parts, port: &Arc<Port>, generation: u64, read_threads: usize) -> Pulse {
+    let port = Arc::downgrade(port);
+    Pulse::new(parts.tiers.clock.clone(), read_threads, move |ended| {
+        if let Some(port) = port.upgrade() {
+            port.called(generation, &ended);
+        }
+    })
+}
+
 /// Starts the threads. Each holds the driver; the last to end lets it go and says so.
 fn start_lanes(
     parts: &Parts,
     name: &str,
-    commits: &CommitConfig,
+    read_threads: usize,
+    pulse: Pulse,
     driver: Arc<dyn Driver>,
 ) -> (Result<(), Failure>, Lanes, Ended) {
-    let (lanes, ends) = lanes(parts.tiers.config.limits.reads_in_flight_max, COMMANDS_MAX);
+    let reads_max = parts.tiers.config.limits.reads_in_flight_max;
+    let (lanes, ends) = lanes(reads_max, COMMANDS_MAX, pulse);
     let (gone, all_ended) = oneshot::channel();
     let held = Arc::new(Held {
         ends,
@@ -237,9 +264,9 @@ fn start_lanes(
         _gone: Gone(Some(gone)),
     });
     let mut started = Ok(());
-    for nth in 0..commits.read_threads {
+    for nth in 0..read_threads {
         let held = Arc::clone(&held);
-        let body = move || held.ends.read_loop(&held.driver);
+        let body = move || held.ends.read_loop(nth, &held.driver);
         let thread = parts
             .runtime
             .spawn(&format!("larder-{name}-read-{nth}"), body);
@@ -290,8 +317,6 @@ async fn start_actor(
         tiers.now_ms(),
     );
     let make = move || {
-        // Open before anybody is told that it is up.
-        port.open(guard.generation(), lanes.clone());
         StorageDriver {
             port,
             lanes,
