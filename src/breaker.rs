@@ -265,10 +265,21 @@ impl Breaker {
         self.enter(BreakerState::Open, now_ms);
     }
 
-    /// A driver has been opened: it is to be probed.
+    /// A driver has been opened. The first one gets calls at once, as nothing speaks against it; a
+    /// successor is probed.
     pub fn half_open(&mut self, now_ms: Millis) {
         self.passed = 0;
-        self.enter(BreakerState::HalfOpen, now_ms);
+        if self.first_closed_ms.is_none() {
+            self.close(now_ms);
+        } else {
+            self.enter(BreakerState::HalfOpen, now_ms);
+        }
+    }
+
+    fn close(&mut self, now_ms: Millis) {
+        self.forget();
+        self.enter(BreakerState::Closed, now_ms);
+        self.first_closed_ms.get_or_insert(now_ms);
     }
 
     /// A probe has ended. One that failed opens the breaker; enough that passed close it.
@@ -284,9 +295,7 @@ impl Breaker {
         }
         self.passed += 1;
         if self.passed >= self.config.probes {
-            self.forget();
-            self.enter(BreakerState::Closed, now_ms);
-            self.first_closed_ms.get_or_insert(now_ms);
+            self.close(now_ms);
         }
         self.state
     }

@@ -52,6 +52,9 @@ pub struct Port {
     breaker: Mutex<Breaker>,
     /// Why it is not up.
     reason: Mutex<Option<Arc<str>>>,
+    is_full: AtomicBool,
+    /// Why it takes no new values although it is up.
+    fullness: Mutex<Option<Arc<str>>>,
     lanes: RwLock<Option<(u64, Lanes)>>,
     /// The latest generation's, also when no call goes to it any more.
     pulse: Mutex<Option<Arc<Pulse>>>,
@@ -105,6 +108,8 @@ impl Port {
             is_up: AtomicBool::new(false),
             breaker: Mutex::new(Breaker::new(breaker, clock.now_ms())),
             reason: Mutex::default(),
+            is_full: AtomicBool::new(false),
+            fullness: Mutex::default(),
             lanes: RwLock::default(),
             pulse: Mutex::default(),
             report: Mutex::default(),
@@ -116,6 +121,50 @@ impl Port {
     #[inline]
     pub fn is_up(&self) -> bool {
         self.is_up.load(Ordering::Acquire)
+    }
+
+    /// Whether new values are stored: it is up and has room.
+    #[inline]
+    pub fn takes_values(&self) -> bool {
+        self.is_up() && !self.is_full.load(Ordering::Acquire)
+    }
+
+    /// Returns once new values are stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn taking_values(&self) {
+        loop {
+            let mut back = pin!(self.back.notified());
+            // Before the look, so that nothing goes unnoticed after it.
+            back.as_mut().enable();
+            if self.takes_values() {
+                return;
+            }
+            back.await;
+        }
+    }
+
+    /// Why new values are not stored although it is up.
+    pub fn fullness(&self) -> Option<Arc<str>> {
+        self.fullness.lock().clone()
+    }
+
+    /// A value has been stored, or there is no telling any more: it has room until it says otherwise.
+    pub fn has_room(&self) {
+        if self.is_full.swap(false, Ordering::AcqRel) {
+            *self.fullness.lock() = None;
+            self.back.notify_waiters();
+        }
+    }
+
+    fn has_no_room(&self, reason: &str) {
+        *self.fullness.lock() = Some(reason.into());
+        if !self.is_full.swap(true, Ordering::AcqRel) {
+            tracing::warn!(driver = %self.name, reason, "driver takes no new values");
+            self.gone.notify_waiters();
+        }
     }
 
     /// The breaker's state and what it has counted.
@@ -138,6 +187,7 @@ impl Port {
     pub fn half_open(&self, generation: u64, lanes: Lanes) {
         *self.pulse.lock() = Some(Arc::clone(lanes.pulse()));
         *self.lanes.write() = Some((generation, lanes));
+        self.has_room();
         self.turn(|breaker, now_ms| breaker.half_open(now_ms));
     }
 
@@ -188,6 +238,11 @@ impl Port {
         }
         if let Some(failure @ (Failure::Reopen { .. } | Failure::Fatal { .. })) = failure {
             self.give_up(generation, failure.clone());
+            return;
+        }
+        if let Some(Failure::Full { reason }) = failure {
+            // It is in order, so the breaker has nothing to say.
+            self.has_no_room(reason);
             return;
         }
         let called = Called {

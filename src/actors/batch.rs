@@ -151,7 +151,7 @@ impl Handler<Flush> for BatchWriter {
         let mut lanes = Vec::new();
         for course in &self.courses {
             let port = &course.lane.port;
-            if port.is_up() {
+            if port.takes_values() {
                 self.shelf.wait_for_all(port.id, flush.durability, &ticket);
                 lanes.push(Arc::clone(&course.lane));
             } else if self.shelf.is_dirty(port.id) {

@@ -18,28 +18,34 @@ const SLOW: Called = Called {
 fn closed(config: BreakerConfig) -> Breaker {
     let mut breaker = Breaker::new(config, 0);
     breaker.half_open(0);
-    for _ in 0..breaker.config().probes {
-        breaker.probed(true, 0);
-    }
     assert_eq!(breaker.state(), BreakerState::Closed);
     breaker
 }
 
 #[test]
-fn it_begins_open_and_closes_after_enough_probes() {
-    let config = BreakerConfig {
+fn it_begins_open_and_the_first_opening_closes_it() {
+    let mut breaker = Breaker::new(BreakerConfig::default(), 0);
+    assert_eq!(breaker.state(), BreakerState::Open);
+    breaker.half_open(1);
+    assert_eq!(breaker.state(), BreakerState::Closed);
+    let stats = breaker.stats(1);
+    assert_eq!((stats.opened, stats.open_ms, stats.probes), (0, 0, 0));
+    assert!((stats.availability - 1.0).abs() < f64::EPSILON);
+}
+
+#[test]
+fn a_successor_gets_calls_after_enough_probes() {
+    let mut breaker = closed(BreakerConfig {
         probes: 2,
         ..BreakerConfig::default()
-    };
-    let mut breaker = Breaker::new(config, 0);
-    assert_eq!(breaker.state(), BreakerState::Open);
+    });
+    breaker.open(1);
     assert_eq!(breaker.probed(true, 1), BreakerState::Open, "not half open");
     breaker.half_open(1);
     assert_eq!(breaker.probed(true, 2), BreakerState::HalfOpen);
     assert_eq!(breaker.probed(true, 3), BreakerState::Closed);
     let stats = breaker.stats(3);
-    assert_eq!((stats.opened, stats.open_ms, stats.probes), (0, 0, 2));
-    assert!((stats.availability - 1.0).abs() < f64::EPSILON);
+    assert_eq!((stats.opened, stats.open_ms, stats.probes), (1, 2, 2));
 }
 
 #[test]
@@ -48,7 +54,8 @@ fn a_probe_that_fails_opens_it_and_the_next_half_open_begins_anew() {
         probes: 2,
         ..BreakerConfig::default()
     };
-    let mut breaker = Breaker::new(config, 0);
+    let mut breaker = closed(config);
+    breaker.open(0);
     breaker.half_open(0);
     breaker.probed(true, 0);
     assert_eq!(breaker.probed(false, 0), BreakerState::Open);
@@ -142,8 +149,7 @@ fn forced_closed_and_disabled_it_opens_only_if_the_driver_is_gone() {
 fn availability_is_the_share_of_time_since_it_closed_first() {
     let mut breaker = Breaker::new(BreakerConfig::default(), 0);
     assert!(breaker.stats(50).availability.abs() < f64::EPSILON);
-    breaker.half_open(90);
-    breaker.probed(true, 100);
+    breaker.half_open(100);
     breaker.open(150);
     breaker.half_open(170);
     breaker.probed(true, 200);

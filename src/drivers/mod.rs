@@ -210,6 +210,12 @@ pub enum Failure {
         /// How long to wait first.
         after: Duration,
     },
+    /// There is no room for new values. Reads and deletions may go on.
+    #[error("{reason}")]
+    Full {
+        /// What happened and what would help.
+        reason: String,
+    },
     /// This instance is of no more use; a new one from the factory may be.
     #[error("{reason}")]
     Reopen {
@@ -228,6 +234,13 @@ impl Failure {
     /// A [`Failure::Reopen`] with this reason.
     pub fn reopen(reason: impl ToString) -> Self {
         Self::Reopen {
+            reason: reason.to_string(),
+        }
+    }
+
+    /// A [`Failure::Full`] with this reason.
+    pub fn full(reason: impl ToString) -> Self {
+        Self::Full {
             reason: reason.to_string(),
         }
     }

@@ -26,7 +26,7 @@ impl Port {
     ///
     /// Dropped, the breaker stays half open and the sentinel may be left in the store.
     pub async fn prove(&self, generation: u64) -> Result<(), Failure> {
-        loop {
+        while self.breaker().state != BreakerState::Closed {
             let lanes = self.lanes.read().clone();
             let Some((_, lanes)) = lanes.filter(|(present, _)| *present == generation) else {
                 return Err(self.why());
@@ -38,12 +38,11 @@ impl Port {
                 self.close(generation, &failure.to_string());
                 return Err(failure);
             }
-            match state {
-                BreakerState::Closed => return Ok(()),
-                BreakerState::HalfOpen => {}
-                BreakerState::Open => return Err(self.why()),
+            if state == BreakerState::Open {
+                return Err(self.why());
             }
         }
+        Ok(())
     }
 
     async fn probe(&self, lanes: &Lanes) -> Result<(), Failure> {

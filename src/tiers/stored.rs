@@ -6,6 +6,7 @@ use super::order::{Order, store_durability};
 use super::{Place, Tiers};
 use crate::error::Error;
 use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
+use crate::port::Port;
 use crate::shelf::{TierSet, Waiting};
 use crate::wait::Wait;
 
@@ -25,13 +26,13 @@ impl Tiers {
             Err(error) if order.by_name => return Err(error),
             Err(_) => {
                 let ports: Vec<_> = awaited.iter().filter_map(|t| self.port(t)).collect();
-                let is_down = ports.iter().any(|port| !port.is_up());
+                let is_down = ports.iter().any(|port| !port.takes_values());
                 // With one down nobody has waited for the others: they are not late.
-                for port in ports.into_iter().filter(|port| !(is_down && port.is_up())) {
-                    let reason = if is_down {
-                        DegradedReason::Down
-                    } else {
-                        DegradedReason::Late
+                for port in ports {
+                    let reason = match unfit(port) {
+                        Some(reason) => reason,
+                        None if is_down => continue,
+                        None => DegradedReason::Late,
                     };
                     if !outcome.degraded.iter().any(|d| *d.driver == *port.name) {
                         outcome.degraded.push(Degraded::new(&port.name, reason));
@@ -75,7 +76,7 @@ impl Tiers {
         self.hurry.notify_waiters();
         let down = || {
             let mut ports = awaited.iter().filter_map(|tier| self.port(tier));
-            ports.find(|port| !port.is_up())
+            ports.find(|port| !port.takes_values())
         };
         if let Some(port) = down() {
             // While it is down there is no waiting.
@@ -96,11 +97,17 @@ impl Tiers {
                 outcome
                     .degraded
                     .push(Degraded::new(&port.name, DegradedReason::MemoryOnly));
-            } else if !port.is_up() {
-                outcome
-                    .degraded
-                    .push(Degraded::new(&port.name, DegradedReason::Down));
+            } else if let Some(reason) = unfit(port) {
+                outcome.degraded.push(Degraded::new(&port.name, reason));
             }
         }
     }
+}
+
+/// Why a driver stores nothing new at present.
+fn unfit(port: &Port) -> Option<DegradedReason> {
+    if !port.is_up() {
+        return Some(DegradedReason::Down);
+    }
+    (!port.takes_values()).then_some(DegradedReason::Full)
 }

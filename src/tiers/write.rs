@@ -212,7 +212,7 @@ impl Tiers {
         wait.until(either, late).await?
     }
 
-    /// Waits until a tier of this cache is not up.
+    /// Waits until a tier of this cache takes no values.
     async fn one_down(&self, place: &Place) {
         let ports: Vec<_> = place.tiers.iter().filter_map(|t| self.port(t)).collect();
         let mut gone: Vec<_> = ports.iter().map(|p| Box::pin(p.gone.notified())).collect();
@@ -220,7 +220,7 @@ impl Tiers {
             // Before the look, so that none goes unnoticed after it.
             gone.as_mut().enable();
         }
-        if ports.iter().any(|port| !port.is_up()) {
+        if ports.iter().any(|port| !port.takes_values()) {
             return;
         }
         poll_fn(|cx| {
