@@ -238,8 +238,7 @@ impl Breaker {
         }
         let c = &self.config;
         self.in_a_row = if called.failed { self.in_a_row + 1 } else { 0 };
-        self.window
-            .push(called.failed, called.took_ms >= c.slow_ms);
+        self.window.push(called.failed, called.took_ms >= c.slow_ms);
         if self.mode == BreakerMode::ForcedClosed {
             return None;
         }

@@ -84,7 +84,8 @@ impl Gate {
         self.refused.load(Ordering::Relaxed)
     }
 
-    fn refusal(&self) -> Error {
+    /// The same, uncounted: for larder's own questions.
+    pub fn refusal(&self) -> Error {
         Error::Overloaded {
             limit: self.limit,
             retry_after: std::time::Duration::from_millis(50),

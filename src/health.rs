@@ -63,7 +63,8 @@ impl Backoff {
 /// When restarts are given up for a while.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct RestartLimit {
-    /// Restarts within the window.
+    /// Restarts within the window after it had come up; one that cannot even be opened is tried by the
+    /// backoff alone.
     pub count_max: u32,
     /// The window, in milliseconds.
     pub window_ms: u64,
@@ -100,9 +101,9 @@ impl Restarts {
         }
     }
 
-    /// It is down after it was up for `up_ms`; 0 if it never came up. `random` is in `0.0..1.0`.
-    pub fn next(&mut self, now_ms: Millis, up_ms: u64, random: f64) -> Pause {
-        if up_ms > self.backoff.ms_max {
+    /// It is down after it was up for `up_ms`, or never came up. `random` is in `0.0..1.0`.
+    pub fn next(&mut self, now_ms: Millis, up_ms: Option<u64>, random: f64) -> Pause {
+        if up_ms.is_some_and(|up_ms| up_ms > self.backoff.ms_max) {
             // It worked for long. One that opens well and then fails each time does not get here, so
             // its waits go on growing.
             self.failures = 0;
@@ -110,7 +111,7 @@ impl Restarts {
         self.failures = self.failures.saturating_add(1);
         let since_ms = now_ms.saturating_sub(self.limit.window_ms);
         self.recent.retain(|at_ms| *at_ms > since_ms);
-        self.recent.push_back(now_ms);
+        self.recent.extend(up_ms.map(|_| now_ms));
         if self.recent.len() as u64 > u64::from(self.limit.count_max) {
             self.recent.clear();
             return Pause::Rest(self.limit.rest_ms);
@@ -152,28 +153,39 @@ mod tests {
     #[test]
     fn what_worked_for_long_begins_with_the_first_wait() {
         let mut restarts = Restarts::new(BACKOFF, LIMIT);
-        assert_eq!(restarts.next(0, 0, 0.5), Pause::Backoff(50));
-        assert_eq!(restarts.next(100_000, 900, 0.5), Pause::Backoff(100));
-        assert_eq!(restarts.next(200_000, 1_001, 0.5), Pause::Backoff(50));
+        assert_eq!(restarts.next(0, None, 0.5), Pause::Backoff(50));
+        assert_eq!(restarts.next(100_000, Some(900), 0.5), Pause::Backoff(100));
+        assert_eq!(restarts.next(200_000, Some(1_001), 0.5), Pause::Backoff(50));
     }
 
     #[test]
     fn too_many_restarts_within_the_window_earn_a_rest() {
         let mut restarts = Restarts::new(BACKOFF, LIMIT);
         for at in [0, 1, 2] {
-            assert!(matches!(restarts.next(at, 0, 0.0), Pause::Backoff(_)));
+            assert!(matches!(restarts.next(at, Some(0), 0.0), Pause::Backoff(_)));
         }
-        assert_eq!(restarts.next(3, 0, 0.0), Pause::Rest(60_000));
-        assert!(matches!(restarts.next(60_003, 0, 0.0), Pause::Backoff(_)));
+        assert_eq!(restarts.next(3, Some(0), 0.0), Pause::Rest(60_000));
+        assert!(matches!(
+            restarts.next(60_003, Some(0), 0.0),
+            Pause::Backoff(_)
+        ));
+    }
+
+    #[test]
+    fn one_that_never_comes_up_is_tried_by_the_backoff_alone() {
+        let mut restarts = Restarts::new(BACKOFF, LIMIT);
+        for at in 0..100 {
+            assert!(matches!(restarts.next(at, None, 0.0), Pause::Backoff(_)));
+        }
     }
 
     #[test]
     fn restarts_that_are_long_ago_or_were_asked_for_do_not_count() {
         let mut restarts = Restarts::new(BACKOFF, LIMIT);
         for at in [0, 5_000, 10_000, 15_000, 20_000] {
-            assert!(matches!(restarts.next(at, 0, 0.0), Pause::Backoff(_)));
+            assert!(matches!(restarts.next(at, Some(0), 0.0), Pause::Backoff(_)));
         }
         restarts.forget();
-        assert_eq!(restarts.next(20_001, 0, 0.5), Pause::Backoff(50));
+        assert_eq!(restarts.next(20_001, Some(0), 0.5), Pause::Backoff(50));
     }
 }

@@ -98,6 +98,7 @@ mod event;
 mod gate;
 mod health;
 mod histogram;
+mod hurry;
 pub mod key;
 mod larder;
 pub mod messages;

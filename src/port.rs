@@ -18,8 +18,8 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::breaker::{Breaker, BreakerConfig, BreakerMode, BreakerState, BreakerStats, Called};
 use crate::clock::{Clock, Millis};
-use crate::drivers::pulse::{Ended, Pulse, UnderWay};
 use crate::drivers::lanes::{Answer, Command, Lanes, Read};
+use crate::drivers::pulse::{Ended, Pulse, UnderWay};
 use crate::drivers::{Failure, PageLimit, Usage};
 use crate::entry::Source;
 use crate::error::Error;
@@ -251,7 +251,8 @@ impl Port {
         };
         let trip = self.breaker.lock().record(called);
         if let Some(trip) = trip {
-            let last = failure.map_or_else(String::new, |failure| format!(", the last one: {failure}"));
+            let last =
+                failure.map_or_else(String::new, |failure| format!(", the last one: {failure}"));
             self.give_up(generation, Failure::reopen(format!("{trip}{last}")));
         }
     }
@@ -339,7 +340,7 @@ impl Port {
     }
 
     /// [`Driver::usage`](crate::drivers::Driver::usage), on a read lane: whoever asks how much is
-    /// stored does not wait for a commit.
+    /// stored does not wait for a commit. Its refusals are not counted: nobody's call was refused.
     ///
     /// # Errors
     ///
@@ -354,7 +355,10 @@ impl Port {
         wait: &Wait<'_>,
     ) -> Result<T, Error> {
         let began = Clock::instant();
-        let found = self.ask(read, wait).await?;
+        let found = self.ask(read, wait).await.map_err(|error| match error {
+            Error::Overloaded { .. } => self.gate.refuse(),
+            other => other,
+        })?;
         self.stats.read_latency.record(began.elapsed());
         Ok(found)
     }
@@ -371,7 +375,7 @@ impl Port {
             Ok(permit) => permit,
             Err(Error::Overloaded { .. }) => {
                 let pass = unless(self.gate.pass(), &self.gone, || !self.is_up());
-                let passed = wait.until(pass, || self.gate.refuse()).await?;
+                let passed = wait.until(pass, || self.gate.refusal()).await?;
                 passed.ok_or_else(|| self.unavailable())??
             }
             Err(error) => return Err(error),
@@ -393,7 +397,9 @@ impl Port {
 
     fn is_present(&self, generation: u64) -> bool {
         let lanes = self.lanes.read();
-        lanes.as_ref().is_some_and(|(present, _)| *present == generation)
+        lanes
+            .as_ref()
+            .is_some_and(|(present, _)| *present == generation)
     }
 
     /// Asks the commit lane to delete a record if it is damaged. Nobody waits for it.
@@ -416,11 +422,7 @@ impl Port {
 }
 
 /// `future`'s outcome, or nothing once `over` says so; `told` is told when it may.
-async fn unless<F: Future>(
-    future: F,
-    told: &Notify,
-    over: impl Fn() -> bool,
-) -> Option<F::Output> {
+async fn unless<F: Future>(future: F, told: &Notify, over: impl Fn() -> bool) -> Option<F::Output> {
     let (mut future, mut told) = (pin!(future), pin!(told.notified()));
     // Before the look, so that nothing goes unnoticed after it.
     told.as_mut().enable();

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::breaker::BreakerStats;
 use crate::config::Config;
 use crate::health::ActorHealth;
 use crate::histogram::Latency;
-use crate::breaker::BreakerStats;
 use crate::port::Port;
 use crate::shelf::ShelfStats;
 

@@ -50,12 +50,13 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, RwLock};
 use smol_str::SmolStr;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::clock::{Clock, Millis};
 use crate::config::{Config, refuse};
 use crate::drivers::StoreDurability;
 use crate::error::Error;
+use crate::hurry::Hurry;
 use crate::key::{Key, SEPARATOR};
 use crate::messages::hub::{Subscribe, SubscriptionId};
 use crate::port::Port;
@@ -79,14 +80,12 @@ pub(crate) struct Tiers {
     pub fence_room: Arc<Semaphore>,
     /// Held while a fence is raised and filed.
     pub fence_order: Mutex<()>,
-    /// Cuts the batch writer's linger short.
-    pub hurry: Arc<Notify>,
+    /// Who waits for something to be stored, so that the batch writer does not linger.
+    pub hurry: Arc<Hurry>,
     pub closed: AtomicBool,
     pub counts: Counts,
     /// Items of one chunk of a batch call, per driver.
     pub chunk_counts: Vec<usize>,
-    /// Whether memory may hold, for a cache with tiers, what no tier does.
-    pub unstored: AtomicBool,
     /// What each named cache is, as it was opened last; bounded by `caches_max`.
     pub definitions: RwLock<HashMap<SmolStr, Opened>>,
     /// Ways to the actors, hung by the builder.
@@ -184,10 +183,7 @@ impl Tiers {
         refuse(name_problems(name, limits.cache_name_bytes_max))?;
         let (known, count) = self.shelf.has_scope(name);
         if !known && count >= limits.caches_max {
-            return Err(Error::Overloaded {
-                limit: "caches_max",
-                retry_after: Duration::MAX,
-            });
+            return Err(self.overloaded("caches_max", Duration::MAX));
         }
         Ok(())
     }
@@ -210,6 +206,12 @@ impl Tiers {
             });
         }
         Ok(())
+    }
+
+    /// What a caller gets who meets a limit; it is counted.
+    pub fn overloaded(&self, limit: &'static str, retry_after: Duration) -> Error {
+        Counts::add(&self.counts.overloaded);
+        Error::Overloaded { limit, retry_after }
     }
 
     /// What a caller gets who needs this driver.

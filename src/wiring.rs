@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, ArbiterHandle};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::actors::batch::{BatchWriter, Lane};
 use crate::actors::desk::{Desk, DeskLines};
@@ -34,6 +34,7 @@ use crate::drivers::Failure;
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::health::{ActorHealth, ActorState, Restarts};
+use crate::hurry::Hurry;
 use crate::messages::control::Stop;
 use crate::messages::ttl::Attend;
 use crate::port::Port;
@@ -155,14 +156,13 @@ fn tiers(
         room: Arc::new(Semaphore::new(limits.dirty_bytes_max)),
         fence_room: Arc::new(Semaphore::new(limits.tag_fences_max)),
         fence_order: Mutex::new(()),
-        hurry: Arc::new(Notify::new()),
+        hurry: Arc::new(Hurry::default()),
         closed: AtomicBool::new(false),
         counts: Counts::default(),
         chunk_counts: drivers
             .iter()
             .map(|plan| plan.commits.chunk_count)
             .collect(),
-        unstored: AtomicBool::new(false),
         definitions: RwLock::default(),
         lines: OnceLock::new(),
         config,

@@ -47,8 +47,9 @@ mod parking {
             let name = name.split('<').next().unwrap();
             let parts: Vec<_> = name.split("::").collect();
             let short = parts[parts.len() - 2..].join("::");
-            // Messages about many entries stand in a file of their own and are named like the others.
+            // Some messages stand in a file of their own and are named like the others.
             let short = short.replace("many::", "entry::");
+            let short = short.replace("watching::", "entry::");
             self.0.lock().unwrap().insert(short);
         }
         pub fn all(&self) -> std::collections::BTreeSet<String> {

@@ -9,8 +9,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use larder::clock::Clock;
-use larder::{Cache, CommitConfig, Durability, Larder};
-use trial::{SOON, Trial, settle, until};
+use larder::{ActorState, Cache, CommitConfig, Durability, Larder};
+use trial::{SOON, Trial, settle, until, until_actor};
 
 const START_MS: u64 = 1_800_000_000_000;
 
@@ -84,13 +84,16 @@ async fn the_pace_holds_for_sets_that_come_one_by_one() {
 #[tokio::test]
 async fn a_commit_that_nobody_waits_for_lingers_for_more() {
     let trial = Trial::default();
-    let (larder, cache, clock) = start(&trial, lingering(1_000)).await;
+    let (larder, cache, clock) = start(&trial, lingering(10_000)).await;
     for n in 0..20 {
         cache.set(&n.to_string(), n).await.unwrap();
     }
     settle(&larder).await;
     assert_eq!(trial.commits(), 0);
-    clock.advance(Duration::from_millis(1_000));
+    clock.advance(Duration::from_millis(9_999));
+    settle(&larder).await;
+    assert_eq!(trial.commits(), 0);
+    clock.advance(Duration::from_millis(1));
     until("they are stored", || trial.stored().len() == 20).await;
     assert_eq!(trial.commits(), 1);
     larder.shutdown(SOON).await.unwrap();
@@ -113,4 +116,24 @@ async fn whoever_waits_cuts_the_linger_short() {
     cache.set("last", 1).await.unwrap();
     larder.shutdown(SOON).await.unwrap();
     assert!(trial.has("numbers/last"));
+}
+
+#[tokio::test]
+async fn whoever_waited_before_the_lingering_began_is_not_overlooked() {
+    let trial = Trial::default();
+    let (larder, cache, clock) = start(&trial, lingering(10_000)).await;
+    larder.stop_actor("batch");
+    until_actor(&larder, "batch", ActorState::Down).await;
+    let waiting = tokio::spawn({
+        let cache = cache.clone();
+        async move { cache.set("a", 1).durability(Durability::Written).await }
+    });
+    while cache.get("a").await.unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    // The successor finds it dirty and would linger: the clock does not move again.
+    clock.advance(Duration::from_millis(100));
+    waiting.await.unwrap().unwrap();
+    assert!(trial.has("numbers/a"));
+    larder.shutdown(SOON).await.unwrap();
 }

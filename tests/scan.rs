@@ -40,6 +40,11 @@ fn over(trial: &Trial) -> Builder {
     Larder::builder().driver("store", move || trial.open())
 }
 
+fn over_two(upper: &Trial, lower: &Trial) -> Builder {
+    let lower = lower.clone();
+    over(upper).driver("lower", move || lower.open())
+}
+
 /// All keys of a scan, page by page.
 async fn keys(cache: &Cache<u64>, prefix: &str, page_size: usize) -> Vec<String> {
     let mut keys = Vec::new();
@@ -157,40 +162,36 @@ async fn what_is_not_stored_yet_lies_over_what_is() {
     larder.shutdown(SOON).await.unwrap();
 }
 
-#[tokio::test]
-async fn a_removal_that_is_stored_while_a_page_is_read_is_not_undone_by_it() {
-    let (trial, clock) = (Trial::default(), Clock::manual(START_MS));
-    let larder = over(&trial).clock(clock.clone()).start().await.unwrap();
+/// `read` gives a page and keeps it back until what makes it old has been stored everywhere.
+async fn what_a_page_did_not_know_is_not_undone_by_it(builder: Builder, all: &[&Trial]) {
+    let read = all[all.len() - 1];
+    let clock = Clock::manual(START_MS);
+    let larder = builder.clock(clock.clone()).start().await.unwrap();
     let cache: Cache<u64> = larder.cache("numbers").unwrap();
     for key in ["expired", "lasting", "removed", "updated"] {
         cache.set(key, 1).await.unwrap();
     }
     larder.flush(Durability::Written).await.unwrap();
-    trial.hold();
+    all.iter().for_each(|trial| trial.hold());
     let queued = Durability::Queued;
     cache.remove("removed").durability(queued).await.unwrap();
     cache.set("updated", 2).await.unwrap();
     let second = Duration::from_secs(1);
     cache.set("expired", 2).ttl(second).await.unwrap();
     clock.advance(second * 2);
-    trial.hold_scans();
-    let before = trial.scans();
+    read.hold_scans();
+    let before = read.scans();
     let scan = tokio::spawn({
         let cache = cache.clone();
         async move { cache.scan("").await.unwrap() }
     });
-    until("the page is read", || trial.scans() > before).await;
+    until("the page is read", || read.scans() > before).await;
     // The store has given the old records; now it learns better, and memory forgets.
-    trial.release();
+    all.iter().for_each(|trial| trial.release());
     larder.flush(Durability::Written).await.unwrap();
-    larder
-        .memory()
-        .unwrap()
-        .sweep
-        .send(larder::messages::memory::Sweep)
-        .await
-        .unwrap();
-    trial.release_scans();
+    let sweep = larder.memory().unwrap().sweep;
+    sweep.send(larder::messages::memory::Sweep).await.unwrap();
+    read.release_scans();
     let page = scan.await.unwrap();
     let found: Vec<_> = page
         .entries
@@ -199,6 +200,17 @@ async fn a_removal_that_is_stored_while_a_page_is_read_is_not_undone_by_it() {
         .collect();
     assert_eq!(found, [("lasting", 1), ("updated", 2)]);
     larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_removal_that_is_stored_while_a_page_is_read_is_not_undone_by_it() {
+    let (upper, lower) = (Trial::default(), Trial::default());
+    what_a_page_did_not_know_is_not_undone_by_it(over(&upper), &[&upper]).await;
+    let both = over_two(&Trial::default(), &lower);
+    what_a_page_did_not_know_is_not_undone_by_it(both, &[&lower]).await;
+    let (upper, lower) = (Trial::default(), Trial::default());
+    let both = over_two(&upper, &lower);
+    what_a_page_did_not_know_is_not_undone_by_it(both, &[&upper, &lower]).await;
 }
 
 #[tokio::test]
@@ -291,6 +303,32 @@ async fn with_a_store_down_a_page_is_partial_and_shows_what_memory_knows() {
     until_actor(&larder, "store", ActorState::Up).await;
     assert!(!cache.scan("").await.unwrap().partial);
     larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn with_one_of_two_stores_down_a_page_is_partial_and_shows_what_the_other_has() {
+    let (upper, lower) = (Trial::default(), Trial::default());
+    let larder = over_two(&upper, &lower).start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    cache.set("a", 1).await.unwrap();
+    cache.set("b", 1).drivers(["store"]).await.unwrap();
+    larder.shutdown(SOON).await.unwrap();
+    for (down, found) in [("store", vec!["a"]), ("lower", vec!["a", "b"])] {
+        let clock = Clock::manual(START_MS);
+        let builder = over_two(&upper, &lower).clock(clock.clone());
+        let larder = builder.start().await.unwrap();
+        let cache: Cache<u64> = larder.cache("numbers").unwrap();
+        larder.stop_actor(down);
+        until_actor(&larder, down, ActorState::Down).await;
+        let page = cache.scan("").await.unwrap();
+        assert!(page.partial);
+        let shown: Vec<_> = page.entries.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(shown, found, "without {down}");
+        clock.advance(Duration::from_secs(60));
+        until_actor(&larder, down, ActorState::Up).await;
+        assert_eq!(keys(&cache, "", 1).await, ["a", "b"]);
+        larder.shutdown(SOON).await.unwrap();
+    }
 }
 
 #[tokio::test]

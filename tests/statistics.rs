@@ -8,9 +8,10 @@ mod trial;
 use std::time::Duration;
 
 use larder::clock::Clock;
+use larder::messages::entry;
 use larder::{ActorState, Builder, Cache, Durability, Error, Larder, Stats};
 use serde::{Deserialize, Serialize};
-use trial::{SOON, Trial, settle, until_actor};
+use trial::{SOON, Trial, settle, until, until_actor};
 
 const START_MS: u64 = 1_800_000_000_000;
 
@@ -85,7 +86,54 @@ async fn hits_and_misses_are_counted_where_they_happen() {
     cache.get_many(["a", "c", "d"]).await.unwrap();
     let now = stats(&larder).await;
     assert_eq!((now.drivers[0].hits, now.drivers[0].misses), (1, 3));
-    assert_eq!((now.memory.hits, now.memory.misses), (1, 2));
+    assert_eq!((now.memory.hits, now.memory.misses), (2, 4));
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_read_of_memory_is_counted_once_however_it_is_asked_for() {
+    let (trial, clock) = (Trial::default(), Clock::manual(START_MS));
+    let builder = || over(&trial).clock(clock.clone());
+    let larder = builder().start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    let hour = Duration::from_secs(3_600);
+    cache.set("kept", 1).await.unwrap();
+    larder.shutdown(SOON).await.unwrap();
+    let larder = builder().start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    // One that lies in memory as bytes, one whose reads renew it, one that has expired.
+    larder.warm(["numbers/kept"]).await.unwrap();
+    cache.set("sliding", 1).idle(hour).await.unwrap();
+    let second = Duration::from_secs(1);
+    let set = cache.set("stale", 1).ttl(second).stale_for(hour);
+    set.await.unwrap();
+    clock.advance(second);
+    let desk = larder.desk().unwrap();
+    let (mut hits, mut misses) = (0, 0);
+    for (key, is_hit) in [
+        ("kept", true),
+        ("sliding", true),
+        ("stale", false),
+        ("nothing", false),
+    ] {
+        cache.get(key).outcome().await.unwrap();
+        cache.get(key).await.unwrap();
+        cache.peek(key).await.unwrap();
+        cache.get_many([key]).await.unwrap();
+        let explain = entry::Explain(entry::Get::<u64>::new("numbers", key));
+        desk.send(explain).await.unwrap().unwrap();
+        if is_hit {
+            hits += 5;
+        } else {
+            misses += 5;
+        }
+        let now = stats(&larder).await;
+        let counted = (now.memory.hits, now.memory.misses);
+        assert_eq!(counted, (hits, misses), "{key}");
+    }
+    let stale = cache.get("stale").allow_stale().outcome().await.unwrap();
+    assert!(stale.entry.is_some());
+    assert_eq!(stats(&larder).await.memory.hits, hits + 1);
     larder.shutdown(SOON).await.unwrap();
 }
 
@@ -246,5 +294,45 @@ async fn expiry_reclaim_eviction_and_watching_are_counted() {
     }
     larder.resize_memory(100_000).await.unwrap();
     assert!(stats(&larder).await.memory.evicted >= 10);
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn refusals_of_every_gate_are_counted() {
+    let trial = Trial::default();
+    let mut limits = larder::Limits::default();
+    (limits.caches_max, limits.subscriptions_max) = (1, 1);
+    (limits.reads_in_flight_max, limits.messages_in_flight_max) = (1, 1);
+    let larder = over(&trial).limits(limits).start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    let _watch = cache.watch("a").await.unwrap();
+    assert!(cache.watch("b").await.is_err());
+    assert_eq!(stats(&larder).await.overloaded, 1);
+    let names = (0..5).map(|n| format!("cache{n}"));
+    let refused = names
+        .filter(|name| larder.cache::<u64>(name).is_err())
+        .count();
+    assert!(refused > 0);
+    assert_eq!(stats(&larder).await.overloaded, 1 + refused as u64);
+    let desk = larder.desk().unwrap();
+    let get = entry::Get::<u64>::new("one too many", "a");
+    assert!(desk.send(get).await.unwrap().is_err());
+    assert_eq!(stats(&larder).await.overloaded, 2 + refused as u64);
+    // A page under way takes the only place at the desk and the only place at the driver.
+    trial.hold_scans();
+    let scan = desk.send(entry::Scan::<u64>::new("numbers", ""));
+    let scan = tokio::spawn(async move { scan.await.unwrap().is_ok() });
+    until("the page is read", || trial.scans() == 1).await;
+    let get = entry::Get::<u64>::new("numbers", "a");
+    assert!(desk.send(get).await.unwrap().is_err());
+    let late = cache.get("a").deadline(Duration::ZERO).await;
+    assert!(matches!(late, Err(Error::Overloaded { .. })));
+    // The snapshot finds no place either, and that is nobody's refusal.
+    let before = stats(&larder).await;
+    assert_eq!(before.drivers[0].entries, None);
+    trial.release_scans();
+    assert!(scan.await.unwrap());
+    assert_eq!(before.overloaded, 4 + refused as u64);
+    assert_eq!(stats(&larder).await.overloaded, before.overloaded);
     larder.shutdown(SOON).await.unwrap();
 }

@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::Notify;
 
 use super::guard::DeathGuard;
 use crate::clock::{Clock, Millis};
 use crate::config::CommitConfig;
 use crate::drivers::{StoreDurability, Write};
 use crate::error::Error;
+use crate::hurry::{Hurry, either};
 use crate::key::stored_key;
 use crate::messages::control::Stop;
 use crate::messages::write::{Flush, Wake};
@@ -59,18 +59,18 @@ struct Course {
 pub struct BatchWriter {
     shelf: Arc<Shelf>,
     clock: Clock,
-    hurry: Arc<Notify>,
+    hurry: Arc<Hurry>,
     courses: Vec<Course>,
     // IMPORTANT: last.
     _guard: DeathGuard,
 }
 
 impl BatchWriter {
-    /// A batch writer over these lanes. `hurry` cuts a linger short when somebody waits.
+    /// A batch writer over these lanes. `hurry` knows whether somebody waits: then none lingers.
     pub fn new(
         shelf: Arc<Shelf>,
         clock: Clock,
-        hurry: Arc<Notify>,
+        hurry: Arc<Hurry>,
         lanes: &[Arc<Lane>],
         guard: DeathGuard,
     ) -> Self {
@@ -160,9 +160,10 @@ impl Handler<Flush> for BatchWriter {
             }
         }
         ticket.done();
-        self.hurry.notify_waiters();
+        let waits = self.hurry.wait();
         ctx.notify(Wake);
         Box::pin(async move {
+            let _waits = waits;
             waiting.await.map_err(|_| Error::Closed)??;
             if flush.durability == StoreDurability::Synced {
                 // What was stored before without a sync has left the dirty set: it is covered by this.
@@ -187,7 +188,7 @@ impl Handler<Stop> for BatchWriter {
 struct Run {
     shelf: Arc<Shelf>,
     clock: Clock,
-    hurry: Arc<Notify>,
+    hurry: Arc<Hurry>,
     lane: Arc<Lane>,
     from: usize,
     next_ms: Millis,
@@ -203,6 +204,7 @@ impl Run {
         self.linger().await;
         let mut failures = 0;
         while self.lane.port.is_up() {
+            // Also before a look that finds nothing: so the next run need not know of the pace.
             self.clock.sleep_until(self.next_ms).await;
             let taken = self.take();
             if taken.is_empty() {
@@ -235,8 +237,8 @@ impl Run {
     async fn linger(&self) {
         let linger_ms = self.lane.config.linger_ms_max;
         if linger_ms > 0 {
-            let linger = Duration::from_millis(linger_ms);
-            let _ = tokio::time::timeout(linger, self.hurry.notified()).await;
+            let over_ms = self.clock.now_ms().saturating_add(linger_ms);
+            either(self.clock.sleep_until(over_ms), self.hurry.somebody()).await;
         }
     }
 

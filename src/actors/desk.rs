@@ -4,6 +4,19 @@
 //! method. It has an arbiter of its own, so that encoding a large value never holds up a supervisor,
 //! and a gate, because its mailbox bounds nothing.
 
+/// A call with those of its options that a message names.
+macro_rules! options {
+    ($call:expr, $message:expr; $($option:ident),+) => {{
+        let mut call = $call;
+        $(
+            if let Some(value) = $message.$option {
+                call = call.$option(value);
+            }
+        )+
+        call
+    }};
+}
+
 mod explain;
 mod watching;
 mod whole;
@@ -51,7 +64,7 @@ pub struct Desk {
     forwards: HashMap<SubscriptionId, SpawnHandle>,
     issued: u64,
     // IMPORTANT: last.
-    _guard: DeathGuard,
+    guard: DeathGuard,
 }
 
 type Reply<T> = ResponseFuture<Result<T, Error>>;
@@ -69,7 +82,7 @@ impl Desk {
             capacity,
             forwards: HashMap::new(),
             issued: 0,
-            _guard: guard,
+            guard,
         }
     }
 
@@ -127,13 +140,9 @@ impl<V: Value> Handler<Get<V>> for Desk {
     type Result = Reply<Option<crate::Entry<V>>>;
 
     fn handle(&mut self, get: Get<V>, _: &mut Self::Context) -> Self::Result {
-        self.on(&get.cache, |cache: Cache<V>| async move {
-            let read = cache.get(&get.key);
-            if get.allow_stale {
-                read.allow_stale().await
-            } else {
-                read.await
-            }
+        let name = get.cache.clone();
+        self.on(&name, |cache: Cache<V>| async move {
+            as_read(&cache, &get).await
         })
     }
 }
@@ -163,7 +172,7 @@ impl<V: Value> Handler<GetMany<V>> for Desk {
 
     fn handle(&mut self, get: GetMany<V>, _: &mut Self::Context) -> Self::Result {
         self.on(&get.cache, |cache: Cache<V>| async move {
-            let call = cache.get_many(get.keys);
+            let call = options!(cache.get_many(get.keys), get; chunk, deadline);
             if get.allow_stale {
                 call.allow_stale().await
             } else {
@@ -200,27 +209,24 @@ impl<V: Value> Handler<CompareAndSet<V>> for Desk {
 }
 
 /// The handle's call that a message stands for.
+fn as_read<'a, V: Value>(cache: &'a Cache<V>, get: &'a Get<V>) -> crate::cache::Get<'a, V> {
+    let mut call = options!(cache.get(&get.key), get; deadline);
+    if !get.drivers.is_empty() {
+        call = call.drivers(&get.drivers);
+    }
+    if get.allow_stale {
+        call = call.allow_stale();
+    }
+    call
+}
+
 fn as_call<'a, V: Value>(cache: &'a Cache<V>, set: &'a Set<V>) -> crate::cache::Set<'a, V> {
-    let mut call = cache.set(&set.key, Arc::clone(&set.value)).tags(&set.tags);
-    if let Some(ttl) = set.ttl {
-        call = call.ttl(ttl);
+    let call = cache.set(&set.key, Arc::clone(&set.value)).tags(&set.tags);
+    let call = options!(call, set; ttl, idle, stale_for, priority, durability, deadline);
+    if set.drivers.is_empty() {
+        return call;
     }
-    if let Some(idle) = set.idle {
-        call = call.idle(idle);
-    }
-    if let Some(stale_for) = set.stale_for {
-        call = call.stale_for(stale_for);
-    }
-    if let Some(priority) = set.priority {
-        call = call.priority(priority);
-    }
-    if !set.drivers.is_empty() {
-        call = call.drivers(&set.drivers);
-    }
-    match set.durability {
-        Some(durability) => call.durability(durability),
-        None => call,
-    }
+    call.drivers(&set.drivers)
 }
 
 impl<V: Value> Handler<SetMany<V>> for Desk {
@@ -228,14 +234,9 @@ impl<V: Value> Handler<SetMany<V>> for Desk {
 
     fn handle(&mut self, set: SetMany<V>, _: &mut Self::Context) -> Self::Result {
         self.on(&set.cache, |cache: Cache<V>| async move {
-            let mut call = cache.set_many(set.items);
-            if let Some(ttl) = set.ttl {
-                call = call.ttl(ttl);
-            }
-            if let Some(durability) = set.durability {
-                call = call.durability(durability);
-            }
-            call.await
+            let tags = set.tags.iter();
+            let call = tags.fold(cache.set_many(set.items), |call, tag| call.tag(tag));
+            options!(call, set; ttl, priority, chunk, durability, deadline).await
         })
     }
 }
@@ -255,14 +256,7 @@ fn as_removal<'a, V: Value>(
     cache: &'a Cache<V>,
     remove: &'a Remove<V>,
 ) -> crate::cache::Remove<'a, V> {
-    let mut call = cache.remove(&remove.key);
-    if let Some(version) = remove.if_version {
-        call = call.if_version(version);
-    }
-    match remove.durability {
-        Some(durability) => call.durability(durability),
-        None => call,
-    }
+    options!(cache.remove(&remove.key), remove; if_version, durability, deadline)
 }
 
 impl<V: Value> Handler<RemoveMany<V>> for Desk {
@@ -270,11 +264,7 @@ impl<V: Value> Handler<RemoveMany<V>> for Desk {
 
     fn handle(&mut self, remove: RemoveMany<V>, _: &mut Self::Context) -> Self::Result {
         self.on(&remove.cache, |cache: Cache<V>| async move {
-            let call = cache.remove_many(remove.keys);
-            match remove.durability {
-                Some(durability) => call.durability(durability).await,
-                None => call.await,
-            }
+            options!(cache.remove_many(remove.keys), remove; chunk, durability, deadline).await
         })
     }
 }
@@ -284,7 +274,7 @@ impl<V: Value> Handler<Touch<V>> for Desk {
 
     fn handle(&mut self, touch: Touch<V>, _: &mut Self::Context) -> Self::Result {
         self.on(&touch.cache, |cache: Cache<V>| async move {
-            cache.touch(&touch.key, touch.ttl).await
+            options!(cache.touch(&touch.key, touch.ttl), touch; durability, deadline).await
         })
     }
 }
@@ -294,11 +284,7 @@ impl<V: Value> Handler<Expire<V>> for Desk {
 
     fn handle(&mut self, expire: Expire<V>, _: &mut Self::Context) -> Self::Result {
         self.on(&expire.cache, |cache: Cache<V>| async move {
-            let call = cache.expire(&expire.key);
-            match expire.keep_for {
-                Some(keep) => call.keep_for(keep).await,
-                None => call.await,
-            }
+            options!(cache.expire(&expire.key), expire; keep_for, durability, deadline).await
         })
     }
 }
@@ -308,11 +294,8 @@ impl<V: Value> Handler<Scan<V>> for Desk {
 
     fn handle(&mut self, scan: Scan<V>, _: &mut Self::Context) -> Self::Result {
         self.on(&scan.cache, |cache: Cache<V>| async move {
-            let mut call = cache.scan(&scan.prefix).page_size(scan.page_size);
-            if let Some(after) = scan.after {
-                call = call.after(after);
-            }
-            call.await
+            let call = cache.scan(&scan.prefix).page_size(scan.page_size);
+            options!(call, scan; after, deadline).await
         })
     }
 }
@@ -327,10 +310,7 @@ impl Handler<Clear> for Desk {
                 Some(tag) => cache.remove_tag(tag),
                 None => cache.clear(),
             };
-            match clear.durability {
-                Some(durability) => call.durability(durability).await,
-                None => call.await,
-            }
+            options!(call, clear; durability, deadline).await
         })
     }
 }

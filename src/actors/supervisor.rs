@@ -112,7 +112,9 @@ impl Supervisor {
     }
 
     fn is_condemned(&self, generation: u64) -> bool {
-        self.condemned.as_ref().is_some_and(|(of, _)| *of == generation)
+        self.condemned
+            .as_ref()
+            .is_some_and(|(of, _)| *of == generation)
     }
 
     /// Why a generation is gone.
@@ -126,14 +128,16 @@ impl Supervisor {
         let up_ms = {
             let health = self.charge.health.lock();
             let was_up = health.state == ActorState::Up;
-            now_ms.saturating_sub(if was_up { health.since_ms } else { now_ms })
+            was_up.then(|| now_ms.saturating_sub(health.since_ms))
         };
         let pause = self.charge.restarts.next(now_ms, up_ms, fastrand::f64());
         let (wait_ms, reason) = match pause {
             Pause::Backoff(wait_ms) => (wait_ms, reason),
             Pause::Rest(wait_ms) => (
                 wait_ms,
-                format!("{reason}; restarted too often, left alone for {wait_ms} ms or until it is asked for"),
+                format!(
+                    "{reason}; restarted too often, left alone for {wait_ms} ms or until it is asked for"
+                ),
             ),
         };
         let at_ms = now_ms.saturating_add(wait_ms);

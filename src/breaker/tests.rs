@@ -89,7 +89,11 @@ fn a_rate_is_judged_only_once_there_are_enough_calls() {
 fn a_success_does_not_open_it_by_the_failures_before_it() {
     let mut breaker = closed(BreakerConfig::default());
     for call in [BAD, OK, BAD, OK, BAD, BAD, BAD, OK, BAD, OK] {
-        assert_eq!(breaker.record(call), None, "6 of 10 failed, the last did not");
+        assert_eq!(
+            breaker.record(call),
+            None,
+            "6 of 10 failed, the last did not"
+        );
     }
     assert!(breaker.record(BAD).is_some());
 }

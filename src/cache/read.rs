@@ -280,7 +280,12 @@ impl<'a, V: Value> Get<'a, V> {
     /// # Cancel safety
     ///
     /// As [`Cache::get`].
-    pub async fn outcome(self) -> Result<ReadOutcome<V>, Error> {
+    pub async fn outcome(mut self) -> Result<ReadOutcome<V>, Error> {
+        self.options.counts = true;
+        self.answer().await
+    }
+
+    async fn answer(self) -> Result<ReadOutcome<V>, Error> {
         match self.wrong {
             Some(error) => Err(error),
             None => self.cache.slow(self.key, self.options).await,
@@ -334,6 +339,6 @@ impl<V: Value> Future for GetFuture<'_, V> {
 #[inline(never)]
 fn go_slow<V: Value>(get: Get<'_, V>) -> CallFuture<'_, Option<Entry<V>>> {
     let span = tracing::trace_span!("larder.get", cache = get.cache.name());
-    let call = async move { Ok(get.outcome().await?.entry) };
+    let call = async move { Ok(get.answer().await?.entry) };
     Box::pin(tracing::Instrument::instrument(call, span))
 }

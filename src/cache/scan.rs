@@ -22,7 +22,7 @@ impl<V: Value> Cache<V> {
     ///
     /// A scan sees what reads see. Its cursor survives writes: every key that is there from the first
     /// page to the last is seen once; one that comes or goes meanwhile may or may not be. Pages read
-    /// a store; over memory alone each page looks at all of memory.
+    /// every store of the cache; over memory alone each page looks at all of memory.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
@@ -38,7 +38,7 @@ impl<V: Value> Cache<V> {
     /// # Errors
     ///
     /// [`Error::Invalid`] for a page size of zero or above `page_size_max`, or for a cursor of another
-    /// scan; [`Error::Overloaded`], [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if the store
+    /// scan; [`Error::Overloaded`], [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if a store
     /// fails while it is read. One that is not up makes the page [`partial`](Page::partial).
     ///
     /// # Cancel safety
@@ -73,7 +73,7 @@ pub struct Page<V> {
     pub entries: Vec<(String, Entry<V>)>,
     /// Where to go on; `None` at the end. A page may be short of entries and still have one.
     pub next: Option<Cursor>,
-    /// A store was not up: keys may be missing.
+    /// A store was not up, or entries kept moving between stores: keys may be missing.
     pub partial: bool,
 }
 

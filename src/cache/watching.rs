@@ -1,15 +1,15 @@
 //! Watching a cache: subscribing at the hub, and what a subscriber that lags is shown.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use smol_str::SmolStr;
 
-use super::Cache;
+use super::{Cache, Definition, Inner};
 use crate::codec::Value;
 use crate::error::Error;
 use crate::key::Key;
 use crate::messages::hub::{Filter, Subscribe};
-use crate::tiers::Tiers;
+use crate::tiers::{Home, Tiers};
 use crate::version::Version;
 use crate::watch::{
     Inbox, InboxSink, OnDrop, SnapshotFn, SnapshotPage, WATCH_BUFFER_EVENTS, Watch, WatchLatest,
@@ -24,7 +24,8 @@ impl<V: Value> Cache<V> {
     /// Changes that begin after this has returned are seen, in the order of their versions.
     ///
     /// A subscriber that is too slow is told so and then shown what is there now; it never slows a
-    /// writer. Dropping the stream unsubscribes.
+    /// writer. Dropping the stream unsubscribes. It is no handle: when the last one of larder and its
+    /// caches is dropped, it ends.
     ///
     /// # Errors
     ///
@@ -126,10 +127,11 @@ impl<V: Value> Cache<V> {
     }
 
     fn snapshot_of_key(&self, key: &str) -> SnapshotFn<V> {
-        let (cache, key) = (self.clone(), key.to_owned());
+        let (cache, key) = (Watched::of(self), key.to_owned());
         Arc::new(move |_| {
-            let (cache, key) = (cache.clone(), key.clone());
+            let (cache, key) = (cache.upgrade(), key.clone());
             Box::pin(async move {
+                let cache = cache?;
                 let (as_of, at_ms) = now(cache.tiers());
                 let entry = cache.peek(&key).await?;
                 Ok(SnapshotPage {
@@ -143,10 +145,11 @@ impl<V: Value> Cache<V> {
     }
 
     fn snapshot_of_prefix(&self, prefix: &str) -> SnapshotFn<V> {
-        let (cache, prefix) = (self.clone(), prefix.to_owned());
+        let (cache, prefix) = (Watched::of(self), prefix.to_owned());
         Arc::new(move |after| {
-            let (cache, prefix) = (cache.clone(), prefix.clone());
+            let (cache, prefix) = (cache.upgrade(), prefix.clone());
             Box::pin(async move {
+                let cache = cache?;
                 let (as_of, at_ms) = now(cache.tiers());
                 let size = SNAPSHOT_PAGE.min(cache.tiers().config.limits.page_size_max);
                 let mut scan = cache.scan(&prefix).page_size(size);
@@ -165,6 +168,30 @@ impl<V: Value> Cache<V> {
                     next: page.next.map(|cursor| cursor.key().to_owned()),
                 })
             })
+        })
+    }
+}
+
+/// A cache as its watchers hold it: a subscription, which may be an actor's that nobody ends, keeps no
+/// larder alive.
+struct Watched<V> {
+    home: Weak<Home>,
+    definition: Arc<Definition<V>>,
+}
+
+impl<V: Value> Watched<V> {
+    fn of(cache: &Cache<V>) -> Self {
+        Self {
+            home: Arc::downgrade(&cache.inner.home),
+            definition: Arc::clone(&cache.inner.definition),
+        }
+    }
+
+    fn upgrade(&self) -> Result<Cache<V>, Error> {
+        let home = self.home.upgrade().ok_or(Error::Closed)?;
+        let definition = Arc::clone(&self.definition);
+        Ok(Cache {
+            inner: Arc::new(Inner { home, definition }),
         })
     }
 }

@@ -6,13 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Message, Recipient};
+use actix::Message;
 
 use crate::cache::{Cursor, Page};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
-use crate::event::EntryEvent;
 use crate::messages::hub::SubscriptionId;
 use crate::outcome::{Durability, ReadOutcome, WriteOutcome};
 use crate::shelf::Priority;
@@ -27,8 +26,10 @@ macro_rules! message {
 }
 
 mod many;
+mod watching;
 
 pub use many::{GetMany, RemoveMany, SetMany};
+pub use watching::{Subscribe, Watching};
 
 /// Which value a message is about, where it carries none.
 type Of<V> = std::marker::PhantomData<fn() -> V>;
@@ -42,6 +43,10 @@ pub struct Get<V> {
     pub key: String,
     /// Show it past its TTL while it is kept as a fallback.
     pub allow_stale: bool,
+    /// Ask only these drivers besides memory; empty for all.
+    pub drivers: Vec<String>,
+    /// How long it may take; the larder's `call_ms_max` where nothing is said.
+    pub deadline: Option<Duration>,
     of: Of<V>,
 }
 message!(Get => Option<Entry<V>>);
@@ -53,6 +58,8 @@ impl<V> Get<V> {
             cache: cache.into(),
             key: key.into(),
             allow_stale: false,
+            drivers: Vec::new(),
+            deadline: None,
             of: Of::default(),
         }
     }
@@ -140,6 +147,8 @@ pub struct Set<V> {
     pub drivers: Vec<String>,
     /// What to wait for.
     pub durability: Option<Durability>,
+    /// How long it may take; the larder's `call_ms_max` where nothing is said.
+    pub deadline: Option<Duration>,
 }
 message!(Set => Version);
 
@@ -157,6 +166,7 @@ impl<V> Set<V> {
             priority: None,
             drivers: Vec::new(),
             durability: None,
+            deadline: None,
         }
     }
 }
@@ -181,6 +191,8 @@ pub struct Remove<V> {
     pub if_version: Option<Version>,
     /// What to wait for.
     pub durability: Option<Durability>,
+    /// How long it may take; the larder's `call_ms_max` where nothing is said.
+    pub deadline: Option<Duration>,
     of: Of<V>,
 }
 message!(Remove => Version);
@@ -193,6 +205,7 @@ impl<V> Remove<V> {
             key: key.into(),
             if_version: None,
             durability: None,
+            deadline: None,
             of: Of::default(),
         }
     }
@@ -207,6 +220,10 @@ pub struct Touch<V> {
     pub key: String,
     /// The new TTL.
     pub ttl: Duration,
+    /// What to wait for.
+    pub durability: Option<Durability>,
+    /// How long it may take; the larder's `call_ms_max` where nothing is said.
+    pub deadline: Option<Duration>,
     of: Of<V>,
 }
 message!(Touch => Option<Version>);
@@ -218,6 +235,8 @@ impl<V> Touch<V> {
             cache: cache.into(),
             key: key.into(),
             ttl,
+            durability: None,
+            deadline: None,
             of: Of::default(),
         }
     }
@@ -232,6 +251,10 @@ pub struct Expire<V> {
     pub key: String,
     /// How long to keep the value as a fallback.
     pub keep_for: Option<Duration>,
+    /// What to wait for.
+    pub durability: Option<Durability>,
+    /// How long it may take; the larder's `call_ms_max` where nothing is said.
+    pub deadline: Option<Duration>,
     of: Of<V>,
 }
 message!(Expire => Option<Version>);
@@ -243,6 +266,8 @@ impl<V> Expire<V> {
             cache: cache.into(),
             key: key.into(),
             keep_for: None,
+            durability: None,
+            deadline: None,
             of: Of::default(),
         }
     }
@@ -259,6 +284,8 @@ pub struct Scan<V> {
     pub after: Option<Cursor>,
     /// Most entries of the page.
     pub page_size: usize,
+    /// How long it may take; the larder's `call_ms_max` where nothing is said.
+    pub deadline: Option<Duration>,
     of: Of<V>,
 }
 message!(Scan => Page<V>);
@@ -271,6 +298,7 @@ impl<V> Scan<V> {
             prefix: prefix.into(),
             after: None,
             page_size: crate::cache::PAGE_SIZE,
+            deadline: None,
             of: Of::default(),
         }
     }
@@ -285,6 +313,8 @@ pub struct Clear {
     pub tag: Option<String>,
     /// What to wait for.
     pub durability: Option<Durability>,
+    /// How long it may take; the larder's `call_ms_max` where nothing is said.
+    pub deadline: Option<Duration>,
 }
 
 impl Clear {
@@ -294,6 +324,7 @@ impl Clear {
             cache: cache.into(),
             tag: None,
             durability: None,
+            deadline: None,
         }
     }
 }
@@ -301,31 +332,6 @@ impl Clear {
 impl Message for Clear {
     type Result = Result<Version, Error>;
 }
-
-/// What of a cache to watch.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Watching {
-    /// One key.
-    Key(String),
-    /// Keys that begin with this.
-    Prefix(String),
-    /// Everything.
-    All,
-}
-
-/// Receive what happens, as messages. Ends when the receiver is gone, with [`Unsubscribe`], or when
-/// the desk is restarted: the receiver then subscribes again.
-///
-/// [`Unsubscribe`]: crate::messages::entry::Unsubscribe
-pub struct Subscribe<V: Value> {
-    /// The cache.
-    pub cache: String,
-    /// What of it.
-    pub watching: Watching,
-    /// Where events go. What finds its mailbox full is missed, and the next thing it is told is that.
-    pub recipient: Recipient<EntryEvent<V>>,
-}
-message!(Subscribe => SubscriptionId);
 
 /// End a subscription made by message.
 #[derive(Message, Debug)]

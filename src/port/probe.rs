@@ -56,7 +56,8 @@ impl Port {
         };
         self.store(lanes, write).await?;
         let permit = self.gate.try_pass();
-        let permit = permit.map_err(|error| Failure::reopen(format!("cannot be probed, {error}")))?;
+        let permit =
+            permit.map_err(|error| Failure::reopen(format!("cannot be probed, {error}")))?;
         let get = |answer| lanes.read(Read::Get(key.clone(), answer), permit);
         if self.answered(get).await? != Some(record) {
             return Err(Failure::reopen(

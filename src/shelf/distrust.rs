@@ -101,10 +101,11 @@ impl Distrusts {
         });
     }
 
-    /// Distrusted keys of a tier, with their hashes.
-    pub fn keys_of(&self, tier: TierId) -> impl Iterator<Item = (u64, &Key)> {
-        let doubts = self.keys.iter().filter(move |d| d.tiers.has(tier));
-        doubts.map(|d| (d.hash, &d.key))
+    /// Distrusted keys of these tiers, with their hashes and with those of the tiers that it is about.
+    pub fn keys_of(&self, tiers: TierSet) -> impl Iterator<Item = (u64, &Key, TierSet)> {
+        let doubts = self.keys.iter();
+        let doubts = doubts.map(move |d| (d.hash, &d.key, d.tiers.and(tiers)));
+        doubts.filter(|(.., tiers)| !tiers.is_empty())
     }
 
     /// How many keys are distrusted one by one.
@@ -164,7 +165,8 @@ mod tests {
         all.add(unstored("k", 2, 8), 9);
         all.end(7, &Key::new(C, "k"), A, 6);
         assert_eq!(all.of(7, C, "k"), TierSet(0b11));
-        assert_eq!(all.keys_of(B).count(), 1);
+        let of_b: Vec<_> = all.keys_of(TierSet::NONE.with(B)).collect();
+        assert!(matches!(of_b.as_slice(), [(7, _, tiers)] if *tiers == TierSet::NONE.with(B)));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! `clear` and tag invalidation raise a number instead of touching entries, and every read compares
 //! (after FusionCache's tag timestamps). Fences only ever rise.
+//!
+//! Beside them stands how often entries of the cache have moved between its tiers, for scans.
 
 use hashbrown::HashMap;
 use smol_str::SmolStr;
@@ -10,7 +12,7 @@ use crate::key::CacheId;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, RwLock};
 use crate::version::Version;
 
-/// One named cache as the shelf sees it: its number, its name and its fences.
+/// One named cache as the shelf sees it: its number, its name, its fences and its moves.
 pub struct Scope {
     /// Its number within this process.
     pub id: CacheId,
@@ -24,7 +26,12 @@ pub struct Scope {
     /// its version, and exclusively by a fence from drawing to raising: else a compare-and-set could
     /// draw a version above a `clear` that it has not seen, and survive it.
     order: RwLock<()>,
+    moves_begun: AtomicU64,
+    moves_done: AtomicU64,
 }
+
+/// A change is under way that leaves some tiers out. Ends when it is dropped.
+pub struct Moving<'a>(&'a Scope);
 
 /// What a call to [`Scope::raise`] covers.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,7 +53,27 @@ impl Scope {
             tags: RwLock::new(HashMap::new()),
             tags_max,
             order: RwLock::new(()),
+            moves_begun: AtomicU64::new(0),
+            moves_done: AtomicU64::new(0),
         }
+    }
+
+    /// To be held over the critical section of a change that some tiers of the cache, or all but
+    /// memory, do not get.
+    pub fn moving(&self) -> Moving<'_> {
+        self.moves_begun.fetch_add(1, Ordering::SeqCst);
+        Moving(self)
+    }
+
+    /// Moves that have begun.
+    pub fn moves_begun(&self) -> u64 {
+        self.moves_begun.load(Ordering::SeqCst)
+    }
+
+    /// Moves that are through their critical section. While it stays equal to those that have begun,
+    /// nothing moves that memory does not list.
+    pub fn moves_done(&self) -> u64 {
+        self.moves_done.load(Ordering::SeqCst)
     }
 
     /// Whether an entry of this version with these tags is still accepted.
@@ -108,6 +135,12 @@ impl Scope {
     /// How many tag fences are kept.
     pub fn tag_fences(&self) -> usize {
         self.tags.read().len()
+    }
+}
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.moves_done.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use super::effects::let_go;
 use super::marks::MarkId;
 use super::stripe::Known;
-use super::tier::{TierId, TierSet};
+use super::tier::TierSet;
 use super::{Scope, Shelf, Slot};
 use crate::clock::Millis;
 use crate::key::Key;
@@ -52,8 +52,8 @@ pub struct Listing<'a> {
     pub count_max: usize,
     /// Whether the table may hold what no tier does, so that it is to be looked at too.
     pub table: bool,
-    /// The tier that is going to be read beside it.
-    pub tier: Option<TierId>,
+    /// The tiers that are going to be read beside it.
+    pub tiers: TierSet,
     /// The current time.
     pub now_ms: Millis,
 }
@@ -65,8 +65,10 @@ pub struct Listed {
     pub name: SmolStr,
     /// What a read shows.
     pub slot: Option<Slot>,
-    /// A tier's record that is not newer than this is not to be believed; `None` for any record.
+    /// The version that memory knows of: no tier's record that is not newer is to be believed.
     pub outdates: Option<Version>,
+    /// Of these tiers no record is.
+    pub distrusted: TierSet,
 }
 
 impl Shelf {
@@ -126,7 +128,7 @@ impl Shelf {
             .of(hash, scope.id, name)
     }
 
-    /// The first `count_max` keys of a cache of which memory knows more than the tier does: those of
+    /// The first `count_max` keys of a cache of which memory knows more than the tiers do: those of
     /// the dirty set, removed and expired ones too, those whose stored copies are distrusted, and, if
     /// asked for, those of the table. Locks one stripe at a time.
     ///
@@ -144,21 +146,23 @@ impl Shelf {
                         .table
                         .peek(dirty.hash, key.cache, &key.name)
                         .or(value);
-                    listing.listed(key, slot, Some(dirty.version))
+                    listing.listed(key, slot, Some(dirty.version), TierSet::NONE)
                 });
             }
-            let doubts = listing.tier.map(|tier| stripe.distrusts.keys_of(tier));
-            let doubts = doubts.into_iter().flatten();
-            for (hash, key) in doubts.filter(|(_, key)| listing.wants(key)) {
+            let doubts = stripe.distrusts.keys_of(listing.tiers);
+            for (hash, key, tiers) in doubts.filter(|(_, key, _)| listing.wants(key)) {
                 first.offer(key, || {
                     let slot = stripe.table.peek(hash, key.cache, &key.name);
-                    listing.listed(key, slot, None)
+                    listing.listed(key, slot, slot.map(|slot| slot.version), tiers)
                 });
             }
             let rows = listing.table.then(|| stripe.table.iter());
             for (_, key, slot) in rows.into_iter().flatten() {
                 if listing.wants(key) && listing.shows(slot) {
-                    first.offer(key, || listing.listed(key, Some(slot), Some(slot.version)));
+                    let version = Some(slot.version);
+                    first.offer(key, || {
+                        listing.listed(key, Some(slot), version, TierSet::NONE)
+                    });
                 }
             }
             drop(stripe);
@@ -179,11 +183,18 @@ impl Listing<'_> {
         slot.is_fresh(|| self.now_ms) && self.scope.accepts(slot.version, slot.tags())
     }
 
-    fn listed(&self, key: &Key, slot: Option<&Slot>, outdates: Option<Version>) -> Listed {
+    fn listed(
+        &self,
+        key: &Key,
+        slot: Option<&Slot>,
+        outdates: Option<Version>,
+        distrusted: TierSet,
+    ) -> Listed {
         Listed {
             name: key.name.clone(),
             slot: slot.filter(|slot| self.shows(slot)).cloned(),
             outdates,
+            distrusted,
         }
     }
 }

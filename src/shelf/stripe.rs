@@ -129,10 +129,10 @@ impl Stripe {
             let dirty = self.dirty.get(hash, key.cache, &key.name);
             dirty.is_some_and(|d| d.tiers().has(tier))
         };
-        let distrusted = self.distrusts.keys_of(tier);
+        let distrusted = self.distrusts.keys_of(TierSet::NONE.with(tier));
         let keys: Vec<(u64, Key)> = distrusted
-            .filter(|(hash, key)| !is_under_way(*hash, key))
-            .map(|(hash, key)| (hash, key.clone()))
+            .filter(|(hash, key, _)| !is_under_way(*hash, key))
+            .map(|(hash, key, _)| (hash, key.clone()))
             .take(count_max)
             .collect();
         let count = keys.len();

@@ -26,6 +26,8 @@ pub(crate) struct ReadOptions {
     pub skip: TierSet,
     /// Do not keep in memory what a tier has.
     pub no_promote: bool,
+    /// Count it as a read of memory: a host asked for it, and nobody has counted it yet.
+    pub counts: bool,
     /// How long it may take.
     pub wait: Option<Duration>,
 }
@@ -82,6 +84,10 @@ impl Tiers {
         options: ReadOptions,
     ) -> Result<Vec<Found>, Error> {
         self.check_open()?;
+        let options = ReadOptions {
+            counts: true,
+            ..options
+        };
         let wait = self.wait(options.wait);
         let mut founds = Vec::with_capacity(names.len());
         let mut missing = Vec::new();
@@ -146,15 +152,22 @@ impl Tiers {
     ) -> Result<Found, (Flight<'a>, TierSet)> {
         let hash = self.shelf.hash(place.scope.id, name);
         let show = |slot: &Slot, freshness| (slot.clone(), freshness, Source::Memory);
+        let (scope, stale_ok) = (&place.scope, options.stale_ok);
         let now = || self.now_ms();
+        let hit = |slot| Found {
+            slot: Some(slot),
+            ..Found::default()
+        };
+        if options.counts
+            && let Seen::Hit(slot) = self.shelf.read(scope, hash, name, now, stale_ok, show)
+        {
+            return Ok(hit(slot));
+        }
         let seen = self
             .shelf
-            .read_or_mark(&place.scope, hash, name, now, options.stale_ok, show);
+            .read_or_mark(scope, hash, name, now, stale_ok, show);
         match seen {
-            Seen::Hit(slot) => Ok(Found {
-                slot: Some(slot),
-                ..Found::default()
-            }),
+            Seen::Hit(slot) => Ok(hit(slot)),
             Seen::Gone(expired_ms) => Ok(Found {
                 expired_ms,
                 ..Found::default()

@@ -1,4 +1,4 @@
-//! Scans and multi-key reads: what the tiers hold, overlaid with what memory knows better.
+//! Scans: what the tiers hold, overlaid with what memory knows better.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::key::{split_stored_key, stored_key};
 use crate::port::Port;
 use crate::record;
-use crate::shelf::{Freshness, Listed, Listing, Seen, Slot};
+use crate::shelf::{Freshness, Listed, Listing, Seen, Slot, TierId, TierSet};
 use crate::sync::Arc;
 use crate::version::Version;
 use crate::wait::Wait;
@@ -39,9 +39,12 @@ pub(crate) struct PageFound {
     pub entries: Vec<(SmolStr, Slot, Source)>,
     /// Where the next page begins; `None` at the end.
     pub next: Option<SmolStr>,
-    /// A tier that should have been read is not up: keys may be missing.
+    /// A tier that should have been read is not up, or entries kept moving: keys may be missing.
     pub partial: bool,
 }
+
+/// How often a page is read again because an entry moved from one store to another meanwhile.
+const LOOKS_MAX: usize = 4;
 
 /// What a page is made of, by key.
 type Rows = BTreeMap<SmolStr, Row>;
@@ -49,20 +52,28 @@ type Rows = BTreeMap<SmolStr, Row>;
 /// One key of a page.
 struct Row {
     shown: Option<(Slot, Source)>,
+    /// What memory knew of it before any store was read.
     outdates: Option<Version>,
+    distrusted: TierSet,
+    /// A store has told of it: those below hold the same or an older one.
+    decided: bool,
 }
 
 impl Row {
-    fn shown(shown: Option<(Slot, Source)>) -> Self {
+    fn decided(shown: Option<(Slot, Source)>) -> Self {
         Self {
             shown,
             outdates: None,
+            distrusted: TierSet::NONE,
+            decided: true,
         }
     }
 
-    /// Whether a stored record of this version adds nothing to what memory has listed.
-    fn beats(&self, stored: Version) -> bool {
-        self.outdates.is_none_or(|version| stored <= version)
+    /// Whether a tier's record of this version tells more than what stands here.
+    fn believes(&self, tier: TierId, stored: Version) -> bool {
+        !self.decided
+            && !self.distrusted.has(tier)
+            && self.outdates.is_none_or(|version| version < stored)
     }
 }
 
@@ -71,6 +82,8 @@ impl From<Listed> for Row {
         Self {
             shown: listed.slot.map(|slot| (slot, Source::Memory)),
             outdates: listed.outdates,
+            distrusted: listed.distrusted,
+            decided: false,
         }
     }
 }
@@ -80,20 +93,41 @@ impl Tiers {
     pub(crate) async fn page(&self, place: &Place, ask: PageAsk<'_>) -> Result<PageFound, Error> {
         self.check_open()?;
         let wait = self.wait(ask.wait);
-        // IMPORTANT: memory first, then the store. A key that is dirty now may be stored and clean a
+        let mut looks = 1;
+        loop {
+            let moves = place.scope.moves_done();
+            let mut found = self.look(place, &ask, &wait).await?;
+            if found.partial || place.scope.moves_begun() == moves {
+                return Ok(found);
+            }
+            // What moved up between the reads of two stores was in neither when it was read.
+            if looks == LOOKS_MAX {
+                found.partial = true;
+                return Ok(found);
+            }
+            looks += 1;
+        }
+    }
+
+    async fn look(
+        &self,
+        place: &Place,
+        ask: &PageAsk<'_>,
+        wait: &Wait<'_>,
+    ) -> Result<PageFound, Error> {
+        // IMPORTANT: memory first, then the stores. A key that is dirty now may be stored and clean a
         // moment later; looked for in the other order it would be found in neither.
-        let port = place.durable().and_then(|tier| self.port(tier));
-        let up = port.filter(|port| port.is_up());
-        let unstored = self.unstored.load(std::sync::atomic::Ordering::SeqCst);
-        // Without a store to read, the table is all there is.
-        let table = up.is_none() || unstored;
+        let ports: Vec<_> = place.tiers.iter().filter_map(|t| self.port(t)).collect();
+        let up: Vec<_> = ports.iter().copied().filter(|port| port.is_up()).collect();
+        let partial = up.len() < ports.len();
         let listed = self.shelf.list(&Listing {
             scope: &place.scope,
             prefix: ask.prefix,
             after: ask.after,
             count_max: ask.count_max,
-            table,
-            tier: place.durable(),
+            // What is in no store, or in one that is not up, memory may still know.
+            table: ports.is_empty() || partial || place.scope.moves_begun() > 0,
+            tiers: place.tiers,
             now_ms: self.now_ms(),
         });
         // With nothing to read below, what memory lists is the page, and a full one may go on.
@@ -104,8 +138,9 @@ impl Tiers {
             .into_iter()
             .map(|l| (l.name.clone(), l.into()))
             .collect();
-        if let Some(port) = up {
-            let stored_end = self.add_stored(place, &ask, port, &wait, &mut page).await?;
+        // All of them, in the order of reads: a call may have stored an entry in a lower one only.
+        for port in up {
+            let stored_end = self.add_stored(place, ask, port, wait, &mut page).await?;
             // Beyond the last key that one side has looked at, the page is not complete.
             ends_at = match (ends_at, stored_end) {
                 (Some(a), Some(b)) => Some(a.min(b)),
@@ -123,7 +158,7 @@ impl Tiers {
         Ok(PageFound {
             next: if more { last } else { ends_at },
             entries,
-            partial: port.is_some() && up.is_none(),
+            partial,
         })
     }
 
@@ -164,16 +199,20 @@ impl Tiers {
                 continue;
             };
             // What memory listed before the record was read stands against any that is not newer.
-            if page.get(name).is_some_and(|row| row.beats(header.version)) {
+            let row = page.get(name);
+            if row.is_some_and(|row| !row.believes(port.id, header.version)) {
                 continue;
             }
-            let shown = self.overlay(place, name, slot_of(header, payload), port, now_ms);
-            page.insert(SmolStr::new(name), Row::shown(shown));
+            let slot = slot_of(header, payload);
+            if let Some(row) = self.overlay(place, name, slot, port, now_ms) {
+                page.insert(SmolStr::new(name), row);
+            }
         }
         Ok(if is_end { None } else { last })
     }
 
-    /// What a read would show for a key whose record was just read from a store.
+    /// What a read would show for a key whose record was just read from a store; `None` if it would
+    /// not believe it and ask the next one.
     fn overlay(
         &self,
         place: &Place,
@@ -181,20 +220,21 @@ impl Tiers {
         slot: Slot,
         port: &Port,
         now_ms: u64,
-    ) -> Option<(Slot, Source)> {
+    ) -> Option<Row> {
         let hash = self.shelf.hash(place.scope.id, name);
         let show = |slot: &Slot, _: Freshness| (slot.clone(), Source::Memory);
         match self
             .shelf
             .read(&place.scope, hash, name, || now_ms, false, show)
         {
-            Seen::Hit(found) => return Some(found),
-            Seen::Gone(_) => return None,
+            Seen::Hit(found) => return Some(Row::decided(Some(found))),
+            Seen::Gone(_) => return Some(Row::decided(None)),
             Seen::Unknown | Seen::Below(..) => {}
         }
-        let shows = slot.is_fresh(|| now_ms)
-            && place.scope.accepts(slot.version, slot.tags())
-            && !self.shelf.distrusts(&place.scope, hash, name).has(port.id);
-        shows.then_some((slot, port.source))
+        if self.shelf.distrusts(&place.scope, hash, name).has(port.id) {
+            return None;
+        }
+        let shows = slot.is_fresh(|| now_ms) && place.scope.accepts(slot.version, slot.tags());
+        Some(Row::decided(shows.then_some((slot, port.source))))
     }
 }

@@ -73,7 +73,7 @@ impl Tiers {
         waiting: Waiting,
         wait: &Wait<'_>,
     ) -> Result<Durability, Error> {
-        self.hurry.notify_waiters();
+        let _waits = self.hurry.wait();
         let down = || {
             let mut ports = awaited.iter().filter_map(|tier| self.port(tier));
             ports.find(|port| !port.takes_values())

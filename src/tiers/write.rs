@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,6 +17,10 @@ use crate::wait::Wait;
 
 /// How often a conditional change looks below again because somebody else changed the key.
 const LOOKS_MAX: usize = 16;
+/// When to try again after that.
+const LOOK_RETRY_AFTER: Duration = Duration::from_millis(10);
+/// When to try again where there was no room.
+const ROOM_RETRY_AFTER: Duration = Duration::from_millis(100);
 /// What an entry counts for in the dirty set beyond its bytes.
 const DIRTY_OVERHEAD_BYTES: usize = 256;
 
@@ -56,10 +59,7 @@ impl Tiers {
                 _ => return self.conclude(place, &order, attempt, &wait).await,
             }
         }
-        Err(Error::Overloaded {
-            limit: "conditional looks at one key",
-            retry_after: Duration::from_millis(10),
-        })
+        Err(self.overloaded("conditional looks at one key", LOOK_RETRY_AFTER))
     }
 
     /// Refuses a durability, asked for by name, that no tier of this call can give.
@@ -90,10 +90,10 @@ impl Tiers {
         room: Option<OwnedSemaphorePermit>,
     ) -> Attempt {
         let plan = order.plan(place);
-        if !place.tiers.is_empty() && (room.is_none() || plan.put != place.tiers) {
-            // Before the change, so that no scan that begins after it overlooks it.
-            self.unstored.store(true, Ordering::SeqCst);
-        }
+        let leaves_out = room.is_none() || plan.put != place.tiers;
+        let moves = !place.tiers.is_empty() && leaves_out;
+        // From before the change until after it, so that no scan overlooks it.
+        let moving = moves.then(|| place.scope.moving());
         let awaited = match store_durability(order.durability) {
             Some(_) => order.awaited(place),
             None => TierSet::NONE,
@@ -128,6 +128,7 @@ impl Tiers {
             waiters: waiters.collect(),
         };
         let applied = self.shelf.apply(ask);
+        drop(moving);
         if let Some(own) = own {
             // Those that the tiers hold are what is left to wait for.
             own.done();
@@ -193,14 +194,8 @@ impl Tiers {
         if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
             return Ok(Some(permit));
         }
-        self.hurry.notify_waiters();
-        let late = || {
-            Counts::add(&self.counts.overloaded);
-            Error::Overloaded {
-                limit: "dirty_bytes_max",
-                retry_after: Duration::from_millis(100),
-            }
-        };
+        let _waits = self.hurry.wait();
+        let late = || self.overloaded("dirty_bytes_max", ROOM_RETRY_AFTER);
         let mut room = pin!(Arc::clone(&self.room).acquire_many_owned(bytes));
         let mut down = pin!(self.one_down(place));
         let either = poll_fn(|cx| {

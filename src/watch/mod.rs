@@ -30,7 +30,7 @@ mod stream;
 
 pub use inbox::{Inbox, InboxSink, WATCH_BUFFER_EVENTS, latest_inbox, queue_inbox};
 pub use latest::WatchLatest;
-pub use recipient::{RecipientSink, forward};
+pub use recipient::{RecipientSink, forward, forward_latest};
 pub use registry::{Registry, RegistryStats};
 pub use snapshot::{OnDrop, SnapshotFn, SnapshotFuture, SnapshotPage};
 pub use stream::Watch;

@@ -3,6 +3,7 @@
 use actix::Recipient;
 use actix::dev::SendError;
 
+use super::latest::WatchLatest;
 use super::stream::Watch;
 use crate::codec::Value;
 use crate::event::{Change, EntryEvent};
@@ -22,6 +23,19 @@ pub async fn forward<V: Value>(mut watch: Watch<V>, to: Recipient<EntryEvent<V>>
         // Awaiting the reply is what bounds it: actix lets one message of a fresh sender in even
         // where the mailbox is full.
         if to.send(event).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// As [`forward`], of what the actor has not handled yet only the newest change.
+///
+/// # Cancel safety
+///
+/// As [`forward`].
+pub async fn forward_latest<V: Value>(mut watch: WatchLatest<V>, to: Recipient<EntryEvent<V>>) {
+    while let Some(change) = watch.changed().await {
+        if to.send(EntryEvent::Changed(change)).await.is_err() {
             return;
         }
     }

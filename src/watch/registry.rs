@@ -39,6 +39,8 @@ pub struct RegistryStats {
     pub missed: u64,
     /// Events dropped before the hub took them.
     pub lost: u64,
+    /// Subscriptions refused because there were too many.
+    pub refused: u64,
     /// Subscriptions ended because nobody listened, or because the sink panicked.
     pub gone: u64,
 }
@@ -83,6 +85,7 @@ impl Registry {
             self.sweep();
         }
         if self.subscriptions.len() >= self.subscriptions_max {
+            self.stats.refused += 1;
             return Err(Error::Overloaded {
                 limit: "subscriptions_max",
                 retry_after: SUBSCRIBE_RETRY_AFTER,

@@ -104,11 +104,8 @@ impl Parts {
             schema_misses: counts.schema_misses.load(Ordering::Relaxed),
             overloaded: counts.overloaded.load(Ordering::Relaxed)
                 + self.gate.refused()
-                + tiers
-                    .ports
-                    .iter()
-                    .map(|port| port.gate.refused())
-                    .sum::<u64>(),
+                + watch.refused
+                + tiers.ports.iter().map(|p| p.gate.refused()).sum::<u64>(),
             messages_in_flight: self.gate.in_flight(),
             actors: self.book.health(),
             config: tiers.config.clone(),

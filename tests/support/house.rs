@@ -21,6 +21,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("record", "clock version"),
     ("timers", "clock key"),
     ("bell", "sync"),
+    ("hurry", "sync"),
     ("wait", "clock error"),
     ("config", "error health record"),
     // Storage, without an actor.
@@ -51,7 +52,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "tiers",
-        "sync clock key version error record wait config drivers shelf entry port outcome messages",
+        "sync clock key version error record hurry wait config drivers shelf entry port outcome messages",
     ),
     (
         "cache",
@@ -74,7 +75,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "actors::batch",
-        "clock key error record config drivers shelf port messages actors::guard",
+        "clock key error record hurry config drivers shelf port messages actors::guard",
     ),
     (
         "actors::ttl",
@@ -91,7 +92,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     // What puts it all together.
     (
         "wiring",
-        "sync clock version error health gate runtime wait config drivers drivers::lanes shelf entry port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk",
+        "sync clock version error health gate runtime hurry wait config drivers drivers::lanes shelf entry port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk",
     ),
     (
         "larder",
@@ -125,10 +126,6 @@ pub const SHARED: &[(&str, &str)] = &[
         "the names under which the shelf takes locks and atomics",
     ),
     (
-        "src/actors/batch.rs",
-        "hears that somebody waits, to cut its linger short",
-    ),
-    (
         "src/actors/hub.rs",
         "the registry: the hub's alone, under a lock because it outlives a generation",
     ),
@@ -153,6 +150,10 @@ pub const SHARED: &[(&str, &str)] = &[
     ("src/drivers/map.rs", "the map that is the store"),
     ("src/gate.rs", "permits"),
     ("src/histogram.rs", "counts per bucket"),
+    (
+        "src/hurry.rs",
+        "how many wait for something to be stored, so that no commit lingers meanwhile",
+    ),
     (
         "src/port.rs",
         "breaker state, the present generation's lanes, counters",

@@ -2,7 +2,7 @@
 
 use actix::prelude::*;
 
-use super::{Desk, Reply, as_call, as_removal};
+use super::{Desk, Reply, as_call, as_read, as_removal};
 use crate::cache::Cache;
 use crate::codec::Value;
 use crate::messages::entry::{Explain, Get, Remove, Set};
@@ -11,13 +11,9 @@ impl<V: Value> Handler<Explain<Get<V>>> for Desk {
     type Result = Reply<crate::ReadOutcome<V>>;
 
     fn handle(&mut self, Explain(get): Explain<Get<V>>, _: &mut Self::Context) -> Self::Result {
-        self.on(&get.cache, |cache: Cache<V>| async move {
-            let read = cache.get(&get.key);
-            if get.allow_stale {
-                read.allow_stale().outcome().await
-            } else {
-                read.outcome().await
-            }
+        let name = get.cache.clone();
+        self.on(&name, |cache: Cache<V>| async move {
+            as_read(&cache, &get).outcome().await
         })
     }
 }

@@ -11,6 +11,7 @@ use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::outcome::Durability;
+use crate::shelf::Priority;
 
 /// Read many entries.
 #[derive(Debug)]
@@ -21,6 +22,10 @@ pub struct GetMany<V> {
     pub keys: Vec<String>,
     /// Show values past their TTL while they are kept as a fallback.
     pub allow_stale: bool,
+    /// Items of one chunk; where nothing is said, what suits the slowest driver.
+    pub chunk: Option<usize>,
+    /// How long each chunk may take; the larder's `call_ms_max` where nothing is said.
+    pub deadline: Option<Duration>,
     of: Of<V>,
 }
 message!(GetMany => Vec<(String, Option<Entry<V>>)>);
@@ -35,6 +40,8 @@ impl<V> GetMany<V> {
             cache: cache.into(),
             keys: keys.into_iter().map(Into::into).collect(),
             allow_stale: false,
+            chunk: None,
+            deadline: None,
             of: Of::default(),
         }
     }
@@ -50,6 +57,15 @@ pub struct SetMany<V> {
     pub ttl: Option<Duration>,
     /// What to wait for, chunk by chunk.
     pub durability: Option<Durability>,
+    /// Names under which all of them can be invalidated.
+    pub tags: Vec<String>,
+    /// How long they should outlast others.
+    pub priority: Option<Priority>,
+    /// Items of one chunk; where nothing is said, what suits the slowest driver.
+    pub chunk: Option<usize>,
+    /// How long one item, and the commit of one chunk, may take; the larder's `call_ms_max` where nothing
+    /// is said.
+    pub deadline: Option<Duration>,
 }
 message!(SetMany => BatchReport);
 
@@ -65,6 +81,10 @@ impl<V> SetMany<V> {
             items: items.map(|(k, v)| (k.into(), v.into())).collect(),
             ttl: None,
             durability: None,
+            tags: Vec::new(),
+            priority: None,
+            chunk: None,
+            deadline: None,
         }
     }
 }
@@ -78,6 +98,11 @@ pub struct RemoveMany<V> {
     pub keys: Vec<String>,
     /// What to wait for, chunk by chunk.
     pub durability: Option<Durability>,
+    /// Items of one chunk; where nothing is said, what suits the slowest driver.
+    pub chunk: Option<usize>,
+    /// How long one item, and the commit of one chunk, may take; the larder's `call_ms_max` where nothing
+    /// is said.
+    pub deadline: Option<Duration>,
     of: Of<V>,
 }
 message!(RemoveMany => BatchReport);
@@ -92,6 +117,8 @@ impl<V> RemoveMany<V> {
             cache: cache.into(),
             keys: keys.into_iter().map(Into::into).collect(),
             durability: None,
+            chunk: None,
+            deadline: None,
             of: Of::default(),
         }
     }

@@ -45,7 +45,7 @@ fn bytes_stay_within_the_budget_and_agree_with_a_recount_whatever_happens() {
                 after: "",
                 count_max: 1_000,
                 table: true,
-                tier: None,
+                tiers: TierSet::NONE,
                 now_ms: 0,
             });
             let weight = |l: &Listed| {

@@ -9,7 +9,7 @@ fn list(bench: &Bench, scope: &Scope, after: &str, count_max: usize, table: bool
         after,
         count_max,
         table,
-        tier: Some(DISK),
+        tiers: TierSet::NONE.with(DISK),
         now_ms: bench.now_ms,
     })
 }
@@ -53,7 +53,7 @@ fn a_prefix_picks_keys() {
         after: "",
         count_max: 9,
         table: true,
-        tier: None,
+        tiers: TierSet::NONE,
         now_ms: 0,
     });
     let names: Vec<_> = listed.iter().map(|l| l.name.as_str()).collect();
@@ -76,11 +76,16 @@ fn a_removal_that_is_not_stored_yet_outdates_every_record_before_it() {
 }
 
 #[test]
-fn a_distrusted_copy_is_outdated_whatever_its_version() {
+fn a_distrusted_copy_is_not_believed_whatever_its_version() {
     let bench = bench();
     bench.overflow("k", 1);
     let listed = list(&bench, &bench.scope, "", 9, false);
-    assert!(matches!(listed.as_slice(), [one] if one.outdates.is_none() && one.slot.is_some()));
+    let [one] = listed.as_slice() else {
+        panic!("one key is distrusted");
+    };
+    let slot = one.slot.as_ref().unwrap();
+    assert_eq!(one.outdates, Some(slot.version));
+    assert_eq!(one.distrusted, TierSet::NONE.with(DISK));
 }
 
 #[test]

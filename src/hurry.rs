@@ -1,0 +1,90 @@
+//! Hurry: whether somebody waits for something to be stored, so that a commit lingers only while
+//! nobody does.
+//!
+//! A count and not only a notice: whoever began to wait before the lingering did is not overlooked.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use tokio::sync::Notify;
+
+use crate::sync::{Arc, AtomicUsize, Ordering};
+
+/// How many wait, and a way to hear of the first.
+#[derive(Default)]
+pub struct Hurry {
+    waiting: AtomicUsize,
+    come: Notify,
+}
+
+/// Somebody waits as long as this lives.
+pub struct Waits(Arc<Hurry>);
+
+impl Hurry {
+    /// Somebody waits from now on.
+    pub fn wait(self: &Arc<Self>) -> Waits {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        self.come.notify_waiters();
+        Waits(Arc::clone(self))
+    }
+
+    /// Returns once somebody waits.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn somebody(&self) {
+        let mut come = pin!(self.come.notified());
+        // IMPORTANT: listening before looking, else one who comes in between is missed.
+        come.as_mut().enable();
+        if self.waiting.load(Ordering::SeqCst) == 0 {
+            come.await;
+        }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Returns when either of the two does.
+///
+/// # Cancel safety
+///
+/// Dropping it drops both.
+pub async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|cx| match one.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => other.as_mut().poll(cx),
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_began_to_wait_first_is_not_overlooked() {
+        let hurry = Arc::new(Hurry::default());
+        let waits = hurry.wait();
+        hurry.somebody().await;
+        drop(waits);
+        let listener = Arc::clone(&hurry);
+        let heard = tokio::spawn(async move { listener.somebody().await });
+        tokio::task::yield_now().await;
+        assert!(!heard.is_finished());
+        let _waits = hurry.wait();
+        heard.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn either_of_two_is_enough() {
+        either(std::future::ready(()), std::future::pending()).await;
+        either(std::future::pending(), std::future::ready(())).await;
+    }
+}
