@@ -109,8 +109,9 @@ impl Restarts {
             self.failures = 0;
         }
         self.failures = self.failures.saturating_add(1);
-        let since_ms = now_ms.saturating_sub(self.limit.window_ms);
-        self.recent.retain(|at_ms| *at_ms > since_ms);
+        let window_ms = self.limit.window_ms;
+        self.recent
+            .retain(|at_ms| now_ms < at_ms.saturating_add(window_ms));
         self.recent.extend(up_ms.map(|_| now_ms));
         if self.recent.len() as u64 > u64::from(self.limit.count_max) {
             self.recent.clear();

@@ -128,10 +128,12 @@ pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass};
 pub use event::{Change, EntryEvent, Old};
 pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
-pub use larder::Larder;
+pub use larder::{DriverHandle, HealthWatch, Larder};
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
 pub use shelf::{EventKind, Freshness, Priority};
-pub use stats::{DirtyStats, DriverStats, ExpiryStats, Stats, WatchStats};
+pub use stats::{
+    Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, Health, Stats, WatchStats,
+};
 pub use version::Version;
 
 /// The README's example is compiled.

@@ -4,29 +4,26 @@
 //! its callers one load. It knows lanes, not actors.
 
 mod probe;
+mod read;
 
-use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 use crate::breaker::{Breaker, BreakerConfig, BreakerMode, BreakerState, BreakerStats, Called};
 use crate::clock::{Clock, Millis};
-use crate::drivers::lanes::{Answer, Command, Lanes, Read};
+use crate::drivers::Failure;
+use crate::drivers::lanes::Lanes;
 use crate::drivers::pulse::{Ended, Pulse, UnderWay};
-use crate::drivers::{Failure, PageLimit, Usage};
 use crate::entry::Source;
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::histogram::Histogram;
 use crate::shelf::TierId;
-use crate::wait::Wait;
 
 /// One driver as the paths see it.
 pub struct Port {
@@ -58,10 +55,16 @@ pub struct Port {
     lanes: RwLock<Option<(u64, Lanes)>>,
     /// The latest generation's, also when no call goes to it any more.
     pulse: Mutex<Option<Arc<Pulse>>>,
-    report: Mutex<Option<Report>>,
+    told: OnceLock<Told>,
 }
 
-type Report = Box<dyn Fn(u64, Failure) + Send + Sync>;
+/// Who is told of what happens to a port.
+pub struct Told {
+    /// A generation is of no more use.
+    pub failed: Box<dyn Fn(u64, Failure) + Send + Sync>,
+    /// The driver is better or worse than before.
+    pub changed: Box<dyn Fn() + Send + Sync>,
+}
 
 /// What a port counts.
 #[derive(Default)]
@@ -80,6 +83,10 @@ pub struct PortStats {
     pub retries: AtomicU64,
     /// Records that could not be read.
     pub damaged: AtomicU64,
+    /// Records that the store refused again and again.
+    pub refused: AtomicU64,
+    /// Stores that were found empty although something had been stored.
+    pub emptied: AtomicU64,
     /// How long reads took.
     pub read_latency: Histogram,
     /// How long commits took.
@@ -112,7 +119,7 @@ impl Port {
             fullness: Mutex::default(),
             lanes: RwLock::default(),
             pulse: Mutex::default(),
-            report: Mutex::default(),
+            told: OnceLock::new(),
             clock,
         }
     }
@@ -155,6 +162,7 @@ impl Port {
     pub fn has_room(&self) {
         if self.is_full.swap(false, Ordering::AcqRel) {
             *self.fullness.lock() = None;
+            self.changed();
             self.back.notify_waiters();
         }
     }
@@ -163,6 +171,7 @@ impl Port {
         *self.fullness.lock() = Some(reason.into());
         if !self.is_full.swap(true, Ordering::AcqRel) {
             tracing::warn!(driver = %self.name, reason, "driver takes no new values");
+            self.changed();
             self.gone.notify_waiters();
         }
     }
@@ -219,6 +228,7 @@ impl Port {
         let is_up = breaker.state() == BreakerState::Closed;
         let was_up = self.is_up.swap(is_up, Ordering::AcqRel);
         drop(breaker);
+        self.changed();
         match (was_up, is_up) {
             (true, false) => self.gone.notify_waiters(),
             (false, true) => {
@@ -274,141 +284,21 @@ impl Port {
     /// No further call goes to a generation, and its supervisor is told why.
     fn give_up(&self, generation: u64, failure: Failure) {
         if self.close(generation, &failure.to_string())
-            && let Some(report) = &*self.report.lock()
+            && let Some(told) = self.told.get()
         {
-            report(generation, failure);
+            (told.failed)(generation, failure);
         }
     }
 
-    /// Says whom to tell of a driver that wants to be reopened.
-    pub fn on_failure(&self, report: impl Fn(u64, Failure) + Send + Sync + 'static) {
-        *self.report.lock() = Some(Box::new(report));
+    /// Says whom to tell.
+    pub fn tell(&self, told: Told) {
+        // Once, when it is wired.
+        let _ = self.told.set(told);
     }
 
-    /// [`Driver::get`](crate::drivers::Driver::get), on a read lane.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`] if the driver is not up or failed, [`Error::Overloaded`] if no permit
-    /// was free in time, [`Error::DeadlineExceeded`].
-    pub async fn get(&self, key: Bytes, wait: &Wait<'_>) -> Result<Option<Bytes>, Error> {
-        let found = self.read(|answer| Read::Get(key, answer), wait).await?;
-        let counter = if found.is_some() {
-            &self.stats.hits
-        } else {
-            &self.stats.misses
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        Ok(found)
-    }
-
-    /// [`Driver::get_many`](crate::drivers::Driver::get_many), on a read lane.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Port::get).
-    pub async fn get_many(
-        &self,
-        keys: Vec<Bytes>,
-        wait: &Wait<'_>,
-    ) -> Result<Vec<Option<Bytes>>, Error> {
-        let found = self
-            .read(|answer| Read::GetMany(keys, answer), wait)
-            .await?;
-        let hits = found.iter().filter(|f| f.is_some()).count();
-        self.stats.hits.fetch_add(hits as u64, Ordering::Relaxed);
-        self.stats
-            .misses
-            .fetch_add((found.len() - hits) as u64, Ordering::Relaxed);
-        Ok(found)
-    }
-
-    /// [`Driver::scan`](crate::drivers::Driver::scan), on a read lane.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Port::get).
-    pub async fn scan(
-        &self,
-        prefix: Bytes,
-        after: Bytes,
-        page: PageLimit,
-        wait: &Wait<'_>,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        self.read(|answer| Read::Scan(prefix, after, page, answer), wait)
-            .await
-    }
-
-    /// [`Driver::usage`](crate::drivers::Driver::usage), on a read lane: whoever asks how much is
-    /// stored does not wait for a commit. Its refusals are not counted: nobody's call was refused.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Port::get).
-    pub async fn usage(&self, wait: &Wait<'_>) -> Result<Usage, Error> {
-        self.ask(Read::Usage, wait).await
-    }
-
-    async fn read<T>(
-        &self,
-        read: impl FnOnce(Answer<T>) -> Read,
-        wait: &Wait<'_>,
-    ) -> Result<T, Error> {
-        let began = Clock::instant();
-        let found = self.ask(read, wait).await.map_err(|error| match error {
-            Error::Overloaded { .. } => self.gate.refuse(),
-            other => other,
-        })?;
-        self.stats.read_latency.record(began.elapsed());
-        Ok(found)
-    }
-
-    async fn ask<T>(
-        &self,
-        ask: impl FnOnce(Answer<T>) -> Read,
-        wait: &Wait<'_>,
-    ) -> Result<T, Error> {
-        if !self.is_up() {
-            return Err(self.unavailable());
-        }
-        let permit = match self.gate.try_pass() {
-            Ok(permit) => permit,
-            Err(Error::Overloaded { .. }) => {
-                let pass = unless(self.gate.pass(), &self.gone, || !self.is_up());
-                let passed = wait.until(pass, || self.gate.refusal()).await?;
-                passed.ok_or_else(|| self.unavailable())??
-            }
-            Err(error) => return Err(error),
-        };
-        let lanes = self.lanes.read().clone();
-        let (generation, lanes) = lanes.ok_or_else(|| self.unavailable())?;
-        let (answer, waiting) = oneshot::channel();
-        let sent = lanes.read(ask(answer), permit);
-        // Only the lane threads may keep the driver alive from here on.
-        drop(lanes);
-        sent.map_err(|_| self.unavailable())?;
-        // A call that hangs is waited for until its generation is given up.
-        let waiting = unless(waiting, &self.given_up, || !self.is_present(generation));
-        match wait.until(waiting, || wait.exceeded()).await? {
-            Some(Ok(Ok(found))) => Ok(found),
-            Some(Ok(Err(_)) | Err(_)) | None => Err(self.unavailable()),
-        }
-    }
-
-    fn is_present(&self, generation: u64) -> bool {
-        let lanes = self.lanes.read();
-        lanes
-            .as_ref()
-            .is_some_and(|(present, _)| *present == generation)
-    }
-
-    /// Asks the commit lane to delete a record if it is damaged. Nobody waits for it.
-    pub fn repair(&self, key: Bytes) {
-        self.stats.damaged.fetch_add(1, Ordering::Relaxed);
-        if let Some((_, lanes)) = self.lanes.read().as_ref().filter(|_| self.is_up()) {
-            let (answer, _ignored) = oneshot::channel();
-            // A full lane means that it will be found damaged, and tried, again.
-            let _ = lanes.command(Command::Repair(key, answer));
+    fn changed(&self) {
+        if let Some(told) = self.told.get() {
+            (told.changed)();
         }
     }
 
@@ -419,21 +309,4 @@ impl Port {
             retry_after: Duration::from_millis(250),
         }
     }
-}
-
-/// `future`'s outcome, or nothing once `over` says so; `told` is told when it may.
-async fn unless<F: Future>(future: F, told: &Notify, over: impl Fn() -> bool) -> Option<F::Output> {
-    let (mut future, mut told) = (pin!(future), pin!(told.notified()));
-    // Before the look, so that nothing goes unnoticed after it.
-    told.as_mut().enable();
-    if over() {
-        return None;
-    }
-    std::future::poll_fn(|cx| {
-        if let Poll::Ready(done) = future.as_mut().poll(cx) {
-            return Poll::Ready(Some(done));
-        }
-        told.as_mut().poll(cx).map(|()| None)
-    })
-    .await
 }

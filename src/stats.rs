@@ -1,5 +1,9 @@
 //! Statistics: one serialisable snapshot of everything that larder counts.
 
+mod health;
+
+pub use health::{Condition, DriverHealth, Health};
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
@@ -70,6 +74,10 @@ pub struct DriverStats {
     pub retries: u64,
     /// Records that could not be read.
     pub damaged: u64,
+    /// Records that the store refused again and again; they stay in memory only.
+    pub refused: u64,
+    /// Stores that were moved aside, or found empty, although something had been stored in them.
+    pub emptied: u64,
     /// How long reads took, waiting included.
     pub read_latency: Latency,
     /// How long commits took, waiting included.
@@ -131,6 +139,8 @@ impl DriverStats {
             writes: count(&stats.writes),
             retries: count(&stats.retries),
             damaged: count(&stats.damaged),
+            refused: count(&stats.refused),
+            emptied: count(&stats.emptied),
             read_latency: stats.read_latency.latency(),
             commit_latency: stats.commit_latency.latency(),
         }

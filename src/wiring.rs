@@ -6,39 +6,37 @@ mod book;
 mod driver;
 mod lines;
 mod parts;
+mod supervised;
 
 pub(crate) use book::Book;
 pub(crate) use driver::DriverPlan;
-pub(crate) use parts::Parts;
+pub(crate) use parts::{Changes, Parts};
+use supervised::{simple, supervise};
 
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use actix::{Actor, Addr, ArbiterHandle};
+use actix::{Actor, Addr};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use crate::actors::batch::{BatchWriter, Lane};
 use crate::actors::desk::{Desk, DeskLines};
-use crate::actors::guard::DeathGuard;
 use crate::actors::hub::{self, Hub};
 use crate::actors::memory::MemoryDriver;
-use crate::actors::supervisor::{Charge, Halt, Launch, Supervisor, Watchdog};
 use crate::actors::ttl::parts::{TtlConfig, TtlParts};
 use crate::actors::ttl::{self, TtlManager};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::drivers::Failure;
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::health::{ActorHealth, ActorState, Restarts};
 use crate::hurry::Hurry;
 use crate::messages::control::Stop;
 use crate::messages::ttl::Attend;
 use crate::port::Port;
-use crate::runtime::{Runtime, on};
+use crate::runtime::Runtime;
 use crate::shelf::{Bounds, Shelf, TierId};
 use crate::tiers::{Counts, Home, Tiers};
 use crate::version::VersionClock;
@@ -63,8 +61,6 @@ pub(crate) async fn start(
     started
 }
 
-/// How long a driver may take to open at start.
-const OPEN_MAX: Duration = Duration::from_secs(60);
 /// How long the threads of a larder that failed to start may take to end.
 const FAILED_START: Duration = Duration::from_secs(5);
 
@@ -88,6 +84,7 @@ async fn assemble(
         ttl_stats: Arc::default(),
         registry: Arc::new(Mutex::new(Registry::new(subscriptions_max))),
         gate: Gate::new("messages_in_flight_max", messages_max),
+        changes: Changes::default(),
     });
     for (at, plan) in drivers.iter().enumerate() {
         let port = &parts.tiers.ports.get(at).ok_or(Error::Closed)?;
@@ -167,70 +164,6 @@ fn tiers(
         lines: OnceLock::new(),
         config,
     }
-}
-
-/// Starts a supervisor on the control arbiter and waits for its first launch.
-async fn supervise(
-    parts: &Arc<Parts>,
-    name: &str,
-    launch: Launch,
-    watchdog: Option<Watchdog>,
-) -> Result<(), Error> {
-    let health = Arc::new(Mutex::new(ActorHealth {
-        name: name.to_owned(),
-        state: ActorState::Starting,
-        reason: None,
-        since_ms: parts.tiers.now_ms(),
-        generation: 0,
-        next_ms: None,
-    }));
-    let (first, launched) = oneshot::channel();
-    let (book, called) = (Arc::clone(&parts.book), name.to_owned());
-    let halt: Halt = Box::new(move || book.stop(&called));
-    let config = &parts.tiers.config;
-    let charge = Charge {
-        health: Arc::clone(&health),
-        launch,
-        halt,
-        watchdog,
-        restarts: Restarts::new(config.restart_backoff, config.restart_limit),
-        clock: parts.tiers.clock.clone(),
-    };
-    let start = move || Supervisor::start(charge, first);
-    let addr = on(parts.runtime.control(), start).await?;
-    parts.book.supervisor(name, addr, health);
-    let wait = parts.tiers.timer.wait(OPEN_MAX);
-    let launched = wait.until(launched, || Error::Open {
-        driver: name.into(),
-        reason: format!("it did not open within {} s", OPEN_MAX.as_secs()).into(),
-    });
-    match launched.await? {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(failure)) => Err(Error::Open {
-            driver: name.into(),
-            reason: failure.to_string().into(),
-        }),
-        Err(_) => Err(Error::Closed),
-    }
-}
-
-/// A launch that starts an actor on an arbiter and files its address.
-fn simple<A, M, F>(arbiter: ArbiterHandle, make: M, file: F) -> Launch
-where
-    A: Actor<Context = actix::Context<A>>,
-    M: Fn(DeathGuard) -> Addr<A> + Send + Sync + 'static,
-    F: Fn(Addr<A>) + Send + Sync + 'static,
-{
-    let make = Arc::new(make);
-    let file = Arc::new(file);
-    Box::new(move |guard| {
-        let (make, file, arbiter) = (Arc::clone(&make), Arc::clone(&file), arbiter.clone());
-        Box::pin(async move {
-            let addr = on(&arbiter, move || make(guard)).await;
-            file(addr.map_err(Failure::reopen)?);
-            Ok(())
-        })
-    })
 }
 
 async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {
@@ -340,7 +273,7 @@ async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), E
     let lanes: Vec<Arc<Lane>> = drivers
         .iter()
         .zip(&tiers.ports)
-        .map(|(plan, port)| Arc::new(driver::lane(&parts.book, plan, port)))
+        .map(|(plan, port)| Arc::new(driver::lane(&parts.book, plan, port, &tiers.timer)))
         .collect();
     let (shelf, clock, hurry) = (
         Arc::clone(&tiers.shelf),

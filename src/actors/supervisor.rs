@@ -45,6 +45,8 @@ pub struct Charge {
     pub halt: Halt,
     /// Looks after it.
     pub watchdog: Option<Watchdog>,
+    /// Tells whoever watches that the health has changed.
+    pub changed: Box<dyn Fn() + Send>,
     /// When to start the next one.
     pub restarts: Restarts,
     /// The time.
@@ -143,6 +145,7 @@ impl Supervisor {
         let at_ms = now_ms.saturating_add(wait_ms);
         self.enter(ActorState::Down, Some(reason));
         self.charge.health.lock().next_ms = Some(at_ms);
+        (self.charge.changed)();
         let clock = self.charge.clock.clone();
         let wait = async move { clock.sleep_until(at_ms).await };
         let wait = wait.into_actor(self).map(|(), this, ctx| this.launch(ctx));
@@ -173,6 +176,8 @@ impl Supervisor {
             None => info!(actor = %health.name, generation = health.generation, "actor is up"),
         }
         health.reason = reason;
+        drop(health);
+        (self.charge.changed)();
     }
 
     fn generation(&self) -> u64 {

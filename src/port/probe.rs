@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{Port, unless};
+use super::Port;
+use super::read::unless;
 use crate::breaker::BreakerState;
 use crate::clock::NEVER;
 use crate::drivers::lanes::{Answer, Command, Lanes, Read};

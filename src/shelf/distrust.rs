@@ -47,6 +47,21 @@ impl Distrusts {
         all.or(doubt.map_or(TierSet::NONE, |d| d.tiers))
     }
 
+    /// Whether a tier's record of a key, of this version, is not to be believed.
+    pub fn doubts(
+        &self,
+        hash: u64,
+        cache: CacheId,
+        name: &str,
+        tier: TierId,
+        version: Version,
+    ) -> bool {
+        let mut stores = self.stores.iter();
+        let doubt = self.keys.find(hash, |d| is(&d.key, cache, name));
+        stores.any(|(store, as_of)| *store == tier && version <= *as_of)
+            || doubt.is_some_and(|d| d.tiers.has(tier) && version <= d.as_of)
+    }
+
     /// Records a change that will not be stored; beyond `count_max` keys its tiers are distrusted as a
     /// whole.
     pub fn add(&mut self, new: Unstored, count_max: usize) {
@@ -106,6 +121,11 @@ impl Distrusts {
         let doubts = self.keys.iter();
         let doubts = doubts.map(move |d| (d.hash, &d.key, d.tiers.and(tiers)));
         doubts.filter(|(.., tiers)| !tiers.is_empty())
+    }
+
+    /// Whether any copy of a tier is distrusted.
+    pub fn any_of(&self, tier: TierId) -> bool {
+        self.stores().has(tier) || self.keys.iter().any(|d| d.tiers.has(tier))
     }
 
     /// How many keys are distrusted one by one.

@@ -38,7 +38,7 @@ pub use fence::{Covers, Scope};
 pub use lookup::{Freshness, Listed, Listing, Seen};
 pub use marks::MarkId;
 pub use slot::{Body, Encoded, Extra, Priority, Shared, Slot};
-pub use stats::ShelfStats;
+pub use stats::{Owed, ShelfStats};
 pub use table::{ENTRY_OVERHEAD_BYTES, PINNED_SHARE};
 pub use taken::{Taken, Waiter};
 pub use ticket::{Ticket, Waiting};
@@ -148,6 +148,11 @@ impl Shelf {
     /// The scope with this number.
     pub fn scope_by_id(&self, id: CacheId) -> Option<Arc<Scope>> {
         self.scopes.read().by_id.get(id.0 as usize).cloned()
+    }
+
+    /// The scope of a cache that somebody has opened.
+    fn known_scope(&self, name: &str) -> Option<Arc<Scope>> {
+        self.scopes.read().by_name.get(name).cloned()
     }
 
     /// Whether there is a scope of this name, and how many there are in all.

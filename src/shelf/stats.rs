@@ -1,6 +1,7 @@
 //! What the shelf counts: one short look at each stripe.
 
 use super::Shelf;
+use super::tier::TierId;
 use crate::sync::Ordering;
 
 /// What the shelf counts.
@@ -32,7 +33,29 @@ pub struct ShelfStats {
     pub distrusted: usize,
 }
 
+/// What is not yet as it should be in a tier.
+pub struct Owed {
+    /// Changes that are not stored in it yet.
+    pub dirty_slots: usize,
+    /// Whether any of its copies is not believed.
+    pub distrusted: bool,
+}
+
 impl Shelf {
+    /// What is not yet as it should be in a tier.
+    pub fn owed(&self, tier: TierId) -> Owed {
+        let mut owed = Owed {
+            dirty_slots: 0,
+            distrusted: false,
+        };
+        for cell in &self.stripes {
+            let stripe = cell.stripe.read();
+            owed.dirty_slots += stripe.dirty.count(tier);
+            owed.distrusted |= stripe.distrusts.any_of(tier);
+        }
+        owed
+    }
+
     /// What the shelf counts, summed over its stripes.
     pub fn stats(&self) -> ShelfStats {
         let mut sum = ShelfStats {

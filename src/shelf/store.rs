@@ -1,6 +1,7 @@
 //! The way down: what a lane takes from the dirty set, and what becomes of it afterwards.
 
 use super::Shelf;
+use super::dirty::Dirty;
 use super::effects::let_go;
 use super::taken::{Taken, Waiter};
 use super::ticket::Ticket;
@@ -82,6 +83,42 @@ impl Shelf {
             let (cache, name) = (one.key.cache, &one.key.name);
             stripe.dirty.queue(one.hash, cache, name, TierSet(u16::MAX));
         }
+    }
+
+    /// Gives up storing what was taken, unless it has changed since: it stays in memory only, and the
+    /// stored copy of the key is distrusted before its slot goes (the slot protocol, rule 11). Whoever
+    /// waits for it is told `error`. `false` if it has changed.
+    pub fn refuse(&self, tier: TierId, taken: &Taken, error: &Error) -> bool {
+        let cell = self.cell(taken.hash);
+        let mut stripe = cell.stripe.write();
+        let (cache, name) = (taken.key.cache, &taken.key.name);
+        let is_same = |d: &Dirty| d.stamp == taken.stamp;
+        if !stripe
+            .dirty
+            .get(taken.hash, cache, name)
+            .is_some_and(is_same)
+        {
+            return false;
+        }
+        stripe.distrust_taken(tier, taken, self.bounds.distrusted_max);
+        let given_up = stripe.dirty.give_up(tier, taken);
+        drop(stripe);
+        for ticket in given_up.done {
+            ticket.fail(error.clone());
+        }
+        given_up.gone.into_iter().for_each(let_go);
+        true
+    }
+
+    /// Whether a tier's record of a key, of this version, is distrusted.
+    pub fn doubts(&self, tier: TierId, cache: &str, name: &str, version: Version) -> bool {
+        // What nobody has opened in this process has not been changed in it.
+        let Some(scope) = self.known_scope(cache) else {
+            return false;
+        };
+        let hash = self.hash(scope.id, name);
+        let stripe = self.cell(hash).stripe.read();
+        stripe.distrusts.doubts(hash, scope.id, name, tier, version)
     }
 
     /// Queues everything that is dirty again: a batch writer that died may have taken slots that it

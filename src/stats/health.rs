@@ -6,6 +6,7 @@ use crate::breaker::{BreakerState, BreakerStats};
 use crate::clock::Millis;
 use crate::health::{ActorHealth, ActorState};
 use crate::port::Port;
+use crate::shelf::Owed;
 
 /// How something is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -74,14 +75,13 @@ impl Health {
     }
 }
 
-/// What only the shelf knows of a driver.
-pub(crate) struct Owed {
-    pub dirty_slots: usize,
-    pub distrusted: bool,
-}
-
 impl DriverHealth {
-    pub(crate) fn of(port: &Port, actor: Option<&ActorHealth>, owed: &Owed, now_ms: Millis) -> Self {
+    pub(crate) fn of(
+        port: &Port,
+        actor: Option<&ActorHealth>,
+        owed: &Owed,
+        now_ms: Millis,
+    ) -> Self {
         let breaker = port.breaker();
         let oldest = port.oldest_call();
         let is_up = breaker.state == BreakerState::Closed;
@@ -104,7 +104,11 @@ impl DriverHealth {
         Self {
             name: port.name.to_string(),
             condition,
-            reason: if is_up { half.map(|half| half.to_string()) } else { down() },
+            reason: if is_up {
+                half.map(|half| half.to_string())
+            } else {
+                down()
+            },
             generation: actor.map_or(0, |actor| actor.generation),
             retry_in_ms: next_ms.map(|next_ms| next_ms.saturating_sub(now_ms)),
             oldest_call_ms: oldest.map(|call| now_ms.saturating_sub(call.began_ms)),

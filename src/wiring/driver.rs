@@ -1,36 +1,28 @@
-//! Launching a storage driver: open on a storage thread, take in what the store remembers, start its
-//! lanes, then its actor.
-//!
-//! A successor is opened only when every thread of its predecessor has returned and the store has
-//! been let go (the slot protocol, rule 10, SEMANTICS.md).
+//! How the rest reaches a storage driver: its plan, its supervisor, the ways of the batch writer and of
+//! the TTL manager.
+
+mod launch;
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use actix::{Actor, Addr, ArbiterHandle};
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use bytes::Bytes;
 
 use super::{Book, Parts, supervise};
-use crate::actors::batch::Lane;
-use crate::actors::driver::{COMMANDS_MAX, RESERVE_MS, StorageDriver};
-use crate::actors::guard::DeathGuard;
-use crate::actors::supervisor::{Launch, Watchdog};
+use crate::actors::batch::{Lane, Page};
+use crate::actors::supervisor::Watchdog;
 use crate::actors::ttl::parts::Reclaimer;
 use crate::clock::NEVER;
 use crate::config::CommitConfig;
-use crate::drivers::lanes::{LaneEnds, Lanes, lanes};
-use crate::drivers::pulse::Pulse;
-use crate::drivers::{Driver, Factory, Failure, Watermark, Write};
+use crate::drivers::{Factory, PageLimit, Write};
 use crate::entry::Source;
 use crate::error::Error;
-use crate::messages::control::Stop;
 use crate::messages::storage::{Commit, Reclaim};
 use crate::messages::supervise::Failed;
 use crate::messages::ttl::ReclaimAt;
-use crate::port::Port;
-use crate::runtime::{Runtime, on};
-use crate::tiers::load_fences;
-use crate::version::Version;
+use crate::port::{Port, Told};
+use crate::wait::Timer;
+use launch::launch;
 
 /// One driver of a configuration.
 pub(crate) struct DriverPlan {
@@ -38,19 +30,6 @@ pub(crate) struct DriverPlan {
     pub source: Source,
     pub commits: CommitConfig,
     pub factory: Factory,
-}
-
-/// Resolves when every thread of a generation has let its driver go.
-type Ended = oneshot::Receiver<()>;
-
-/// A driver that has been opened, with what it remembers.
-struct Opened {
-    driver: Arc<dyn Driver>,
-    /// As it was found.
-    mark: Watermark,
-    /// As it is reserved now.
-    reserved: Watermark,
-    fences: Vec<(String, Version)>,
 }
 
 /// Starts a driver under its supervisor.
@@ -61,16 +40,18 @@ pub(super) async fn start(
 ) -> Result<(), Error> {
     let arbiter = parts.runtime.arbiter().await?;
     let (book, name) = (Arc::downgrade(&parts.book), plan.name.clone());
-    port.on_failure(move |generation, failure| {
-        if let Some(book) = book.upgrade() {
-            book.failed(
-                &name,
-                Failed {
-                    generation,
-                    failure,
-                },
-            );
-        }
+    let changes = parts.changes.clone();
+    port.tell(Told {
+        failed: Box::new(move |generation, failure| {
+            let failed = Failed {
+                generation,
+                failure,
+            };
+            if let Some(book) = book.upgrade() {
+                book.failed(&name, failed);
+            }
+        }),
+        changed: Box::new(move || changes.note()),
     });
     let launch = launch(parts, plan, port, arbiter);
     let watched = Arc::clone(port);
@@ -81,12 +62,21 @@ pub(super) async fn start(
     supervise(parts, &plan.name, launch, Some(watchdog)).await
 }
 
+/// Records that are read in one go while a store is gone through.
+const PAGE: PageLimit = PageLimit {
+    count_max: 256,
+    bytes_max: 1 << 20,
+};
+/// How long reading a page may take.
+const PAGE_WAIT: Duration = Duration::from_secs(60);
+
 /// How the batch writer reaches a driver's present generation.
-pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>) -> Lane {
+pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>, timer: &Timer) -> Lane {
     let (book, name, at) = (Arc::clone(book), plan.name.clone(), Arc::clone(port));
     Lane {
         port: Arc::clone(port),
         config: plan.commits.clone(),
+        page: page(port, timer),
         send: Arc::new(move |batch, durability| {
             let driver = book.drivers.read().get(&name).cloned();
             let port = Arc::clone(&at);
@@ -98,6 +88,17 @@ pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>) -> Lan
             })
         }),
     }
+}
+
+fn page(port: &Arc<Port>, timer: &Timer) -> Page {
+    let (port, timer) = (Arc::clone(port), timer.clone());
+    Arc::new(move |after| {
+        let (port, timer) = (Arc::clone(&port), timer.clone());
+        Box::pin(async move {
+            let wait = timer.wait(PAGE_WAIT);
+            port.scan(Bytes::new(), after, PAGE, &wait).await
+        })
+    })
 }
 
 /// How the TTL manager has a driver reclaim.
@@ -131,203 +132,4 @@ fn note_keep(book: &Book, port: &Port, batch: &[Write]) {
             at_ms,
         });
     }
-}
-
-fn launch(
-    parts: &Arc<Parts>,
-    plan: &DriverPlan,
-    port: &Arc<Port>,
-    arbiter: ArbiterHandle,
-) -> Launch {
-    let (parts, port) = (Arc::downgrade(parts), Arc::clone(port));
-    let (name, factory, commits) = (
-        plan.name.clone(),
-        Arc::clone(&plan.factory),
-        plan.commits.clone(),
-    );
-    let ended: Arc<Mutex<Option<Ended>>> = Arc::default();
-    Box::new(move |guard| {
-        let (parts, port, arbiter) = (parts.clone(), Arc::clone(&port), arbiter.clone());
-        let (name, factory, commits) = (name.clone(), Arc::clone(&factory), commits.clone());
-        let ended = Arc::clone(&ended);
-        Box::pin(async move {
-            let parts = parts
-                .upgrade()
-                .ok_or_else(|| Failure::fatal("larder is shut down"))?;
-            let before = ended.lock().take();
-            if let Some(before) = before {
-                // An error means that the other end is gone, which is what is waited for.
-                let _ = before.await;
-            }
-            let now_ms = parts.tiers.now_ms();
-            let opened = open(&parts.runtime, &name, factory, now_ms).await?;
-            take_in(&parts, &opened);
-            let generation = guard.generation();
-            let pulse = pulse(&parts, &port, generation, commits.read_threads);
-            let (ends, lanes, all_ended) =
-                start_lanes(&parts, &name, commits.read_threads, pulse, opened.driver);
-            *ended.lock() = Some(all_ended);
-            ends?;
-            port.half_open(generation, lanes.clone());
-            let addr = start_actor(&parts, &port, lanes, arbiter, guard).await?;
-            let stop = addr.clone().recipient::<Stop>();
-            parts.book.stopper(&name, stop.clone());
-            parts.book.drivers.write().insert(name, addr);
-            if let Err(failure) = port.prove(generation).await {
-                // One message per generation.
-                stop.do_send(Stop);
-                return Err(failure);
-            }
-            // What could not be stored meanwhile.
-            parts.tiers.shelf.bells.dirty.ring();
-            Ok(())
-        })
-    })
-}
-
-/// Runs the factory, and everything that must be known before the first read, on a storage thread.
-async fn open(
-    runtime: &Runtime,
-    name: &str,
-    factory: Factory,
-    now_ms: u64,
-) -> Result<Opened, Failure> {
-    let (opened, waiting) = oneshot::channel();
-    let body = move || {
-        let open = std::panic::AssertUnwindSafe(|| {
-            let driver: Arc<dyn Driver> = Arc::from(factory()?);
-            let mark = driver.reserved();
-            let fences = load_fences(&*driver)?;
-            let now_ms = now_ms.max(mark.clock_ms);
-            let from = Version::at(now_ms).get().max(mark.ceiling);
-            let next = Watermark {
-                ceiling: from.saturating_add(Version::at(RESERVE_MS).get()),
-                clock_ms: now_ms,
-            };
-            driver.reserve(next)?;
-            let reserved = driver.reserved();
-            Ok(Opened {
-                driver,
-                mark,
-                reserved,
-                fences,
-            })
-        });
-        let result = std::panic::catch_unwind(open);
-        let _ =
-            opened.send(result.unwrap_or_else(|_| {
-                Err(Failure::reopen("the driver panicked while it was opened"))
-            }));
-    };
-    runtime
-        .spawn(&format!("larder-{name}-open"), body)
-        .map_err(Failure::reopen)?;
-    waiting
-        .await
-        .map_err(|_| Failure::reopen("the opening thread ended"))?
-}
-
-/// Versions begin above everything the store has seen issued, time does not go back, and what it
-/// remembers as cleared stays cleared.
-fn take_in(parts: &Parts, opened: &Opened) {
-    let mark = opened.mark;
-    parts.versions.raise(mark.ceiling);
-    parts.tiers.clock.raise(mark.clock_ms);
-    parts.versions.reserve(opened.reserved.ceiling);
-    parts.tiers.raise_stored(&opened.fences);
-}
-
-/// What tells a port of the calls that a generation's threads make.
-fn pulse(parts: &Parts, port: &Arc<Port>, generation: u64, read_threads: usize) -> Pulse {
-    let port = Arc::downgrade(port);
-    Pulse::new(parts.tiers.clock.clone(), read_threads, move |ended| {
-        if let Some(port) = port.upgrade() {
-            port.called(generation, &ended);
-        }
-    })
-}
-
-/// Starts the threads. Each holds the driver; the last to end lets it go and says so.
-fn start_lanes(
-    parts: &Parts,
-    name: &str,
-    read_threads: usize,
-    pulse: Pulse,
-    driver: Arc<dyn Driver>,
-) -> (Result<(), Failure>, Lanes, Ended) {
-    let reads_max = parts.tiers.config.limits.reads_in_flight_max;
-    let (lanes, ends) = lanes(reads_max, COMMANDS_MAX, pulse);
-    let (gone, all_ended) = oneshot::channel();
-    let held = Arc::new(Held {
-        ends,
-        driver,
-        _gone: Gone(Some(gone)),
-    });
-    let mut started = Ok(());
-    for nth in 0..read_threads {
-        let held = Arc::clone(&held);
-        let body = move || held.ends.read_loop(nth, &held.driver);
-        let thread = parts
-            .runtime
-            .spawn(&format!("larder-{name}-read-{nth}"), body);
-        started = started.and(thread);
-    }
-    let body = move || held.ends.commit_loop(&held.driver);
-    let thread = parts.runtime.spawn(&format!("larder-{name}-commit"), body);
-    (
-        started.and(thread).map_err(Failure::reopen),
-        lanes,
-        all_ended,
-    )
-}
-
-/// What the threads share. IMPORTANT: in this order, so that the driver is gone when `_gone` tells.
-struct Held {
-    ends: LaneEnds,
-    driver: Arc<dyn Driver>,
-    _gone: Gone,
-}
-
-struct Gone(Option<oneshot::Sender<()>>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        if let Some(gone) = self.0.take() {
-            let _ = gone.send(());
-        }
-    }
-}
-
-async fn start_actor(
-    parts: &Parts,
-    port: &Arc<Port>,
-    lanes: Lanes,
-    arbiter: ArbiterHandle,
-    guard: DeathGuard,
-) -> Result<Addr<StorageDriver>, Failure> {
-    let tiers = &parts.tiers;
-    let (port, clock, versions) = (
-        Arc::clone(port),
-        tiers.clock.clone(),
-        Arc::clone(&parts.versions),
-    );
-    let (timer, call_ms_max, reserved_ms) = (
-        tiers.timer.clone(),
-        tiers.config.call_ms_max,
-        tiers.now_ms(),
-    );
-    let make = move || {
-        StorageDriver {
-            port,
-            lanes,
-            clock,
-            versions,
-            reserved_ms,
-            call_ms_max,
-            timer,
-            guard,
-        }
-        .start()
-    };
-    on(&arbiter, make).await.map_err(Failure::reopen)
 }
