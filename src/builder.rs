@@ -121,6 +121,12 @@ impl Builder {
         self
     }
 
+    /// The longest that opening one driver may take at start (1 ms to a day). Default: 60 s.
+    pub fn open_max(mut self, time: Duration) -> Self {
+        self.config.open_ms_max = crate::clock::millis(time);
+        self
+    }
+
     /// The wait before an actor that died is started again. Default: 100 ms, doubling up to 30 s.
     pub fn restart_backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.config.restart_backoff = Backoff {

@@ -192,8 +192,6 @@ impl<V: Value> Cache<V> {
         };
         let is_plain =
             options.tags.is_empty() && idle_ms == 0 && keep_ms == expires_ms && fingerprint == 0;
-        let tags: usize = options.tags.iter().map(|tag| tag.len() + TAG_BYTES).sum();
-        let weight = weight + tags;
         Ok(Prepared {
             body: typed::erase(value),
             encoded,
@@ -281,9 +279,6 @@ impl<V: Value> Cache<V> {
         Ok(targets)
     }
 }
-
-/// What a tag counts for beyond its bytes.
-const TAG_BYTES: usize = 32;
 
 /// The memory tier's name, where drivers are chosen by name.
 pub const MEMORY: &str = "memory";

@@ -16,6 +16,8 @@ pub const MEMORY_BYTES: usize = 64 << 20;
 pub const MEMORY_BYTES_MIN: usize = 64 << 10;
 /// The longest a call waits where nothing else is said.
 pub const CALL_MS_MAX: u64 = 5_000;
+/// The longest that opening one driver may take at start where nothing else is said.
+pub const OPEN_MS_MAX: u64 = 60_000;
 /// Changes in one commit.
 pub const COMMIT_COUNT_MAX: usize = 1_024;
 /// Bytes in one commit.
@@ -58,7 +60,8 @@ pub struct Limits {
     pub events_waiting_max: usize,
     /// Deadlines that wait for the TTL manager, over all stripes. More: it looks at everything.
     pub deadlines_waiting_max: usize,
-    /// Keys whose stored copies are distrusted one by one. More: whole stripes of a store are.
+    /// Keys whose stored copies are distrusted one by one. More: all of a cache in a stripe is, until
+    /// what is in doubt has been deleted.
     pub distrusted_keys_max: usize,
     /// Subscriptions at once. More: [`Error::Overloaded`].
     pub subscriptions_max: usize,
@@ -195,6 +198,8 @@ pub struct Config {
     pub limits: Limits,
     /// The longest a call waits, in milliseconds, where it says nothing else.
     pub call_ms_max: u64,
+    /// The longest that opening one driver may take at start, in milliseconds.
+    pub open_ms_max: u64,
     /// Wait before an actor is restarted.
     pub restart_backoff: Backoff,
     /// When an actor that fails again and again is left alone for a while.
@@ -209,6 +214,7 @@ impl Default for Config {
             memory_bytes: MEMORY_BYTES,
             limits: Limits::default(),
             call_ms_max: CALL_MS_MAX,
+            open_ms_max: OPEN_MS_MAX,
             restart_backoff: Backoff {
                 ms_min: 100,
                 ms_max: 30_000,
@@ -227,6 +233,7 @@ impl Config {
     /// Every problem of this configuration, each with the field, its value and the range.
     pub fn problems(&self) -> Vec<String> {
         let call_ms_max = usize::try_from(self.call_ms_max).unwrap_or(usize::MAX);
+        let open_ms_max = usize::try_from(self.open_ms_max).unwrap_or(usize::MAX);
         let own = [
             (
                 "memory_bytes",
@@ -235,6 +242,7 @@ impl Config {
                 usize::MAX,
             ),
             ("call_ms_max", call_ms_max, 1, 86_400_000),
+            ("open_ms_max", open_ms_max, 1, 86_400_000),
         ];
         let limits = self.limits.ranges();
         let mut problems = Vec::new();

@@ -13,7 +13,6 @@ use crate::builder::Builder;
 use crate::cache::{Cache, CacheBuilder};
 use crate::clock::Clock;
 use crate::codec::Value;
-use crate::drivers::StoreDurability;
 use crate::error::Error;
 use crate::health::ActorHealth;
 use crate::messages::hub::Close;
@@ -188,17 +187,7 @@ impl Larder {
         }
         let mut unfinished = Unfinished(Some(Arc::clone(&self.parts)));
         let began = Clock::instant();
-        let stored = tiers
-            .flush(StoreDurability::Written, &tiers.timer.wait(deadline))
-            .await;
-        // Who was between the check and the change when this began gets no room from here on; what they
-        // have changed until now is stored too.
-        tiers.room.close();
-        let left = deadline.saturating_sub(began.elapsed());
-        let rest = tiers
-            .flush(StoreDurability::Written, &tiers.timer.wait(left))
-            .await;
-        let stored = stored.and(rest);
+        let stored = tiers.drain(&tiers.timer.wait(deadline)).await;
         // Who watches still hears of what has happened, then that this is the end.
         let hub = self.parts.book.hub.read().clone();
         if let Some(hub) = hub {
@@ -237,7 +226,7 @@ fn end_by_itself(parts: Arc<Parts>) {
     tracing::warn!(dirty, "nobody waits for the end; storing what is dirty");
     parts.tiers.timer.runtime().clone().spawn(async move {
         let wait = parts.tiers.timer.wait(LAST_DRAIN);
-        let _ = parts.tiers.flush(StoreDurability::Written, &wait).await;
+        let _ = parts.tiers.drain(&wait).await;
         parts.tiers.close_all();
         parts.runtime.stop_without_waiting();
     });

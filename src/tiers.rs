@@ -34,7 +34,7 @@ mod stored;
 mod warm;
 mod write;
 
-pub(crate) use fence::load as load_fences;
+pub(crate) use fence::{Raised, load as load_fences};
 pub(crate) use order::{Intent, Order, Prepared, Targets};
 pub(crate) use read::{Found, ReadOptions};
 pub(crate) use scan::PageAsk;
@@ -239,6 +239,16 @@ impl Tiers {
             self.shelf.fail_waiters(port.id, &Error::Closed);
         }
         self.timer.close();
+    }
+
+    /// The last flush: stores everything that anybody is told of.
+    pub async fn drain(&self, wait: &Wait<'_>) -> Result<(), Error> {
+        let stored = self.flush(StoreDurability::Written, wait).await;
+        // Who was between the check and the change when this began gets no room from here on; what they
+        // have changed until now is stored too, and what they change after it is refused.
+        self.room.close();
+        let rest = self.flush(StoreDurability::Written, wait).await;
+        stored.and(rest)
     }
 
     /// Stores everything that is dirty.

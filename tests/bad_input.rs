@@ -461,6 +461,7 @@ async fn every_problem_of_a_configuration_is_told_at_once() {
         .memory_bytes(1_000)
         .limits(limits)
         .call_max(Duration::ZERO)
+        .open_max(Duration::ZERO)
         .restart_backoff(secs(2), secs(1))
         .disk_with("", disk)
         .driver_factory("map", commits, map())
@@ -476,6 +477,7 @@ async fn every_problem_of_a_configuration_is_told_at_once() {
         "value_bytes_max is 2097152 and memory_bytes is 1000",
         "value_bytes_max is 2097152 and limits.dirty_bytes_max is 1048576",
         "call_ms_max is 0, allowed is 1 to 86400000",
+        "open_ms_max is 0, allowed is 1 to 86400000",
         "restart_backoff is 2000 to 1000 ms",
         "disk directory is empty",
         "disk.worker_threads is 0, allowed is 1",

@@ -6,7 +6,7 @@
 mod world;
 
 use larder::{Builder, Cache, Error, Larder, Priority, Source};
-use world::{World, cache, flush, read};
+use world::{SOON, World, cache, flush, read, secs, take_down, text};
 
 const KIB: usize = 1 << 10;
 
@@ -223,4 +223,48 @@ async fn over_memory_alone_a_value_too_large_for_it_leaves_no_older_one_behind()
     users.set("big", "x".repeat(64 * KIB - 8)).await.unwrap();
     assert_eq!(read(&users, "big").await, None);
     assert_eq!(larder.stats().await.unwrap().memory.refused_too_heavy, 1);
+}
+
+/// What memory counts for one entry of no value to speak of.
+async fn counted(larder: &Larder) -> usize {
+    let memory = larder.stats().await.unwrap().memory;
+    memory.bytes / memory.entries
+}
+
+#[tokio::test]
+async fn tags_count_toward_the_budget_however_an_entry_came_into_memory() {
+    let tags = || (0..16).map(|n| format!("{n:0>200}"));
+    for world in World::stored() {
+        let larder = world.start().await;
+        let users = cache(&larder);
+        users.set("k", text("1")).await.unwrap();
+        let plain = counted(&larder).await;
+        users.set("k", text("1")).tags(tags()).await.unwrap();
+        let set = counted(&larder).await;
+        assert!(set >= plain + 16 * 200, "{plain}, with tags {set}");
+        users.touch("k", secs(60)).await.unwrap();
+        assert_eq!(counted(&larder).await, set, "touched");
+        let larder = world.restart(larder).await;
+        assert!(read(&cache(&larder), "k").await.is_some());
+        assert_eq!(
+            counted(&larder).await,
+            set,
+            "{}: read from below",
+            world.name
+        );
+        larder.shutdown(SOON).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn tags_count_toward_what_waits_to_be_stored() {
+    let world = World::map();
+    let long = world::NEVER_BACK;
+    let larder = world.builder().restart_backoff(long, long);
+    let larder = larder.start().await.unwrap();
+    let users = cache(&larder);
+    take_down(&larder, "map").await;
+    let tags = (0..16).map(|n| format!("{n:0>200}"));
+    users.set("k", text("1")).tags(tags).await.unwrap();
+    assert!(larder.stats().await.unwrap().dirty.bytes >= 16 * 200);
 }

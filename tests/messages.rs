@@ -421,7 +421,10 @@ async fn a_hosts_actor_sends_every_message_of_the_catalogue() {
 async fn a_message_after_the_shutdown_gets_closed() {
     let larder = over(&Trial::default()).start().await.unwrap();
     let (host, ..) = host(&larder);
-    let (memory, store) = (larder.memory().unwrap(), larder.driver("store").unwrap().addresses().unwrap());
+    let (memory, store) = (
+        larder.memory().unwrap(),
+        larder.driver("store").unwrap().addresses().unwrap(),
+    );
     larder.shutdown(SOON).await.unwrap();
     let get = entry::Get::<u64>::new("numbers", "a");
     let late = host.send(Say(get)).await.unwrap();
@@ -434,7 +437,9 @@ async fn a_message_after_the_shutdown_gets_closed() {
     let closed = |error: Error| matches!(error, Error::Closed);
     assert!(closed(larder.desk().err().unwrap()));
     assert!(closed(larder.memory().err().unwrap()));
-    assert!(closed(larder.driver("store").unwrap().addresses().err().unwrap()));
+    assert!(closed(
+        larder.driver("store").unwrap().addresses().err().unwrap()
+    ));
     assert!(closed(larder.supervisor("store").err().unwrap()));
 }
 

@@ -257,3 +257,116 @@ fn a_clear_while_the_dirty_set_is_full_and_the_driver_down_holds_in_the_next_pro
         larder.shutdown(SOON).await.unwrap();
     });
 }
+
+#[test]
+fn what_is_in_doubt_as_a_whole_is_deleted_and_what_is_not_stays() {
+    let (sluice, store) = (Sluice::default(), MapStore::new());
+    block_on(async {
+        let larder = start(&sluice, &store, 1).await;
+        let cache: Cache<String> = larder.cache("doubted").unwrap();
+        let (old, new) = (|| "old".to_owned(), || "new".to_owned());
+        let written = Durability::Written;
+        for key in ["removed", "changed"] {
+            cache.set(key, old()).durability(written).await.unwrap();
+        }
+        sluice.stop();
+        until(&larder, false).await;
+        fill_dirty_set(&larder).await;
+        assert!(is_memory_only(
+            &cache.set("other", new()).outcome().await.unwrap()
+        ));
+        assert!(is_memory_only(
+            &cache.remove("removed").outcome().await.unwrap()
+        ));
+        assert!(is_memory_only(
+            &cache.set("changed", new()).outcome().await.unwrap()
+        ));
+        sluice.restore();
+        until(&larder, true).await;
+        cache.set("later", new()).durability(written).await.unwrap();
+        // What a flush says is stored is stored, and what it must not bring back is gone.
+        larder.flush(written).await.unwrap();
+        evict(&larder).await;
+        assert_eq!(
+            *cache.get("later").await.unwrap().unwrap(),
+            "new",
+            "believed again"
+        );
+        larder.shutdown(SOON).await.unwrap();
+        let larder = start(&sluice, &store, 1).await;
+        let cache: Cache<String> = larder.cache("doubted").unwrap();
+        assert!(cache.get("removed").await.unwrap().is_none());
+        let changed = cache.get("changed").await.unwrap();
+        assert!(changed.is_none_or(|entry| *entry == "new"));
+        assert_eq!(*cache.get("later").await.unwrap().unwrap(), "new");
+        larder.shutdown(SOON).await.unwrap();
+    });
+}
+
+#[test]
+fn a_purge_spares_other_caches_and_the_fences() {
+    let (sluice, store) = (Sluice::default(), MapStore::new());
+    block_on(async {
+        let larder = start(&sluice, &store, 1).await;
+        let unused: Cache<u64> = larder.cache("unused").unwrap();
+        unused.set("cleared", 1).await.unwrap();
+        larder.flush(Durability::Written).await.unwrap();
+        unused.clear().await.unwrap();
+        unused.set("k", 1).await.unwrap();
+        larder.shutdown(SOON).await.unwrap();
+
+        let larder = start(&sluice, &store, 1).await;
+        sluice.stop();
+        until(&larder, false).await;
+        fill_dirty_set(&larder).await;
+        let cache: Cache<u64> = larder.cache("doubted").unwrap();
+        for n in 0..100 {
+            assert!(is_memory_only(
+                &cache.set(&n.to_string(), n).outcome().await.unwrap()
+            ));
+        }
+        sluice.restore();
+        until(&larder, true).await;
+        larder.flush(Durability::Written).await.unwrap();
+        larder.shutdown(SOON).await.unwrap();
+
+        let larder = start(&sluice, &store, 1).await;
+        let unused: Cache<u64> = larder.cache("unused").unwrap();
+        assert_eq!(*unused.get("k").await.unwrap().unwrap(), 1);
+        assert!(unused.get("cleared").await.unwrap().is_none());
+        larder.shutdown(SOON).await.unwrap();
+    });
+}
+
+#[test]
+fn a_removal_whose_driver_dies_while_it_waits_is_in_force_and_says_so() {
+    let (sluice, store) = (Sluice::default(), MapStore::new());
+    block_on(async {
+        let larder = start(&sluice, &store, 65_536).await;
+        let cache: Cache<u64> = larder.cache("late").unwrap();
+        cache
+            .set("k", 1)
+            .durability(Durability::Written)
+            .await
+            .unwrap();
+        sluice.hold_commits();
+        let removal = tokio::spawn({
+            let cache = cache.clone();
+            async move { cache.remove("k").outcome().await.unwrap() }
+        });
+        sluice.committing().await;
+        sluice.stop();
+        sluice.release_commits();
+        let removed = removal.await.unwrap();
+        assert_eq!(removed.durability, Durability::Queued);
+        assert_eq!(removed.degraded[0].reason, DegradedReason::Down);
+        assert!(cache.get("k").await.unwrap().is_none());
+        sluice.restore();
+        until(&larder, true).await;
+        larder.shutdown(SOON).await.unwrap();
+        let larder = start(&sluice, &store, 65_536).await;
+        let cache: Cache<u64> = larder.cache("late").unwrap();
+        assert!(cache.get("k").await.unwrap().is_none());
+        larder.shutdown(SOON).await.unwrap();
+    });
+}

@@ -4,16 +4,9 @@
 //! then goes wrong; each rule has a test here that plays that history with the rule in force. One
 //! thread, a store that is a map, and every step by hand, so each test is the same on every run.
 //!
-//! Rules of the model that no shelf alone can keep, and where they are tested instead:
-//!
-//! | rule | kept by | tested in |
-//! |---|---|---|
-//! | `reclaim_cond` (6) | the driver: `reclaim` and `commit` are one lane | `drivers/conformance/expiry.rs` |
-//! | `gen_fenced` (10) | the supervisor: no successor before the old threads are back | the supervisor's tests |
-//! | `ceil_issued` (13) | the watermark beside the store | `tests/disk_store.rs`, `version.rs` |
-//! | `expiry_monotone` (13) | the clock, raised to what the store remembers | `clock.rs`, `tests/disk_store.rs` |
-//! | `fence_sync` (14) | the caller of `fence`, who stores it before it is acknowledged | the tests of `clear` |
-//! | `cancel_hands_over` (4) | the flight's guard; here only that `release` frees the key | the fetch tests |
+//! Rules of the model that no shelf alone can keep are told in `driver_protocol.rs`: `reclaim_cond` (6),
+//! `gen_fenced` (10), `ceil_issued` and `expiry_monotone` (13), `fence_sync` (14). Of `cancel_hands_over`
+//! (4), which the flight's guard keeps, here is only that `release` frees the key.
 
 #[path = "support/one_key.rs"]
 mod one_key;

@@ -439,3 +439,25 @@ async fn a_shutdown_answers_a_thousand_calls_in_flight() {
         all_gone().await;
     }
 }
+
+#[tokio::test]
+async fn a_driver_that_never_opens_fails_the_start_by_its_limit() {
+    let _alone = ALONE.lock().await;
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let builder = Larder::builder().open_max(ms(20)).driver("stuck", move || {
+        let _ = held.lock().unwrap().recv();
+        Err::<larder::drivers::map::MapDriver, _>(larder::drivers::Failure::fatal("let go"))
+    });
+    let started = tokio::time::timeout(SOON, builder.start()).await.unwrap();
+    let Err(Error::Open { driver, reason }) = started.map(drop) else {
+        panic!("it started");
+    };
+    assert_eq!(&*driver, "stuck");
+    assert!(
+        reason.contains("within 20 ms") && reason.contains("open_ms_max"),
+        "{reason}"
+    );
+    let_go.send(()).unwrap();
+    all_gone().await;
+}

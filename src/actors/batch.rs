@@ -10,9 +10,9 @@ mod run;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
-use bytes::Bytes;
 
 use super::guard::DeathGuard;
 use crate::clock::Clock;
@@ -25,7 +25,7 @@ use crate::messages::write::{Flush, Wake};
 use crate::port::Port;
 use crate::shelf::{Shelf, Ticket};
 use blame::Blame;
-use run::{Progress, Run};
+use run::{HEAL_COUNT_MAX, Progress, RETRY_MS_MIN, Run};
 
 /// Messages that wait for it at most.
 const MAILBOX: usize = 1_024;
@@ -34,20 +34,12 @@ pub type Send = Arc<dyn Fn(Vec<Write>, StoreDurability) -> Sent + std::marker::S
 /// What came of it.
 pub type Sent = Pin<Box<dyn Future<Output = Result<(), Error>> + std::marker::Send>>;
 
-/// Reads the records after a key, at most a page of them.
-pub type Page = Arc<dyn Fn(Bytes) -> Paged + std::marker::Send + Sync>;
-/// What it found: keys and records.
-pub type Paged =
-    Pin<Box<dyn Future<Output = Result<Vec<(Bytes, Bytes)>, Error>> + std::marker::Send>>;
-
 /// The way down to one driver.
 pub struct Lane {
     /// Its port.
     pub port: Arc<Port>,
     /// How to send it a batch.
     pub send: Send,
-    /// How to read what it holds.
-    pub page: Page,
     /// Bounds and pace.
     pub config: CommitConfig,
 }
@@ -82,7 +74,6 @@ impl BatchWriter {
             lane: Arc::clone(lane),
             progress: Some(Progress {
                 blame: Blame::new(lane.config.commit_count_max),
-                purge: None,
                 from: 0,
                 next_ms: 0,
             }),
@@ -98,6 +89,8 @@ impl BatchWriter {
     }
 
     fn set_off(&mut self, at: usize, ctx: &mut Context<Self>) {
+        // While one is down, more comes to be in doubt with each change that finds no room.
+        let all_up = self.courses.iter().all(|course| course.lane.port.is_up());
         let Some(course) = self.courses.get_mut(at) else {
             return;
         };
@@ -110,6 +103,7 @@ impl BatchWriter {
             clock: self.clock.clone(),
             hurry: Arc::clone(&self.hurry),
             lane: Arc::clone(&course.lane),
+            purges: all_up,
             progress,
         };
         let run = run.drain().into_actor(self);
@@ -155,16 +149,25 @@ impl Handler<Flush> for BatchWriter {
 
     fn handle(&mut self, flush: Flush, ctx: &mut Self::Context) -> Self::Result {
         let (ticket, waiting) = Ticket::new();
-        let mut lanes = Vec::new();
+        let (mut lanes, mut in_doubt) = (Vec::new(), false);
         for course in &self.courses {
             let port = &course.lane.port;
             if port.takes_values() {
+                let healed = self
+                    .shelf
+                    .heal(port.id, HEAL_COUNT_MAX, self.clock.now_ms());
+                in_doubt |= healed == HEAL_COUNT_MAX || self.shelf.doubts(port.id).is_some();
                 self.shelf.wait_for_all(port.id, flush.durability, &ticket);
                 lanes.push(Arc::clone(&course.lane));
-            } else if self.shelf.is_dirty(port.id) {
+            } else if self.shelf.is_dirty(port.id) || self.shelf.is_distrusted(port.id) {
                 let error = port.unavailable();
                 return Box::pin(async move { Err(error) });
             }
+        }
+        if in_doubt {
+            // What the stores must not show is not gone yet: whoever flushes asks again soon.
+            ctx.notify(Wake);
+            return Box::pin(async { Err(busy()) });
         }
         ticket.done();
         let waits = self.hurry.wait();
@@ -188,5 +191,12 @@ impl Handler<Stop> for BatchWriter {
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
         ctx.stop();
+    }
+}
+
+fn busy() -> Error {
+    Error::Unavailable {
+        driver: "batch".into(),
+        retry_after: Duration::from_millis(RETRY_MS_MIN),
     }
 }

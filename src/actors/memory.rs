@@ -91,3 +91,69 @@ impl Handler<Stop> for MemoryDriver {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::shelf::Bounds;
+    use crate::version::VersionClock;
+
+    const STRIPES: usize = 64;
+
+    fn start() -> (Arc<Shelf>, Addr<MemoryDriver>) {
+        let bounds = Bounds {
+            events_max: 8,
+            deadlines_max: 8,
+            distrusted_max: 8,
+        };
+        let versions = Arc::new(VersionClock::new(0));
+        let shelf = Arc::new(Shelf::new(STRIPES, 1 << 20, 8, bounds, versions));
+        let memory = MemoryDriver {
+            shelf: Arc::clone(&shelf),
+            clock: Clock::manual(1_000),
+            _guard: DeathGuard::new(1, Arc::new(|_| {})),
+        };
+        (shelf, memory.start())
+    }
+
+    #[actix::test]
+    async fn a_sweep_under_way_is_followed_by_one_more_however_many_are_asked_for() {
+        let (shelf, addr) = start();
+        assert_eq!(addr.send(Sweep).await.unwrap(), 0);
+        let (sent, to) = (Arc::new(AtomicUsize::new(0)), addr.clone());
+        let count = Arc::clone(&sent);
+        shelf.bells.sweep.hang(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            // Bounded by the bell.
+            to.do_send(Sweep);
+        });
+        // A sweep takes a turn for each stripe, so each of these turns finds one under way.
+        let turns = STRIPES * 20;
+        for _ in 0..turns {
+            shelf.bells.sweep.ring();
+            tokio::task::yield_now().await;
+        }
+        let sent = sent.load(Ordering::SeqCst);
+        assert!((2..=turns / STRIPES + 2).contains(&sent), "{sent} sweeps");
+    }
+
+    #[actix::test]
+    async fn other_messages_wait_for_two_sweeps_at_most() {
+        let (shelf, addr) = start();
+        addr.send(Sweep).await.unwrap();
+        for _ in 0..1_000 {
+            shelf.bells.sweep.ring();
+        }
+        let measured = addr.send(Measure);
+        tokio::pin!(measured);
+        let mut turns = 0;
+        while futures_util::poll!(&mut measured).is_pending() {
+            turns += 1;
+            shelf.bells.sweep.ring();
+            tokio::task::yield_now().await;
+        }
+        assert!(turns <= 2 * STRIPES + 8, "{turns} turns");
+    }
+}

@@ -1,5 +1,7 @@
 //! What became of a batch: per chunk and per key.
 
+use std::fmt;
+
 use crate::error::Error;
 use crate::outcome::{Degraded, Durability};
 use crate::version::Version;
@@ -8,7 +10,6 @@ use crate::version::Version;
 pub const FAILURES_MAX: usize = 1_000;
 
 /// What became of one chunk.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct ChunkReport {
     /// Its number, from 0.
@@ -24,8 +25,21 @@ pub struct ChunkReport {
     pub degraded: Vec<Degraded>,
 }
 
+/// Shows how many keys, never one of them.
+impl fmt::Debug for ChunkReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkReport")
+            .field("chunk", &self.chunk)
+            .field("keys", &self.keys.len())
+            .field("durability", &self.durability)
+            .field("unstored", &self.unstored)
+            .field("degraded", &self.degraded)
+            .finish()
+    }
+}
+
 /// What became of a batch.
-#[derive(Debug, Default)]
+#[derive(Default)]
 #[non_exhaustive]
 pub struct BatchReport {
     /// Chunks.
@@ -38,6 +52,20 @@ pub struct BatchReport {
     pub chunks_unstored: usize,
     /// The first refusals, with their keys; at most [`FAILURES_MAX`].
     pub failures: Vec<(String, Error)>,
+}
+
+/// Shows why items were refused, never a key.
+impl fmt::Debug for BatchReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why: Vec<_> = self.failures.iter().map(|(_, error)| error).collect();
+        f.debug_struct("BatchReport")
+            .field("chunks", &self.chunks)
+            .field("applied", &self.applied)
+            .field("refused", &self.refused)
+            .field("chunks_unstored", &self.chunks_unstored)
+            .field("failures", &why)
+            .finish()
+    }
 }
 
 impl BatchReport {

@@ -66,7 +66,6 @@ pub struct Scan<'a, V> {
 }
 
 /// One page of a scan.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct Page<V> {
     /// The entries in the order of their keys.
@@ -77,12 +76,30 @@ pub struct Page<V> {
     pub partial: bool,
 }
 
+/// Shows how many entries, never a key.
+impl<V> fmt::Debug for Page<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Page")
+            .field("entries", &self.entries.len())
+            .field("next", &self.next)
+            .field("partial", &self.partial)
+            .finish()
+    }
+}
+
 /// A place in a scan. It can be turned into text and back, and outlives the process.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Cursor {
     cache: String,
     prefix: String,
     after: String,
+}
+
+/// Shows the cache, never the key: for that there is its text.
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cursor({}, {} bytes)", self.cache, self.after.len())
+    }
 }
 
 impl Cursor {

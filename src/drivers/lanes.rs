@@ -15,6 +15,7 @@ use super::{Driver, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Water
 use crate::clock::Millis;
 use crate::gate::Permit;
 use crate::record::{self, Damage};
+use crate::version::Version;
 
 /// A question for a read lane.
 pub enum Read {
@@ -34,11 +35,17 @@ pub enum Command {
     Commit(Vec<Write>, StoreDurability, Answer<()>),
     /// Delete what is filed under a key if it is damaged.
     Repair(Bytes, Answer<bool>),
+    /// Delete what is in doubt from one page of records, those after a key. Where the next page
+    /// begins; `None` after the last one.
+    Purge(Bytes, Doubtful, Answer<Option<Bytes>>),
     /// [`Driver::reclaim`].
     Reclaim(Millis, usize, Answer<Reclaimed>),
     /// [`Driver::reserve`].
     Reserve(Watermark, Answer<()>),
 }
+
+/// Whether a record of this key and version is in doubt.
+pub type Doubtful = Arc<dyn Fn(&[u8], Version) -> bool + Send + Sync>;
 
 /// Where a lane sends what came of it.
 pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
@@ -58,6 +65,11 @@ pub struct LaneEnds {
     pulse: Arc<Pulse>,
 }
 
+/// How much is looked at in one go when a store is purged.
+const PURGE_PAGE: PageLimit = PageLimit {
+    count_max: 1_000,
+    bytes_max: 4 << 20,
+};
 /// Most commits that are made one group.
 const GROUP_MAX: usize = 256;
 
@@ -134,6 +146,9 @@ impl LaneEnds {
                     next = self.commit_group(driver, batch, durability, answer);
                 }
                 Command::Repair(key, answer) => self.carry_out(answer, || repair(driver, &key)),
+                Command::Purge(after, doubtful, answer) => {
+                    self.carry_out(answer, || purge(driver, &after, &doubtful));
+                }
                 Command::Reclaim(now_ms, count_max, answer) => {
                     self.carry_out(answer, || driver.reclaim(now_ms, count_max));
                 }
@@ -209,4 +224,23 @@ fn repair(driver: &Arc<dyn Driver>, key: &Bytes) -> Result<bool, Failure> {
         driver.commit(&[delete], StoreDurability::Written)?;
     }
     Ok(damaged)
+}
+
+/// Deletes what is in doubt from the page after a key. What cannot be read is shown to nobody anyway.
+fn purge(
+    driver: &Arc<dyn Driver>,
+    after: &Bytes,
+    doubtful: &Doubtful,
+) -> Result<Option<Bytes>, Failure> {
+    let records = driver.scan(b"", after, PURGE_PAGE)?;
+    let deletes = records.iter().filter_map(|(key, bytes)| {
+        let (header, _) = record::decode(key, bytes).ok()?;
+        let key = key.clone();
+        doubtful(&key, header.version).then_some(Write::Delete { key })
+    });
+    let deletes: Vec<_> = deletes.collect();
+    if !deletes.is_empty() {
+        driver.commit(&deletes, StoreDurability::Written)?;
+    }
+    Ok(records.last().map(|(key, _)| key.clone()))
 }

@@ -4,6 +4,7 @@
 //! It must not do what a real store cannot: everything goes through the [`Driver`] trait.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -44,6 +45,17 @@ impl MapStore {
     pub fn factory(&self) -> Factory {
         let store = self.clone();
         Arc::new(move || Ok(Box::new(store.open())))
+    }
+}
+
+/// Shows how much it holds, never a key or a value.
+impl fmt::Debug for MapStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let contents = self.0.read();
+        f.debug_struct("MapStore")
+            .field("records", &contents.records.len())
+            .field("bytes", &contents.bytes)
+            .finish()
     }
 }
 

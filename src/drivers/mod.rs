@@ -173,12 +173,22 @@ pub struct PageLimit {
 }
 
 /// What [`Driver::reclaim`] did.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Reclaimed {
     /// Keys and versions of the records that were deleted.
     pub records: Vec<(Bytes, Version)>,
     /// When the next record may be reclaimed; `None` if the store knows of none.
     pub next_ms: Option<Millis>,
+}
+
+/// Shows how many, never a key.
+impl fmt::Debug for Reclaimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reclaimed")
+            .field("records", &self.records.len())
+            .field("next_ms", &self.next_ms)
+            .finish()
+    }
 }
 
 /// How much a store holds.

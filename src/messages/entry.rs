@@ -19,6 +19,19 @@ use crate::version::Version;
 
 macro_rules! message {
     ($name:ident => $reply:ty) => {
+        reply!($name => $reply);
+
+        /// Shows the cache, never a key or a value: a sealed cache's must not reach a log.
+        impl<V: Value> std::fmt::Debug for $name<V> {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.cache)
+            }
+        }
+    };
+}
+
+macro_rules! reply {
+    ($name:ident => $reply:ty) => {
         impl<V: Value> Message for $name<V> {
             type Result = Result<$reply, Error>;
         }
@@ -35,7 +48,6 @@ pub use watching::{Subscribe, Watching};
 type Of<V> = std::marker::PhantomData<fn() -> V>;
 
 /// Read an entry.
-#[derive(Debug)]
 pub struct Get<V> {
     /// The cache.
     pub cache: String,
@@ -66,7 +78,6 @@ impl<V> Get<V> {
 }
 
 /// Read an entry without taking it into memory or renewing its time.
-#[derive(Debug)]
 pub struct Peek<V> {
     /// The cache.
     pub cache: String,
@@ -104,7 +115,6 @@ impl<V: Value> Message for Explain<Remove<V>> {
 }
 
 /// Tell whether there is an entry.
-#[derive(Debug)]
 pub struct Contains<V> {
     /// The cache.
     pub cache: String,
@@ -178,10 +188,9 @@ pub struct CompareAndSet<V> {
     /// The version it must have; `None`: there must be no live entry.
     pub expected: Option<Version>,
 }
-message!(CompareAndSet => Version);
+reply!(CompareAndSet => Version);
 
 /// Remove an entry.
-#[derive(Debug)]
 pub struct Remove<V> {
     /// The cache.
     pub cache: String,
@@ -212,7 +221,6 @@ impl<V> Remove<V> {
 }
 
 /// Give a live entry a new TTL.
-#[derive(Debug)]
 pub struct Touch<V> {
     /// The cache.
     pub cache: String,
@@ -243,7 +251,6 @@ impl<V> Touch<V> {
 }
 
 /// Let an entry expire now and keep its value as a fallback.
-#[derive(Debug)]
 pub struct Expire<V> {
     /// The cache.
     pub cache: String,
@@ -274,7 +281,6 @@ impl<V> Expire<V> {
 }
 
 /// Read a page of entries in order.
-#[derive(Debug)]
 pub struct Scan<V> {
     /// The cache.
     pub cache: String,

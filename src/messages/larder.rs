@@ -1,5 +1,7 @@
 //! To the desk: what a handle can do with larder as a whole, as messages.
 
+use std::fmt;
+
 use actix::Message;
 
 use crate::error::Error;
@@ -15,11 +17,18 @@ pub struct Flush {
 }
 
 /// Load entries into memory before they are asked for.
-#[derive(Message, Debug)]
+#[derive(Message)]
 #[rtype(result = "Result<Warmed, Error>")]
 pub struct Warm {
     /// What, as `cache/key`.
     pub entries: Vec<String>,
+}
+
+/// Shows how many, never a key.
+impl fmt::Debug for Warm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Warm({} entries)", self.entries.len())
+    }
 }
 
 /// What a warm-up did.

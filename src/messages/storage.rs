@@ -1,5 +1,7 @@
 //! To a storage driver: what it can be asked, as messages.
 
+use std::fmt;
+
 use actix::Message;
 use bytes::Bytes;
 
@@ -8,23 +10,37 @@ use crate::drivers::{PageLimit, Reclaimed, StoreDurability, Usage, Write};
 use crate::error::Error;
 
 /// Read one record.
-#[derive(Message, Debug)]
+#[derive(Message)]
 #[rtype(result = "Result<Option<Bytes>, Error>")]
 pub struct Get {
     /// The stored key (see [`stored_key`](crate::key::stored_key)).
     pub key: Bytes,
 }
 
+/// Shows lengths, never a key.
+impl fmt::Debug for Get {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Get({} bytes of key)", self.key.len())
+    }
+}
+
 /// Read some records as they stood at one moment.
-#[derive(Message, Debug)]
+#[derive(Message)]
 #[rtype(result = "Result<Vec<Option<Bytes>>, Error>")]
 pub struct GetMany {
     /// The stored keys.
     pub keys: Vec<Bytes>,
 }
 
+/// Shows how many, never a key.
+impl fmt::Debug for GetMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GetMany({} keys)", self.keys.len())
+    }
+}
+
 /// Read a page of records in order.
-#[derive(Message, Debug)]
+#[derive(Message)]
 #[rtype(result = "Result<Vec<(Bytes, Bytes)>, Error>")]
 pub struct Scan {
     /// What the keys begin with.
@@ -35,8 +51,19 @@ pub struct Scan {
     pub page: PageLimit,
 }
 
+/// Shows lengths, never a key.
+impl fmt::Debug for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scan")
+            .field("prefix_bytes", &self.prefix.len())
+            .field("after_bytes", &self.after.len())
+            .field("page", &self.page)
+            .finish()
+    }
+}
+
 /// Store a batch. Only the batch writer sends it: it alone knows what is newest.
-#[derive(Message)]
+#[derive(Message, Debug)]
 #[rtype(result = "Result<(), Error>")]
 pub struct Commit {
     /// The changes.

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Port;
 use crate::clock::Clock;
-use crate::drivers::lanes::{Answer, Command, Read};
+use crate::drivers::lanes::{Answer, Command, Doubtful, Read};
 use crate::drivers::{PageLimit, Usage};
 use crate::error::Error;
 use crate::wait::Wait;
@@ -132,6 +132,25 @@ impl Port {
         lanes
             .as_ref()
             .is_some_and(|(present, _)| *present == generation)
+    }
+
+    /// Has the commit lane delete what is in doubt from the page of records after a key. Where the next
+    /// page begins; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the driver is not up or failed.
+    pub async fn purge(&self, after: Bytes, doubtful: Doubtful) -> Result<Option<Bytes>, Error> {
+        let lanes = self.lanes.read().clone().filter(|_| self.is_up());
+        let (generation, lanes) = lanes.ok_or_else(|| self.unavailable())?;
+        let (answer, waiting) = oneshot::channel();
+        let sent = lanes.command(Command::Purge(after, doubtful, answer));
+        drop(lanes);
+        sent.map_err(|_| self.unavailable())?;
+        match unless(waiting, &self.given_up, || !self.is_present(generation)).await {
+            Some(Ok(Ok(next))) => Ok(next),
+            _ => Err(self.unavailable()),
+        }
     }
 
     /// Asks the commit lane to delete a record if it is damaged. Nobody waits for it.

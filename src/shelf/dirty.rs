@@ -45,6 +45,17 @@ impl Dirty {
     pub fn tiers(&self) -> TierSet {
         self.put.or(self.delete)
     }
+
+    /// Adds somebody who waits. Before the list grows, those leave who have gone meanwhile: calls that
+    /// gave up on a driver that hangs must not pile up.
+    pub fn wait(&mut self, waiter: Waiter) {
+        if self.waiters.len() == self.waiters.capacity() {
+            // Nobody hears of these any more, so that dropping them here wakes nobody.
+            self.waiters.retain(|waiter| !waiter.ticket.is_abandoned());
+            self.waiters.reserve(self.waiters.len() + 1);
+        }
+        self.waiters.push(waiter);
+    }
 }
 
 /// A dirty slot before it is filed.
@@ -112,7 +123,8 @@ impl DirtySet {
         let old = match self.slots.find_mut(hash, |d| is(&d.key, cache, &name)) {
             Some(old) => {
                 (new.queued, new.born) = (old.queued, old.born);
-                new.waiters.append(&mut old.waiters);
+                let later = std::mem::replace(&mut new.waiters, std::mem::take(&mut old.waiters));
+                later.into_iter().for_each(|waiter| new.wait(waiter));
                 Some(std::mem::replace(old, new))
             }
             None => {

@@ -1,7 +1,8 @@
 //! Which stored copies are not to be believed (the slot protocol, rule 11, SEMANTICS.md).
 //!
-//! Recorded before a dirty slot may go unstored, key by key up to a bound and a whole store beyond it;
-//! ended only by a commit of something newer than the record, or by a store that was emptied since.
+//! Recorded before a dirty slot may go unstored, key by key up to a bound and whole caches beyond it;
+//! ended only by a commit of something newer than the record, or by a store from which what is in doubt
+//! was deleted since.
 
 use hashbrown::HashTable;
 
@@ -23,8 +24,8 @@ struct Doubt {
 #[derive(Default)]
 pub(super) struct Distrusts {
     keys: HashTable<Doubt>,
-    /// Stores that are distrusted as a whole, and as of when.
-    stores: Vec<(TierId, Version)>,
+    /// Caches whose part of a store is distrusted as a whole, and as of when.
+    wholes: Vec<(TierId, CacheId, Version)>,
 }
 
 /// A change that will not be stored.
@@ -39,7 +40,8 @@ pub(super) struct Unstored {
 impl Distrusts {
     /// Tiers whose copy of this key is not to be believed.
     pub fn of(&self, hash: u64, cache: CacheId, name: &str) -> TierSet {
-        let all = self.stores();
+        let wholes = self.wholes.iter().filter(|(_, of, _)| *of == cache);
+        let all = wholes.fold(TierSet::NONE, |set, (tier, ..)| set.with(*tier));
         if self.keys.is_empty() {
             return all;
         }
@@ -47,23 +49,7 @@ impl Distrusts {
         all.or(doubt.map_or(TierSet::NONE, |d| d.tiers))
     }
 
-    /// Whether a tier's record of a key, of this version, is not to be believed.
-    pub fn doubts(
-        &self,
-        hash: u64,
-        cache: CacheId,
-        name: &str,
-        tier: TierId,
-        version: Version,
-    ) -> bool {
-        let mut stores = self.stores.iter();
-        let doubt = self.keys.find(hash, |d| is(&d.key, cache, name));
-        stores.any(|(store, as_of)| *store == tier && version <= *as_of)
-            || doubt.is_some_and(|d| d.tiers.has(tier) && version <= d.as_of)
-    }
-
-    /// Records a change that will not be stored; beyond `count_max` keys its tiers are distrusted as a
-    /// whole.
+    /// Records a change that will not be stored; beyond `count_max` keys all of its cache is distrusted.
     pub fn add(&mut self, new: Unstored, count_max: usize) {
         let (cache, name) = (new.key.cache, new.key.name.as_str());
         if let Some(doubt) = self.keys.find_mut(new.hash, |d| is(&d.key, cache, name)) {
@@ -80,8 +66,9 @@ impl Distrusts {
             self.keys.insert_unique(new.hash, doubt, |d| d.hash);
         } else {
             for tier in new.tiers.iter() {
-                self.stores.retain(|(store, _)| *store != tier);
-                self.stores.push((tier, new.as_of));
+                self.wholes
+                    .retain(|(t, of, _)| (*t, *of) != (tier, new.key.cache));
+                self.wholes.push((tier, new.key.cache, new.as_of));
             }
         }
     }
@@ -106,14 +93,27 @@ impl Distrusts {
 
     /// A tier was emptied at `as_of`: nothing that was distrusted until then is in it any more.
     pub fn end_all(&mut self, tier: TierId, as_of: Version) {
-        self.stores
-            .retain(|(t, since)| *t != tier || *since > as_of);
+        self.wholes
+            .retain(|(t, _, since)| *t != tier || *since > as_of);
         self.keys.retain(|doubt| {
             if doubt.as_of <= as_of {
                 doubt.tiers = doubt.tiers.without(tier);
             }
             !doubt.tiers.is_empty()
         });
+    }
+
+    /// A tier holds nothing of a cache any more that was in doubt at `as_of`: it is believed again, if no
+    /// more has come to be in doubt since.
+    pub fn end_whole(&mut self, tier: TierId, cache: CacheId, as_of: Version) {
+        self.wholes
+            .retain(|(t, of, since)| (*t, *of) != (tier, cache) || *since > as_of);
+    }
+
+    /// Caches whose part of a tier is distrusted as a whole, and as of when.
+    pub fn wholes(&self, tier: TierId) -> impl Iterator<Item = (CacheId, Version)> {
+        let wholes = self.wholes.iter().filter(move |(t, ..)| *t == tier);
+        wholes.map(|(_, cache, as_of)| (*cache, *as_of))
     }
 
     /// Distrusted keys of these tiers, with their hashes and with those of the tiers that it is about.
@@ -123,20 +123,15 @@ impl Distrusts {
         doubts.filter(|(.., tiers)| !tiers.is_empty())
     }
 
-    /// Whether any copy of a tier is distrusted.
-    pub fn any_of(&self, tier: TierId) -> bool {
-        self.stores().has(tier) || self.keys.iter().any(|d| d.tiers.has(tier))
-    }
-
     /// How many keys are distrusted one by one.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Tiers that are distrusted as a whole.
+    /// Tiers of which a whole cache is distrusted.
     pub fn stores(&self) -> TierSet {
-        let tiers = self.stores.iter();
-        tiers.fold(TierSet::NONE, |set, (tier, _)| set.with(*tier))
+        let wholes = self.wholes.iter();
+        wholes.fold(TierSet::NONE, |set, (tier, ..)| set.with(*tier))
     }
 }
 
@@ -190,12 +185,13 @@ mod tests {
     }
 
     #[test]
-    fn past_its_bound_whole_stores_are_distrusted_until_they_were_emptied_later() {
+    fn past_its_bound_whole_caches_are_distrusted_until_the_store_was_emptied_later() {
         let mut all = Distrusts::default();
         all.add(unstored("k", 1, 5), 1);
         all.add(unstored("m", 1, 6), 1);
         all.add(unstored("n", 1, 7), 1);
         assert_eq!(all.of(9, C, "anything"), TierSet(1));
+        assert_eq!(all.of(9, CacheId(1), "another cache's"), TierSet::NONE);
         assert_eq!((all.len(), all.stores()), (1, TierSet(1)));
         all.end_all(A, Version::at(6));
         assert_eq!(all.len(), 0, "the key's own record is older than that");
@@ -204,5 +200,17 @@ mod tests {
         assert_eq!(all.stores(), TierSet(1));
         all.end_all(A, Version::at(7));
         assert_eq!(all.of(9, C, "anything"), TierSet::NONE);
+    }
+
+    #[test]
+    fn a_cache_is_believed_again_unless_more_has_come_to_be_in_doubt() {
+        let mut all = Distrusts::default();
+        all.add(unstored("k", 0b11, 5), 0);
+        all.end_whole(A, CacheId(1), Version::at(9));
+        all.end_whole(A, C, Version::at(4));
+        assert_eq!(all.of(7, C, "k"), TierSet(0b11));
+        assert_eq!(all.wholes(A).collect::<Vec<_>>(), [(C, Version::at(5))]);
+        all.end_whole(A, C, Version::at(5));
+        assert_eq!(all.of(7, C, "k"), TierSet::NONE.with(B));
     }
 }

@@ -150,11 +150,6 @@ impl Shelf {
         self.scopes.read().by_id.get(id.0 as usize).cloned()
     }
 
-    /// The scope of a cache that somebody has opened.
-    fn known_scope(&self, name: &str) -> Option<Arc<Scope>> {
-        self.scopes.read().by_name.get(name).cloned()
-    }
-
     /// Whether there is a scope of this name, and how many there are in all.
     pub fn has_scope(&self, name: &str) -> (bool, usize) {
         let scopes = self.scopes.read();
@@ -181,13 +176,17 @@ impl Shelf {
         self.stripes.len()
     }
 
+    /// The upper half picks the stripe; the table inside uses the lower bits and the top seven.
+    #[inline]
+    fn stripe_of(&self, hash: u64) -> usize {
+        ((hash >> 32) & 0xffff) as usize % self.stripes.len()
+    }
+
     #[inline]
     fn cell(&self, hash: u64) -> &Cell {
-        // The upper half picks the stripe; the table inside uses the lower bits and the top seven.
-        let at = ((hash >> 32) & 0xffff) as usize % self.stripes.len();
-        match self.stripes.get(at) {
+        match self.stripes.get(self.stripe_of(hash)) {
             Some(cell) => cell,
-            // `at` is a remainder by the length, which is at least one.
+            // It is a remainder by the length, which is at least one.
             None => unreachable!("a shelf has at least one stripe"),
         }
     }

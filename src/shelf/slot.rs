@@ -100,6 +100,16 @@ pub struct Extra {
     pub tags: Box<[SmolStr]>,
 }
 
+/// What a tag counts for beyond its bytes.
+const TAG_BYTES: usize = 32;
+
+impl Extra {
+    /// Bytes that its tags count for, in memory and on their way down.
+    pub fn tag_bytes(&self) -> usize {
+        self.tags.iter().map(|tag| tag.len() + TAG_BYTES).sum()
+    }
+}
+
 /// One version of one entry.
 #[derive(Clone)]
 pub struct Slot {
@@ -115,7 +125,7 @@ pub struct Slot {
     pub body: Body,
     /// Tags, sliding expiry and how long to keep it as a fallback.
     pub extra: Option<Arc<Extra>>,
-    /// Bytes that the value counts for, without the key and the table's own.
+    /// Bytes that the value counts for, without key, tags and the table's own.
     pub weight: u32,
     /// The cache's schema number.
     pub schema: u32,
@@ -141,6 +151,12 @@ impl Slot {
     /// Its tags.
     pub fn tags(&self) -> &[SmolStr] {
         self.extra.as_ref().map_or(&[], |extra| &extra.tags)
+    }
+
+    /// Bytes that it counts for, without the key and the table's own.
+    pub fn bytes(&self) -> usize {
+        let tags = self.extra.as_ref().map_or(0, |extra| extra.tag_bytes());
+        self.weight as usize + tags
     }
 
     /// Tiers of its cache that must not store it.

@@ -44,16 +44,11 @@ pub struct Owed {
 impl Shelf {
     /// What is not yet as it should be in a tier.
     pub fn owed(&self, tier: TierId) -> Owed {
-        let mut owed = Owed {
-            dirty_slots: 0,
-            distrusted: false,
-        };
-        for cell in &self.stripes {
-            let stripe = cell.stripe.read();
-            owed.dirty_slots += stripe.dirty.count(tier);
-            owed.distrusted |= stripe.distrusts.any_of(tier);
+        let cells = self.stripes.iter();
+        Owed {
+            dirty_slots: cells.map(|c| c.stripe.read().dirty.count(tier)).sum(),
+            distrusted: self.is_distrusted(tier),
         }
-        owed
     }
 
     /// What the shelf counts, summed over its stripes.

@@ -1,15 +1,19 @@
 //! The way down: what a lane takes from the dirty set, and what becomes of it afterwards.
 
-use super::Shelf;
 use super::dirty::Dirty;
 use super::effects::let_go;
 use super::taken::{Taken, Waiter};
 use super::ticket::Ticket;
 use super::tier::{TierId, TierSet};
+use super::{Cell, Shelf};
 use crate::clock::Millis;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
+use crate::key::CacheId;
 use crate::version::Version;
+
+/// Which caches each stripe distrusts a tier with as a whole, and since when.
+pub struct Doubts(Vec<Vec<(CacheId, Version)>>);
 
 impl Shelf {
     /// Takes up to `count_max` dirty slots of a tier, or about `bytes_max` bytes of them (at least
@@ -110,17 +114,6 @@ impl Shelf {
         true
     }
 
-    /// Whether a tier's record of a key, of this version, is distrusted.
-    pub fn doubts(&self, tier: TierId, cache: &str, name: &str, version: Version) -> bool {
-        // What nobody has opened in this process has not been changed in it.
-        let Some(scope) = self.known_scope(cache) else {
-            return false;
-        };
-        let hash = self.hash(scope.id, name);
-        let stripe = self.cell(hash).stripe.read();
-        stripe.distrusts.doubts(hash, scope.id, name, tier, version)
-    }
-
     /// Queues everything that is dirty again: a batch writer that died may have taken slots that it
     /// never settled.
     pub fn requeue(&self) {
@@ -145,7 +138,7 @@ impl Shelf {
             let mut stripe = cell.stripe.write();
             for dirty in stripe.dirty.iter_mut() {
                 if dirty.tiers().has(tier) {
-                    dirty.waiters.push(Waiter {
+                    dirty.wait(Waiter {
                         tier,
                         stamp: dirty.stamp,
                         durability,
@@ -181,14 +174,53 @@ impl Shelf {
         cells.any(|cell| cell.stripe.read().dirty.count(tier) > 0)
     }
 
-    /// Tiers that are distrusted as a whole by some stripe: more keys than could be remembered. Only
-    /// a store that is emptied, or replaced by an empty one, is believed again: see
-    /// [`trust_all`](Shelf::trust_all).
+    /// Tiers of which some stripe distrusts a whole cache: more keys than could be remembered. They
+    /// are believed again when what is in doubt has been deleted ([`doubts`](Shelf::doubts)) or the
+    /// whole store was emptied ([`trust_all`](Shelf::trust_all)).
     pub fn distrusted_tiers(&self) -> TierSet {
         let cells = self.stripes.iter();
         cells.fold(TierSet::NONE, |set, cell| {
             set.or(cell.stripe.read().distrusts.stores())
         })
+    }
+
+    /// Whether any stored copy of a tier is not to be believed.
+    pub fn is_distrusted(&self, tier: TierId) -> bool {
+        self.stripes.iter().any(|cell| {
+            let distrusts = &cell.stripe.read().distrusts;
+            let mut keys = distrusts.keys_of(TierSet::NONE.with(tier));
+            keys.next().is_some() || distrusts.wholes(tier).next().is_some()
+        })
+    }
+
+    /// What of a tier is in doubt as a whole just now; `None` if nothing is.
+    pub fn doubts(&self, tier: TierId) -> Option<Doubts> {
+        let cells = self.stripes.iter();
+        let wholes = |cell: &Cell| cell.stripe.read().distrusts.wholes(tier).collect();
+        let all: Vec<Vec<_>> = cells.map(wholes).collect();
+        all.iter()
+            .any(|wholes| !wholes.is_empty())
+            .then_some(Doubts(all))
+    }
+
+    /// Whether these doubts are about a record: one of their caches, and no newer than they are.
+    pub fn doubted(&self, doubts: &Doubts, cache: &str, name: &str, version: Version) -> bool {
+        let Some(scope) = self.scopes.read().by_name.get(cache).cloned() else {
+            return false;
+        };
+        let at = self.stripe_of(self.hash(scope.id, name));
+        let mut wholes = doubts.0.get(at).into_iter().flatten();
+        wholes.any(|(of, as_of)| *of == scope.id && version <= *as_of)
+    }
+
+    /// A tier holds nothing any more that these doubts were about.
+    pub fn settle_doubts(&self, tier: TierId, doubts: &Doubts) {
+        for (cell, wholes) in self.stripes.iter().zip(&doubts.0) {
+            let mut stripe = cell.stripe.write();
+            for (cache, as_of) in wholes {
+                stripe.distrusts.end_whole(tier, *cache, *as_of);
+            }
+        }
     }
 
     /// A tier's store was empty at `as_of`, a version drawn when no write of an older generation could

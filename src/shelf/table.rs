@@ -85,7 +85,7 @@ impl Table {
 
     /// Puts a slot, replacing the key's older one. [`evict`](Table::evict) afterwards.
     pub fn put(&mut self, hash: u64, key: Key, slot: Slot) -> Put {
-        let weight = ENTRY_OVERHEAD_BYTES + key.name.len() + slot.weight as usize;
+        let weight = ENTRY_OVERHEAD_BYTES + key.name.len() + slot.bytes();
         if weight > self.budget || self.nodes.0.len() > NODES_MAX {
             return Put {
                 old: self.remove(hash, key.cache, &key.name),

@@ -40,8 +40,11 @@ pub struct Taken {
 impl Taken {
     /// About how many bytes it adds to a batch.
     pub fn weight(&self) -> usize {
-        let payload = self.value.as_ref().map_or(0, |(_, e)| e.payload.len());
-        self.key.name.len() + payload
+        let value = |(slot, encoded): &(Slot, Arc<Encoded>)| {
+            let tags = slot.extra.as_ref().map_or(0, |extra| extra.tag_bytes());
+            encoded.payload.len() + tags
+        };
+        self.key.name.len() + self.value.as_ref().map_or(0, value)
     }
 }
 

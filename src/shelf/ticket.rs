@@ -49,6 +49,12 @@ impl Ticket {
         self.answer(Err(error));
     }
 
+    /// Whether it makes no difference any more: it is answered, or the caller has left.
+    pub fn is_abandoned(&self) -> bool {
+        let done = self.0.done.lock();
+        done.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+
     fn answer(&self, result: Result<(), Error>) {
         // A statement of its own, so that the lock is released before the caller's waker runs.
         let done = self.0.done.lock().take();

@@ -16,13 +16,15 @@ use crate::drivers::{Driver, Failure, PageLimit, StoreDurability, Write};
 use crate::error::Error;
 use crate::key::{SEPARATOR, split_stored_key, stored_key};
 use crate::outcome::{Durability, WriteOutcome};
-use crate::record;
+use crate::record::{self, Damage, Header};
 use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Scope};
 use crate::sync::Arc;
 use crate::version::Version;
 
 /// The reserved cache that fences are stored in. No host can name it.
 pub(crate) const FENCES: &str = "\u{0}fences";
+/// A fence as a store remembers it: `cache` or `cache/tag`, and how high.
+pub(crate) type Raised = (String, Version);
 /// Fences read in one go when a store is opened.
 const PAGE_COUNT: usize = 1_000;
 
@@ -99,7 +101,7 @@ impl Tiers {
     }
 
     /// Raises the fences that a store remembers. Before the first read of that store.
-    pub(crate) fn raise_stored(&self, fences: &[(String, Version)]) {
+    pub(crate) fn raise_stored(&self, fences: &[Raised]) {
         // Whole caches first: a tag's fence below its cache's says nothing more, and must not count.
         for (name, version) in fences.iter().filter(|(name, _)| !name.contains(SEPARATOR)) {
             self.shelf.scope(name).raise_to(Covers::All, *version);
@@ -118,16 +120,19 @@ impl Tiers {
 
 /// Reads all fences of a store. Blocks; for the thread that opens it.
 ///
+/// One that cannot be read counts as raised at `newest`, which is above everything stored: what it
+/// guarded must not come back, so more is forgotten. Returns how many there were, too.
+///
 /// # Errors
 ///
 /// The driver's failure.
-pub(crate) fn load(driver: &dyn Driver) -> Result<Vec<(String, Version)>, Failure> {
+pub(crate) fn load(driver: &dyn Driver, newest: Version) -> Result<(Vec<Raised>, u64), Failure> {
     let prefix = format!("{FENCES}{SEPARATOR}");
     let page = PageLimit {
         count_max: PAGE_COUNT,
         bytes_max: 1 << 20,
     };
-    let (mut fences, mut after) = (Vec::new(), Bytes::new());
+    let (mut fences, mut damaged, mut after) = (Vec::new(), 0, Bytes::new());
     loop {
         let records = driver.scan(prefix.as_bytes(), &after, page)?;
         let Some((last, _)) = records.last() else {
@@ -135,27 +140,71 @@ pub(crate) fn load(driver: &dyn Driver) -> Result<Vec<(String, Version)>, Failur
         };
         after = last.clone();
         for (key, bytes) in &records {
-            // A fence that cannot be read must not be passed over: what it guarded would come back.
-            let damaged = || Failure::reopen("a stored fence is damaged");
-            let (_, payload) = record::decode(key, bytes).map_err(|_| damaged())?;
-            let raw: [u8; 8] = payload.as_ref().try_into().map_err(|_| damaged())?;
-            let version = Version::new(u64::from_le_bytes(raw)).ok_or_else(damaged)?;
-            let (_, name) = split_stored_key(key).ok_or_else(damaged)?;
+            let unnamed = || Failure::reopen("a stored fence has no name");
+            let (_, name) = split_stored_key(key).ok_or_else(unnamed)?;
+            let version = match read(key, bytes) {
+                Ok(version) => version,
+                Err(damage) => {
+                    damaged += 1;
+                    replace(driver, key, damage, newest)?;
+                    newest
+                }
+            };
             fences.push((name.to_owned(), version));
         }
     }
     drop_outdated(driver, &mut fences)?;
-    Ok(fences)
+    Ok((fences, damaged))
+}
+
+fn read(key: &[u8], bytes: &Bytes) -> Result<Version, Damage> {
+    let (_, payload) = record::decode(key, bytes)?;
+    let raw: [u8; 8] = payload.as_ref().try_into().map_err(|_| Damage::Truncated)?;
+    Version::new(u64::from_le_bytes(raw)).ok_or(Damage::Truncated)
+}
+
+/// Files a fence at `version` over a damaged one: the next start would put it higher still. One of a
+/// later layout is left for who can read it.
+fn replace(
+    driver: &dyn Driver,
+    key: &Bytes,
+    damage: Damage,
+    version: Version,
+) -> Result<(), Failure> {
+    tracing::warn!(?damage, "a stored fence cannot be read, more is forgotten");
+    if damage == Damage::Foreign {
+        return Ok(());
+    }
+    let header = Header {
+        version,
+        created_ms: 0,
+        expires_ms: NEVER,
+        keep_ms: NEVER,
+        idle_ms: 0,
+        ends_ms: NEVER,
+        schema: 0,
+        type_tag: 0,
+        codec: 0,
+        priority: Priority::Normal.to_byte(),
+        tags: Box::default(),
+    };
+    let put = Write::Put {
+        key: key.clone(),
+        record: record::encode(key, &header, &version.get().to_le_bytes()),
+        version,
+        keep_ms: NEVER,
+    };
+    driver.commit(&[put], StoreDurability::Synced)
 }
 
 /// Deletes tag fences below their cache's own: they say nothing more, and nobody else collects them.
-fn drop_outdated(driver: &dyn Driver, fences: &mut Vec<(String, Version)>) -> Result<(), Failure> {
+fn drop_outdated(driver: &dyn Driver, fences: &mut Vec<Raised>) -> Result<(), Failure> {
     let whole: HashMap<String, Version> = fences
         .iter()
         .filter(|(name, _)| !name.contains(SEPARATOR))
         .cloned()
         .collect();
-    let is_outdated = |(name, version): &(String, Version)| {
+    let is_outdated = |(name, version): &Raised| {
         let cache = name
             .split_once(SEPARATOR)
             .and_then(|(cache, _)| whole.get(cache));

@@ -85,10 +85,13 @@ impl Intent {
         }
     }
 
-    /// Bytes of the value on its way down.
+    /// Bytes of the value and its tags on their way down.
     pub(crate) fn weight(&self) -> usize {
         match self {
-            Self::Put(p) | Self::Renew(p) => p.encoded.as_ref().map_or(0, |e| e.payload.len()),
+            Self::Put(p) | Self::Renew(p) => {
+                let tags = p.extra.as_ref().map_or(0, |extra| extra.tag_bytes());
+                p.encoded.as_ref().map_or(0, |e| e.payload.len()) + tags
+            }
             Self::Remove => 0,
         }
     }

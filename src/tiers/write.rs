@@ -174,6 +174,12 @@ impl Tiers {
             self.await_stored(order, attempt.awaited, waiting, wait, &mut outcome)
                 .await?;
         }
+        // IMPORTANT: after the change. The last flush begins when the room is closed: what it did not
+        // find in the dirty set sees here that it came too late, and nobody is told that it will be kept.
+        let is_kept = place.tiers.is_empty() || outcome.durability != Durability::Queued;
+        if !is_kept && self.room.is_closed() {
+            return Err(Error::Closed);
+        }
         Ok(outcome)
     }
 

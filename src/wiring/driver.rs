@@ -4,24 +4,20 @@
 mod launch;
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
-
-use bytes::Bytes;
 
 use super::{Book, Parts, supervise};
-use crate::actors::batch::{Lane, Page};
+use crate::actors::batch::Lane;
 use crate::actors::supervisor::Watchdog;
 use crate::actors::ttl::parts::Reclaimer;
 use crate::clock::NEVER;
 use crate::config::CommitConfig;
-use crate::drivers::{Factory, PageLimit, Write};
+use crate::drivers::{Factory, Write};
 use crate::entry::Source;
 use crate::error::Error;
 use crate::messages::storage::{Commit, Reclaim};
 use crate::messages::supervise::Failed;
 use crate::messages::ttl::ReclaimAt;
 use crate::port::{Port, Told};
-use crate::wait::Timer;
 use launch::launch;
 
 /// One driver of a configuration.
@@ -62,21 +58,12 @@ pub(super) async fn start(
     supervise(parts, &plan.name, launch, Some(watchdog)).await
 }
 
-/// Records that are read in one go while a store is gone through.
-const PAGE: PageLimit = PageLimit {
-    count_max: 256,
-    bytes_max: 1 << 20,
-};
-/// How long reading a page may take.
-const PAGE_WAIT: Duration = Duration::from_secs(60);
-
 /// How the batch writer reaches a driver's present generation.
-pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>, timer: &Timer) -> Lane {
+pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>) -> Lane {
     let (book, name, at) = (Arc::clone(book), plan.name.clone(), Arc::clone(port));
     Lane {
         port: Arc::clone(port),
         config: plan.commits.clone(),
-        page: page(port, timer),
         send: Arc::new(move |batch, durability| {
             let driver = book.drivers.read().get(&name).cloned();
             let port = Arc::clone(&at);
@@ -88,17 +75,6 @@ pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>, timer:
             })
         }),
     }
-}
-
-fn page(port: &Arc<Port>, timer: &Timer) -> Page {
-    let (port, timer) = (Arc::clone(port), timer.clone());
-    Arc::new(move |after| {
-        let (port, timer) = (Arc::clone(&port), timer.clone());
-        Box::pin(async move {
-            let wait = timer.wait(PAGE_WAIT);
-            port.scan(Bytes::new(), after, PAGE, &wait).await
-        })
-    })
 }
 
 /// How the TTL manager has a driver reclaim.

@@ -15,9 +15,6 @@ use crate::error::Error;
 use crate::health::{ActorHealth, ActorState, Restarts};
 use crate::runtime::on;
 
-/// How long a driver may take to open at start.
-const OPEN_MAX: Duration = Duration::from_secs(60);
-
 /// Starts a supervisor on the control arbiter and waits for its first launch.
 pub(super) async fn supervise(
     parts: &Arc<Parts>,
@@ -50,10 +47,11 @@ pub(super) async fn supervise(
     let start = move || Supervisor::start(charge, first);
     let addr = on(parts.runtime.control(), start).await?;
     parts.book.supervisor(name, addr, health);
-    let wait = parts.tiers.timer.wait(OPEN_MAX);
+    let open_ms_max = config.open_ms_max;
+    let wait = parts.tiers.timer.wait(Duration::from_millis(open_ms_max));
     let launched = wait.until(launched, || Error::Open {
         driver: name.into(),
-        reason: format!("it did not open within {} s", OPEN_MAX.as_secs()).into(),
+        reason: format!("it did not open within {open_ms_max} ms, which is open_ms_max").into(),
     });
     match launched.await? {
         Ok(Ok(())) => Ok(()),

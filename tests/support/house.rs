@@ -27,7 +27,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     // Storage, without an actor.
     ("drivers", "clock version"),
     ("drivers::map", "clock version drivers"),
-    ("drivers::lanes", "clock gate record drivers"),
+    ("drivers::lanes", "clock gate version record drivers"),
     ("drivers::disk", "clock version record drivers"),
     ("drivers::conformance", "clock version record drivers"),
     ("shelf", "sync clock key version error bell drivers"),
@@ -75,7 +75,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "actors::batch",
-        "clock key error record hurry config drivers shelf port messages actors::guard",
+        "clock key error record hurry config drivers drivers::lanes shelf port messages actors::guard",
     ),
     (
         "actors::ttl",
@@ -96,7 +96,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "larder",
-        "clock error health codec runtime drivers outcome stats messages tiers cache wiring builder",
+        "clock error health codec runtime outcome stats messages tiers cache wiring builder",
     ),
     ("addresses", "error cache messages actors::desk larder"),
     (

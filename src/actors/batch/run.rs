@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Lane;
 use super::blame::Blame;
-use super::purge::Purge;
+use super::purge::purge;
 use crate::clock::{Clock, Millis};
 use crate::drivers::{StoreDurability, Write};
 use crate::error::Error;
@@ -19,18 +19,16 @@ use crate::record;
 use crate::shelf::{Shelf, Taken};
 
 /// The first wait after a failed commit; it doubles up to [`RETRY_MS_MAX`].
-const RETRY_MS_MIN: u64 = 10;
+pub const RETRY_MS_MIN: u64 = 10;
 /// The longest wait between two attempts, and the one while there is no room.
 const RETRY_MS_MAX: u64 = 1_000;
 /// Keys that are healed in one go when a driver is back.
-const HEAL_COUNT_MAX: usize = 1_000;
+pub const HEAL_COUNT_MAX: usize = 1_000;
 
 /// What outlasts a run.
 pub struct Progress {
     /// Who is to blame for what was not stored.
     pub blame: Blame,
-    /// Records that are being deleted because they are distrusted as a whole.
-    pub purge: Option<Purge>,
     /// The stripe to begin with.
     pub from: usize,
     /// No commit before then.
@@ -43,6 +41,8 @@ pub struct Run {
     pub clock: Clock,
     pub hurry: Arc<Hurry>,
     pub lane: Arc<Lane>,
+    /// Whether it deletes what is in doubt.
+    pub purges: bool,
     pub progress: Progress,
 }
 
@@ -52,7 +52,9 @@ impl Run {
         if self.lane.port.is_up() {
             // Only now: while it is down, the doubt itself keeps the old copies from being shown.
             self.shelf.heal(tier, HEAL_COUNT_MAX, self.clock.now_ms());
-            self.begin_purge();
+            if self.purges {
+                purge(&self.shelf, &self.lane.port).await;
+            }
         }
         self.linger().await;
         let mut failures = 0;
@@ -61,15 +63,11 @@ impl Run {
             self.clock.sleep_until(self.progress.next_ms).await;
             let taken = self.take();
             match self.store(&taken).await {
-                Ok(None) if self.progress.purge.is_none() => return self.progress,
-                Ok(stored) => {
+                Ok(None) => return self.progress,
+                Ok(Some(durability)) => {
                     failures = 0;
-                    if let Some(durability) = stored {
-                        self.stored(&taken, durability);
-                    }
-                    if self.purge_page().await.is_ok() {
-                        continue;
-                    }
+                    self.stored(&taken, durability);
+                    continue;
                 }
                 Err(_) => self.not_stored(taken).await,
             }

@@ -14,7 +14,6 @@ use crate::outcome::Durability;
 use crate::shelf::Priority;
 
 /// Read many entries.
-#[derive(Debug)]
 pub struct GetMany<V> {
     /// The cache.
     pub cache: String,
@@ -90,7 +89,6 @@ impl<V> SetMany<V> {
 }
 
 /// Remove many entries.
-#[derive(Debug)]
 pub struct RemoveMany<V> {
     /// The cache.
     pub cache: String,

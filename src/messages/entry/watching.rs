@@ -1,5 +1,7 @@
 //! Subscribing to the changes of entries.
 
+use std::fmt;
+
 use actix::Message;
 use actix::Recipient;
 
@@ -9,7 +11,7 @@ use crate::event::EntryEvent;
 use crate::messages::hub::SubscriptionId;
 
 /// What of a cache to watch.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Watching {
     /// One key.
     Key(String),
@@ -20,6 +22,19 @@ pub enum Watching {
     Prefix(String),
     /// Everything.
     All,
+}
+
+/// Shows lengths, never a key.
+impl fmt::Debug for Watching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, bytes) = match self {
+            Self::Key(key) => ("Key", key.len()),
+            Self::Latest(key) => ("Latest", key.len()),
+            Self::Prefix(prefix) => ("Prefix", prefix.len()),
+            Self::All => ("All", 0),
+        };
+        write!(f, "{kind}({bytes} bytes)")
+    }
 }
 
 /// Receive what happens, as messages. Ends when the receiver is gone, with [`Unsubscribe`], or when

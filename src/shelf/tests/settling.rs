@@ -205,3 +205,37 @@ fn settling_what_has_gone_changes_nothing() {
     bench.shelf.unsettle(&taken);
     assert!(!bench.shelf.is_dirty(DISK));
 }
+
+#[test]
+fn callers_that_gave_up_on_a_driver_that_hangs_do_not_pile_up() {
+    let bench = bench();
+    let mut last = set_and_wait(&bench, "k", DISK, Written);
+    for _ in 0..10_000 {
+        drop(last);
+        last = set_and_wait(&bench, "k", DISK, Written);
+    }
+    let hash = bench.hash("k");
+    let stripe = bench.shelf.cell(hash).stripe.read();
+    let dirty = stripe.dirty.get(hash, bench.scope.id, "k").unwrap();
+    assert!(dirty.waiters.len() <= 8, "{} wait", dirty.waiters.len());
+    drop(stripe);
+    bench.flush(DISK);
+    assert!(
+        matches!(last.try_recv(), Ok(Ok(()))),
+        "who is still there hears"
+    );
+}
+
+#[test]
+fn flushes_that_gave_up_on_a_driver_that_hangs_do_not_pile_up() {
+    let bench = bench();
+    bench.set("k", 1);
+    for _ in 0..10_000 {
+        let (ticket, _waiting) = Ticket::new();
+        bench.shelf.wait_for_all(DISK, Written, &ticket);
+    }
+    let hash = bench.hash("k");
+    let stripe = bench.shelf.cell(hash).stripe.read();
+    let dirty = stripe.dirty.get(hash, bench.scope.id, "k").unwrap();
+    assert!(dirty.waiters.len() <= 8, "{} wait", dirty.waiters.len());
+}

@@ -5,6 +5,7 @@
 //! been let go (the slot protocol, rule 10, SEMANTICS.md).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use actix::{Actor, Addr, ArbiterHandle};
 use parking_lot::Mutex;
@@ -20,7 +21,7 @@ use crate::drivers::{Driver, Factory, Failure, Watermark};
 use crate::messages::control::Stop;
 use crate::port::Port;
 use crate::runtime::{Runtime, on};
-use crate::tiers::load_fences;
+use crate::tiers::{Raised, load_fences};
 use crate::version::Version;
 
 /// Resolves when every thread of a generation has let its driver go.
@@ -33,7 +34,9 @@ struct Opened {
     mark: Watermark,
     /// As it is reserved now.
     reserved: Watermark,
-    fences: Vec<(String, Version)>,
+    fences: Vec<Raised>,
+    /// How many of them could not be read.
+    damaged: u64,
 }
 
 pub(super) fn launch(
@@ -64,7 +67,7 @@ pub(super) fn launch(
             }
             let now_ms = parts.tiers.now_ms();
             let opened = open(&parts.runtime, &name, factory, now_ms).await?;
-            take_in(&parts, &opened);
+            take_in(&parts, &port, &opened);
             let generation = guard.generation();
             let pulse = pulse(&parts, &port, generation, commits.read_threads);
             let (ends, lanes, all_ended) =
@@ -100,9 +103,10 @@ async fn open(
         let open = std::panic::AssertUnwindSafe(|| {
             let driver: Arc<dyn Driver> = Arc::from(factory()?);
             let mark = driver.reserved();
-            let fences = load_fences(&*driver)?;
             let now_ms = now_ms.max(mark.clock_ms);
             let from = Version::at(now_ms).get().max(mark.ceiling);
+            let newest = Version::new(from).unwrap_or(Version::at(now_ms));
+            let (fences, damaged) = load_fences(&*driver, newest)?;
             let next = Watermark {
                 ceiling: from.saturating_add(Version::at(RESERVE_MS).get()),
                 clock_ms: now_ms,
@@ -114,6 +118,7 @@ async fn open(
                 mark,
                 reserved,
                 fences,
+                damaged,
             })
         });
         let result = std::panic::catch_unwind(open);
@@ -132,9 +137,13 @@ async fn open(
 
 /// Versions begin above everything the store has seen issued, time does not go back, and what it
 /// remembers as cleared stays cleared.
-fn take_in(parts: &Parts, opened: &Opened) {
+fn take_in(parts: &Parts, port: &Port, opened: &Opened) {
     let mark = opened.mark;
-    parts.versions.raise(mark.ceiling);
+    let fences = opened.fences.iter().map(|(_, version)| version.get());
+    parts.versions.raise(fences.fold(mark.ceiling, u64::max));
+    port.stats
+        .damaged
+        .fetch_add(opened.damaged, Ordering::Relaxed);
     parts.tiers.clock.raise(mark.clock_ms);
     parts.versions.reserve(opened.reserved.ceiling);
     parts.tiers.raise_stored(&opened.fences);
