@@ -192,3 +192,18 @@ fn a_damaged_table_is_found_in_use_and_moved_aside_at_the_next_opening() {
     let reason = &driver.quarantined().unwrap().reason;
     assert!(reason.contains("damage was found"), "{reason}");
 }
+
+#[test]
+fn what_its_recovery_would_panic_on_moves_the_store_aside() {
+    for (place, reason) in [
+        ("store/7.jnl", "a journal is a directory"),
+        ("store/keyspaces/backup", "a foreign directory"),
+    ] {
+        let dir = filled(Synced);
+        fs::create_dir(dir.path().join(place)).unwrap();
+        let driver = open(dir.path());
+        let quarantine = driver.quarantined().unwrap();
+        assert!(quarantine.reason.contains(reason), "{quarantine:?}");
+        assert!(!has(&driver, "k/1"));
+    }
+}

@@ -6,14 +6,14 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::layout::Head;
 use super::store::{self, Passport, Store, Verdict};
 use super::trust;
 use super::watermark::{Marks, WatermarkFile};
 use super::{DiskConfig, Quarantine};
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::drivers::Failure;
 
 /// fjall's directory.
@@ -138,12 +138,7 @@ fn vanished(known: Option<&Marks>) -> Option<Quarantine> {
 }
 
 fn move_aside(dir: &Path, reason: String) -> Result<Quarantine, Failure> {
-    let mut at_ms = Clock::system().now_ms();
-    let mut path = dir.join(format!("{QUARANTINED}{at_ms}"));
-    while path.exists() {
-        at_ms += 1;
-        path = dir.join(format!("{QUARANTINED}{at_ms}"));
-    }
+    let path = free_place(dir, Clock::system().now_ms());
     std::fs::rename(dir.join(STORE), &path)
         .and_then(|()| sync_dir(dir))
         .map_err(|e| path_failure(dir, &e))?;
@@ -156,6 +151,17 @@ fn move_aside(dir: &Path, reason: String) -> Result<Quarantine, Failure> {
         path: Some(path),
         reason,
     })
+}
+
+/// A name for what is moved aside at this time that nothing has yet.
+fn free_place(dir: &Path, mut at_ms: Millis) -> PathBuf {
+    loop {
+        let path = dir.join(format!("{QUARANTINED}{at_ms}"));
+        if !path.exists() {
+            return path;
+        }
+        at_ms += 1;
+    }
 }
 
 /// Makes a store beside its place and moves it there when it is whole: fjall cannot open, nor
@@ -263,4 +269,52 @@ fn path_failure(path: &Path, error: &io::Error) -> Failure {
         _ => Verdict::Broken,
     };
     failure(path, verdict, &store::say_io(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::disk::DiskDriver;
+
+    #[test]
+    fn a_store_that_something_else_has_open_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = DiskConfig::default();
+        drop(DiskDriver::open(dir.path(), &config).unwrap());
+        // Not through a directory's lock, as some tool of fjall's would open it.
+        let foreign = Store::open(&dir.path().join(STORE), &config).unwrap();
+        let refused = DiskDriver::open(dir.path(), &config).map(drop).unwrap_err();
+        assert!(matches!(refused, Failure::Fatal { .. }), "{refused:?}");
+        let reason = refused.to_string();
+        assert!(reason.contains("the store is open elsewhere"), "{reason}");
+        drop(foreign);
+        let driver = DiskDriver::open(dir.path(), &config).unwrap();
+        assert_eq!(driver.quarantined(), None, "nothing was moved");
+    }
+
+    #[test]
+    fn what_is_moved_aside_replaces_nothing_that_was_moved_before() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["7", "8", "10"] {
+            std::fs::create_dir(dir.path().join(format!("{QUARANTINED}{name}"))).unwrap();
+        }
+        let free = free_place(dir.path(), 7);
+        assert_eq!(free, dir.path().join("store.quarantined-9"));
+    }
+
+    #[test]
+    fn what_the_file_system_says_is_an_instruction_that_names_the_place() {
+        let path = Path::new("/some/where");
+        let judged = |code: i32| path_failure(path, &io::Error::from_raw_os_error(code));
+        let [denied, full, broken] = [13, 28, 5].map(judged);
+        assert!(matches!(denied, Failure::Fatal { .. }), "{denied:?}");
+        assert!(matches!(full, Failure::Reopen { .. }), "{full:?}");
+        assert!(matches!(broken, Failure::Reopen { .. }), "{broken:?}");
+        let told = [denied, full, broken].map(|failure| failure.to_string());
+        let parts = ["may write to", "no space left", "os error 5"];
+        for (told, part) in told.iter().zip(parts) {
+            assert!(told.starts_with("/some/where: "), "{told}");
+            assert!(told.contains(part), "{told}");
+        }
+    }
 }
