@@ -1,5 +1,7 @@
 //! Reaching a driver: when it is full, gone, silent, or of an older generation.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::clock::NEVER;
 use crate::drivers::lanes::{self, LaneEnds};
