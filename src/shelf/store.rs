@@ -221,6 +221,16 @@ impl Shelf {
         }
     }
 
+    /// A tier holds versions up to `ceiling` although they are older than what is distrusted in it.
+    pub fn redate(&self, tier: TierId, ceiling: u64) {
+        let Some(as_of) = Version::new(ceiling) else {
+            return;
+        };
+        for cell in &self.stripes {
+            cell.stripe.write().distrusts.redate(tier, as_of);
+        }
+    }
+
     /// A tier's store was empty at `as_of`, a version drawn when no write of an older generation could
     /// land in it any more and nothing had been taken for it yet: whatever was distrusted until then is
     /// not in it. What was distrusted since stays so.
