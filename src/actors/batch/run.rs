@@ -155,6 +155,10 @@ impl Run {
         // An empty batch shows whether the store takes anything at all.
         let other = (self.lane.send)(Vec::new(), StoreDurability::Written);
         let proven = port.is_up() && other.await.is_ok();
+        if !proven && port.is_up() {
+            // It takes nothing at present, which says nothing of the record.
+            return;
+        }
         let blame = &mut self.progress.blame;
         if blame.alone(one.hash, one.stamp, proven)
             && self.shelf.refuse(port.id, one, &port.unavailable())
