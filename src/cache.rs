@@ -6,6 +6,8 @@
 mod build;
 #[macro_use]
 mod call;
+mod changes;
+mod chunks;
 mod clear;
 mod get_many;
 mod many;
@@ -18,12 +20,13 @@ mod update;
 mod watching;
 
 pub use build::{CacheBuilder, EXPIRED_KEEP};
+pub use chunks::{CHUNK_COUNT_MAX, Items};
 pub use clear::Clear;
 pub use get_many::GetMany;
 pub use many::{RemoveMany, SetMany};
 pub use mutate::{Remove, Set};
 pub use read::{Get, GetFuture};
-pub use report::{BatchReport, ChunkReport, FAILURES_MAX};
+pub use report::{BatchReport, ChunkReport, FAILURES_BYTES_MAX, FAILURES_MAX, ReadChunk, ReadKey};
 pub use retime::{Expire, Touch};
 pub use scan::{Cursor, PAGE_SIZE, Page, Scan};
 pub use update::Update;

@@ -189,6 +189,19 @@ impl Default for CommitConfig {
     }
 }
 
+/// What becomes of a start whose store cannot be opened.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnOpenFailure {
+    /// It fails with [`Error::Open`], which names the store and the reason.
+    #[default]
+    Refuse,
+    /// It succeeds without that driver, which is down until one of its supervisor's attempts works.
+    /// What was stored before may be forgotten: entries that are cleared, or set while it was away.
+    StartDegraded,
+}
+
 /// A whole larder's configuration, but for its drivers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
@@ -200,6 +213,8 @@ pub struct Config {
     pub call_ms_max: u64,
     /// The longest that opening one driver may take at start, in milliseconds.
     pub open_ms_max: u64,
+    /// What becomes of a start whose store cannot be opened.
+    pub on_open_failure: OnOpenFailure,
     /// Wait before an actor is restarted.
     pub restart_backoff: Backoff,
     /// When an actor that fails again and again is left alone for a while.
@@ -215,6 +230,7 @@ impl Default for Config {
             limits: Limits::default(),
             call_ms_max: CALL_MS_MAX,
             open_ms_max: OPEN_MS_MAX,
+            on_open_failure: OnOpenFailure::default(),
             restart_backoff: Backoff {
                 ms_min: 100,
                 ms_max: 30_000,

@@ -125,3 +125,89 @@ impl<V> fmt::Debug for Old<V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::NEVER;
+    use crate::shelf::Priority;
+    use std::sync::Arc;
+
+    fn entry(value: &str) -> Entry<String> {
+        let slot = Slot {
+            version: Version::at(7),
+            stamp: 1,
+            created_ms: 3,
+            expires_ms: NEVER,
+            body: typed::erase(Arc::new(value.to_owned())),
+            extra: None,
+            weight: 1,
+            schema: 0,
+            priority: Priority::Normal,
+            announced: false,
+        };
+        typed::entry(&slot, 0, Freshness::Fresh, Source::Memory, 5).unwrap()
+    }
+
+    fn change(old: Old<String>, new: Option<Entry<String>>) -> EntryEvent<String> {
+        EntryEvent::Changed(Change {
+            key: "secret key".into(),
+            kind: EventKind::Updated,
+            version: Version::at(8),
+            old,
+            new,
+            at_ms: 9,
+        })
+    }
+
+    #[test]
+    fn debug_says_what_happened_and_shows_neither_keys_nor_values() {
+        let known = || Old::Known(entry("secret"));
+        let shows: [(EntryEvent<String>, &[&str]); 6] = [
+            (
+                change(Old::None, None),
+                &["Updated", "old: None", "at_ms: 9"],
+            ),
+            (change(Old::NotLoaded, None), &["old: NotLoaded"]),
+            (
+                change(known(), Some(entry("secret"))),
+                &["old: Entry", "new: Some(Entry", "created_ms: 3"],
+            ),
+            (EntryEvent::Lagged { missed: 4 }, &["Lagged", "missed: 4"]),
+            (
+                EntryEvent::Snapshot {
+                    key: "secret key".into(),
+                    entry: Some(entry("secret")),
+                },
+                &["Snapshot", "entry: Some(Entry"],
+            ),
+            (
+                EntryEvent::SnapshotFailed(Error::Closed),
+                &["SnapshotFailed", "Closed"],
+            ),
+        ];
+        for (event, parts) in shows {
+            let shown = format!("{event:?}");
+            for part in parts {
+                assert!(shown.contains(part), "{shown:?} does not say {part:?}");
+            }
+            assert!(!shown.contains("secret"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn only_a_known_old_value_is_one() {
+        assert_eq!(Old::Known(entry("a")).known().unwrap().as_str(), "a");
+        assert!(Old::<String>::None.known().is_none());
+        assert!(Old::<String>::NotLoaded.known().is_none());
+    }
+
+    #[test]
+    fn a_clone_of_an_entry_shares_its_value_and_says_the_same() {
+        let entry = entry("a");
+        let clone = entry.clone();
+        assert!(Arc::ptr_eq(entry.value(), clone.value()));
+        assert_eq!(format!("{clone:?}"), format!("{entry:?}"));
+        assert_eq!(clone.age(), entry.age());
+    }
+}

@@ -136,6 +136,8 @@ mod tests {
         let gate = Gate::new("x", 1);
         gate.close();
         assert!(matches!(gate.try_pass(), Err(Error::Closed)));
+        assert!(matches!(gate.pass_now(), Err(Error::Closed)));
+        assert_eq!(gate.refused(), 0, "it was not full");
         assert!(matches!(gate.pass().await, Err(Error::Closed)));
     }
 }

@@ -53,8 +53,8 @@
 //! - [`Larder`] is a running larder, [`Builder`] what it is started from; it runs on threads of its own
 //!   and is used from any async runtime, or from none ([`Builder::start_blocking`],
 //!   [`Larder::block_on`]).
-//! - [`Cache`] is the handle of one named cache: reads, sets under conditions, batches, scans, tags,
-//!   watching. [`CacheBuilder`] gives it defaults. Calls are configured by methods on what they return
+//! - [`Cache`] is the handle of one named cache: reads, sets under conditions, batches of any size from
+//!   iterators and streams, scans, tags, watching. [`CacheBuilder`] gives it defaults. Calls are configured by methods on what they return
 //!   and made by awaiting it.
 //! - [`messages`] has everything that a handle can do as typed messages to [`Larder::desk`], for hosts
 //!   that are actors.
@@ -123,11 +123,12 @@ pub use breaker::{BreakerConfig, BreakerMode, BreakerState, BreakerStats};
 pub use builder::Builder;
 pub use cache::{Cache, CacheBuilder};
 pub use codec::{Codec, Value};
-pub use config::{CommitConfig, Config, Limits};
+pub use config::{CommitConfig, Config, Limits, OnOpenFailure};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass};
 pub use event::{Change, EntryEvent, Old};
 pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
+pub use histogram::Latency;
 pub use larder::{DriverHandle, HealthWatch, Larder};
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
 pub use shelf::{EventKind, Freshness, Priority};

@@ -310,3 +310,6 @@ impl Port {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

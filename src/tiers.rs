@@ -23,7 +23,7 @@
 //! | clear, remove_tag by name | ok | `Unavailable`, stands | waits, then `DeadlineExceeded`, stands | `Unavailable`, stands |
 //!
 //! A key whose stored copy is distrusted counts as absent, whatever the tier's state. With several
-//! tiers a value is stored when the first one has it, a removal when all of them have.
+//! tiers something is stored when each of them has it.
 
 mod fence;
 mod flight;
@@ -36,7 +36,7 @@ mod warm;
 mod write;
 
 pub(crate) use fence::{Raised, load as load_fences};
-pub(crate) use order::{Intent, Order, Prepared, Targets};
+pub(crate) use order::{Intent, Order, Prepared, Promise, Targets};
 pub(crate) use read::{Found, ReadOptions};
 pub(crate) use scan::PageAsk;
 
@@ -144,13 +144,6 @@ pub(crate) struct Opened {
 
 /// Makes the bytes of a slot.
 pub(crate) type Encode = Arc<dyn Fn(&Slot) -> Option<Arc<Encoded>> + Send + Sync>;
-
-impl Place {
-    /// The tier that acknowledges `Written` and `Synced` values: the first below memory.
-    pub fn durable(&self) -> Option<TierId> {
-        self.tiers.first()
-    }
-}
 
 impl Tiers {
     /// The current time.

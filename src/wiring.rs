@@ -15,7 +15,7 @@ use supervised::{simple, supervise};
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, Addr};
@@ -84,6 +84,7 @@ async fn assemble(
         ttl_stats: Arc::default(),
         registry: Arc::new(Mutex::new(Registry::new(subscriptions_max))),
         gate: Gate::new("messages_in_flight_max", messages_max),
+        started: AtomicBool::new(false),
         changes: Changes::default(),
     });
     for (at, plan) in drivers.iter().enumerate() {
@@ -100,6 +101,7 @@ async fn assemble(
     });
     lines::hang(&parts);
     start_desk(&parts, &home).await?;
+    parts.started.store(true, Ordering::Release);
     Ok((home, parts))
 }
 

@@ -217,3 +217,18 @@ fn so_many_stores_are_kept_and_the_oldest_goes_first() {
     assert!(!kept.iter().any(|path| path.exists()));
     assert!(driver.quarantined().is_none() && has(&driver, "k/1"));
 }
+
+#[test]
+fn what_its_recovery_would_panic_on_moves_the_store_aside() {
+    for (place, reason) in [
+        ("store/7.jnl", "a journal is a directory"),
+        ("store/keyspaces/backup", "a foreign directory"),
+    ] {
+        let dir = filled(Synced);
+        fs::create_dir(dir.path().join(place)).unwrap();
+        let driver = open(dir.path());
+        let quarantine = driver.quarantined().unwrap();
+        assert!(quarantine.reason.contains(reason), "{quarantine:?}");
+        assert!(!has(&driver, "k/1"));
+    }
+}

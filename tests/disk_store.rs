@@ -146,6 +146,16 @@ fn an_index_entry_that_stands_early_does_not_take_its_record_early() {
 }
 
 #[test]
+fn at_the_end_of_time_all_that_has_an_end_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let driver = open(dir.path());
+    put(&driver, "k/late", 1, NEVER - 1, Written);
+    put(&driver, "k/ever", 2, NEVER, Written);
+    assert_eq!(driver.reclaim(NEVER, 9).unwrap().records.len(), 1);
+    assert!(has(&driver, "k/ever") && !has(&driver, "k/late"));
+}
+
+#[test]
 fn too_large_a_key_is_refused_and_the_store_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let driver = open(dir.path());

@@ -253,6 +253,8 @@ async fn the_stored_copy_of_what_is_in_memory_only_is_distrusted_until_it_is_del
         assert!(missed.entry.is_none(), "never the older one, {up}");
         if !up {
             assert_eq!(missed.degraded, driver("disk", DegradedReason::Distrusted));
+            let many = users.get_many(["stored"]).next().await.unwrap().unwrap();
+            assert_eq!(many.degraded, missed.degraded, "as a single read");
             // It is forgotten, so a condition takes it for absent and needs no driver.
             let told = users.set("stored", text("2")).if_present().await;
             assert!(

@@ -302,6 +302,16 @@ async fn many_keys(host: &Addr<Host>) {
     let many = entry::GetMany::<u64>::new("numbers", ["m003", "m999"]);
     let found = host.send(Say(many)).await.unwrap().unwrap().unwrap();
     assert!(found[0].1.is_some() && found[1].1.is_none());
+    let many = entry::GetMany::<u64>::new("numbers", ["m003", "", "m004"]);
+    let refused = Say(entry::GetMany::<u64>::new("numbers", [""]));
+    let refused = host.send(refused).await.unwrap().unwrap();
+    assert!(matches!(refused, Err(Error::Invalid { field: "key", .. })));
+    let chunks = host.send(Say(entry::Explain(many))).await.unwrap().unwrap();
+    let [chunk] = &chunks.unwrap()[..] else {
+        panic!("three keys are one chunk");
+    };
+    let of_each = chunk.keys.iter().map(|(_, found)| found.is_ok());
+    assert_eq!(of_each.collect::<Vec<_>>(), [true, false, true]);
     let mut scan = entry::Scan::<u64>::new("numbers", "m");
     scan.page_size = 100;
     let page = host.send(Say(scan)).await.unwrap().unwrap().unwrap();
@@ -499,12 +509,14 @@ async fn more_messages_than_the_desk_works_on_at_once_are_refused_and_counted() 
         }
     ));
     assert!(refused.is_retryable());
+    let about_all = desk.send(whole::TakeStats).await.unwrap();
+    assert!(matches!(about_all, Err(Error::Overloaded { .. })));
     trial.release();
     for one in waiting {
         one.await.unwrap().unwrap().unwrap();
     }
     set(3).await.unwrap().unwrap();
-    assert_eq!(larder.stats().await.unwrap().overloaded, 1);
+    assert_eq!(larder.stats().await.unwrap().overloaded, 2);
     larder.shutdown(SOON).await.unwrap();
 }
 

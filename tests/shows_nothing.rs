@@ -154,6 +154,11 @@ async fn what_became_of_a_batch_shows_nothing() {
         "the caller's own key"
     );
     shows_nothing(&report);
+    let mut chunks = users.get_many([SECRET, &long]);
+    shows_nothing(&chunks);
+    let chunk = chunks.next().await.unwrap().unwrap();
+    assert!(chunk.keys[0].1.as_ref().unwrap().is_some() && chunk.keys[1].1.is_err());
+    shows_nothing(&chunk);
     larder.shutdown(SOON).await.unwrap();
 }
 

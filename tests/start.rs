@@ -17,6 +17,7 @@ use std::thread::Thread;
 
 use gated::Gated;
 use larder::config::{CommitConfig, Limits};
+use larder::drivers::map::MapStore;
 use larder::{Cache, Durability, Error, Larder};
 use tokio::sync::Mutex;
 use world::{SOON, cache, flush, ms, read, take_down, text, until};
@@ -268,6 +269,29 @@ async fn a_shutdown_with_a_driver_that_hangs_ends_at_its_deadline() {
 }
 
 #[tokio::test]
+async fn a_shutdown_with_a_read_that_hangs_stores_everything_and_does_not_wait_for_it() {
+    let _alone = ALONE.lock().await;
+    let gate = Gated::default();
+    let larder = behind(&gate).await;
+    let users = cache(&larder);
+    users.set("k", text("1")).await.unwrap();
+    gate.shut_reads();
+    let reading = tokio::spawn(async move { users.get("below").await });
+    until("the read is with the driver", async || gate.waiting() == 1).await;
+    let ended = tokio::time::timeout(SOON, larder.shutdown(ms(20))).await;
+    assert!(
+        matches!(ended, Ok(Err(Error::DeadlineExceeded { after })) if after == ms(20)),
+        "{ended:?}"
+    );
+    assert!(matches!(reading.await.unwrap(), Err(Error::Closed)));
+    gate.open();
+    all_gone().await;
+    let larder = behind(&gate).await;
+    assert_eq!(read(&cache(&larder), "k").await, Some(text("1")));
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_shutdown_while_a_driver_is_down_says_what_was_not_stored() {
     let _alone = ALONE.lock().await;
     let (gate, long) = (Gated::default(), world::NEVER_BACK);
@@ -377,6 +401,32 @@ async fn a_start_that_is_dropped_ends_what_was_started() {
     }
     let larder = Larder::builder().disk(dir.path()).start().await.unwrap();
     larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_that_is_dropped_while_a_driver_opens_ends_when_it_has_opened() {
+    let _alone = ALONE.lock().await;
+    let (opening, mut is_opening) = tokio::sync::mpsc::unbounded_channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let may_go_on = std::sync::Mutex::new(may_go_on);
+    let store = MapStore::new();
+    let builder = Larder::builder().driver("slow", move || {
+        opening.send(()).unwrap();
+        // An error is the other end's being dropped, which is what is waited for.
+        let _ = may_go_on.lock().unwrap().recv();
+        Ok(store.open())
+    });
+    tokio::select! {
+        started = builder.start() => panic!("{:?}", started.map(drop)),
+        _ = is_opening.recv() => {}
+    }
+    assert!(
+        larder_threads()
+            .iter()
+            .any(|name| name.starts_with("larder-slow"))
+    );
+    drop(go_on);
+    all_gone().await;
 }
 
 /// One call of every kind that waits.

@@ -28,7 +28,7 @@ use std::sync::{Arc, Weak};
 use actix::prelude::*;
 
 use super::guard::DeathGuard;
-use crate::cache::Cache;
+use crate::cache::{Cache, Items};
 use crate::codec::Value;
 use crate::error::Error;
 use crate::gate::Gate;
@@ -171,13 +171,9 @@ impl<V: Value> Handler<GetMany<V>> for Desk {
     type Result = Reply<Vec<(String, Option<crate::Entry<V>>)>>;
 
     fn handle(&mut self, get: GetMany<V>, _: &mut Self::Context) -> Self::Result {
-        self.on(&get.cache, |cache: Cache<V>| async move {
-            let call = options!(cache.get_many(get.keys), get; chunk, deadline);
-            if get.allow_stale {
-                call.allow_stale().await
-            } else {
-                call.await
-            }
+        let name = get.cache.clone();
+        self.on(&name, |cache: Cache<V>| async move {
+            as_reads(&cache, get).await
         })
     }
 }
@@ -216,6 +212,16 @@ fn as_read<'a, V: Value>(cache: &'a Cache<V>, get: &'a Get<V>) -> crate::cache::
     }
     if get.allow_stale {
         call = call.allow_stale();
+    }
+    call
+}
+
+type Reads<'a, V> = crate::cache::GetMany<'a, V, Items<std::vec::IntoIter<String>>>;
+
+fn as_reads<V: Value>(cache: &Cache<V>, get: GetMany<V>) -> Reads<'_, V> {
+    let call = options!(cache.get_many(get.keys), get; chunk, deadline);
+    if get.allow_stale {
+        return call.allow_stale();
     }
     call
 }

@@ -94,10 +94,7 @@ impl Supervisor {
     }
 
     fn launched(&mut self, generation: u64, result: Result<(), Failure>, ctx: &mut Context<Self>) {
-        if let Some(first) = self.first.take() {
-            let _ = first.send(result.clone());
-        }
-        match result {
+        match &result {
             Ok(()) if self.died < generation => {
                 self.enter(ActorState::Up, None);
                 if self.is_condemned(generation) {
@@ -110,6 +107,10 @@ impl Supervisor {
                 self.down(reason, ctx);
             }
             Err(failure) => self.down(failure.to_string(), ctx),
+        }
+        // IMPORTANT: last. Whoever waits for it may ask at once how the actor is.
+        if let Some(first) = self.first.take() {
+            let _ = first.send(result);
         }
     }
 

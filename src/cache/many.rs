@@ -1,47 +1,96 @@
-//! Many keys in one call: in chunks, bounded in memory whatever the size of the input.
-//!
-//! A chunk is prepared, applied and, if the durability asks for it, waited for before the next one is
-//! pulled from the input. One bad item fails alone; a chunk whose commit fails is retried by the batch
-//! writer without touching the others.
+//! Setting and removing many keys in one call, from an iterator or from a stream.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_core::Stream;
 use smol_str::SmolStr;
 
+use super::changes::Run;
+use super::chunks::Items;
 use super::report::{BatchReport, ChunkReport};
 use super::{Cache, CallFuture, EntryOptions};
 use crate::codec::Value;
-use crate::config::MEMORY_CHUNK_COUNT;
 use crate::error::Error;
 use crate::outcome::Durability;
-use crate::shelf::{Condition, Priority, Ticket};
-use crate::tiers::{Intent, Order};
-use crate::version::Version;
+use crate::shelf::Priority;
+use crate::tiers::Intent;
 
 impl<V: Value> Cache<V> {
-    /// Sets many entries, chunk by chunk. Items are pulled from the iterator as they are needed, so
-    /// memory stays bounded by one chunk. `items` are pairs of a key and a `V` or `Arc<V>`.
+    /// Sets many entries, chunk by chunk. `items` are pairs of a key and a `V` or `Arc<V>`. They are
+    /// pulled from the iterator as they are needed: a chunk is set and, if the durability asks for it,
+    /// stored before the next one is begun, so memory is bounded by one chunk.
     ///
-    /// Acknowledged as [`Durability::Queued`] unless the call asks for more, then once per chunk.
+    /// Acknowledged as [`Durability::Queued`] unless the call asks for more, then once per chunk. A
+    /// chunk whose commit fails is committed again without the others.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// let squares: larder::Cache<u64> = larder.cache("squares")?;
+    /// let mut done = 0;
+    /// let report = squares
+    ///     .set_many((0..1_000).map(|n: u64| (n.to_string(), n * n)))
+    ///     .chunk(100)
+    ///     .on_chunk(|chunk| done += chunk.keys.len())
+    ///     .await?;
+    /// assert_eq!((report.chunks, report.applied, report.refused), (10, 1_000, 0));
+    /// assert_eq!(done, 1_000);
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
     ///
     /// # Errors
     ///
-    /// An item that is refused fails alone and is in the report. The call fails with
-    /// [`Error::Closed`] and for a `chunk` of zero.
+    /// An item that is refused fails alone and is in the report; so does a chunk that is not as safe as
+    /// was asked for by name. The call fails with [`Error::Closed`], and with [`Error::Invalid`] for
+    /// the size of a chunk.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, the chunks so far are set, and of the present one each item wholly or not at all.
-    pub fn set_many<I, K, T>(&self, items: I) -> SetMany<'_, V, I::IntoIter>
+    /// Dropped, the chunks so far are set, and of the present one each item wholly or not at all; what
+    /// is set is stored like any other. [`on_chunk`](SetMany::on_chunk) says how far it came.
+    pub fn set_many<I, K, T>(&self, items: I) -> SetMany<'_, V, Items<I::IntoIter>>
     where
         I: IntoIterator<Item = (K, T)>,
         K: AsRef<str>,
         T: Into<Arc<V>>,
     {
+        self.set_stream(Items(items.into_iter()))
+    }
+
+    /// As [`set_many`](Cache::set_many), for the items of a [`Stream`]. A chunk also ends where the
+    /// stream has nothing ready, so what has come is acknowledged before more is waited for; and the
+    /// stream is not asked for more than a chunk before that.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// use futures_util::stream;
+    ///
+    /// let users: larder::Cache<String> = larder.cache("users")?;
+    /// let loaded = stream::iter([("1", "Ada".to_owned()), ("2", "Grace".to_owned())]);
+    /// let report = users.set_stream(loaded).await?;
+    /// assert_eq!(report.applied, 2);
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`set_many`](Cache::set_many).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`set_many`](Cache::set_many). What was pulled from the stream and not yet set, one item at
+    /// most, goes with it.
+    pub fn set_stream<S, K, T>(&self, items: S) -> SetMany<'_, V, S>
+    where
+        S: Stream<Item = (K, T)>,
+        K: AsRef<str>,
+        T: Into<Arc<V>>,
+    {
         SetMany {
-            items: items.into_iter(),
+            items,
             entry: EntryOptions::default(),
             run: Run::new(self, Durability::Queued),
         }
@@ -56,182 +105,66 @@ impl<V: Value> Cache<V> {
     /// # Cancel safety
     ///
     /// As [`set_many`](Cache::set_many).
-    pub fn remove_many<I, K>(&self, keys: I) -> RemoveMany<'_, V, I::IntoIter>
+    pub fn remove_many<I, K>(&self, keys: I) -> RemoveMany<'_, V, Items<I::IntoIter>>
     where
         I: IntoIterator<Item = K>,
         K: AsRef<str>,
     {
+        self.remove_stream(Items(keys.into_iter()))
+    }
+
+    /// As [`remove_many`](Cache::remove_many), for the keys of a [`Stream`]; chunks end as those of
+    /// [`set_stream`](Cache::set_stream) do.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// # let users: larder::Cache<String> = larder.cache("users")?;
+    /// # users.set("1", "Ada".to_owned()).await?;
+    /// let gone = futures_util::stream::iter(["1", "2"]);
+    /// let report = users.remove_stream(gone).await?;
+    /// assert_eq!(report.applied, 2);
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`set_many`](Cache::set_many).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`set_stream`](Cache::set_stream).
+    pub fn remove_stream<S>(&self, keys: S) -> RemoveMany<'_, V, S>
+    where
+        S: Stream<Item: AsRef<str>>,
+    {
         RemoveMany {
-            keys: keys.into_iter(),
+            keys,
             run: Run::new(self, Durability::Written),
         }
-    }
-
-    /// Items of one chunk where nothing is said: what suits the cache's slowest driver.
-    fn chunk_count(&self) -> usize {
-        let tiers = self.tiers();
-        let counts = self
-            .place()
-            .tiers
-            .iter()
-            .filter_map(|tier| tiers.chunk_counts.get(usize::from(tier.0)));
-        counts.copied().min().unwrap_or(MEMORY_CHUNK_COUNT)
-    }
-}
-
-type OnChunk<'a> = Box<dyn FnMut(&ChunkReport) + Send + 'a>;
-
-/// What `set_many` and `remove_many` share.
-struct Run<'a, V> {
-    how: How<'a, V>,
-    on_chunk: Option<OnChunk<'a>>,
-}
-
-/// How each chunk is applied.
-struct How<'a, V> {
-    cache: &'a Cache<V>,
-    chunk: Option<usize>,
-    durability: Durability,
-    by_name: bool,
-    wait: Option<Duration>,
-}
-
-impl<'a, V: Value> Run<'a, V> {
-    fn new(cache: &'a Cache<V>, durability: Durability) -> Self {
-        Self {
-            how: How {
-                cache,
-                chunk: None,
-                durability,
-                by_name: false,
-                wait: None,
-            },
-            on_chunk: None,
-        }
-    }
-
-    /// Pulls, applies and awaits chunk after chunk.
-    async fn run<T>(
-        self,
-        mut items: impl Iterator<Item = T> + Send,
-        intent: impl Fn(T) -> (SmolStr, Result<Intent, Error>) + Send,
-    ) -> Result<BatchReport, Error>
-    where
-        T: Send,
-    {
-        let Self { how, mut on_chunk } = self;
-        let count = chunk_size(how.chunk, how.cache)?;
-        let bytes_max = how.cache.tiers().config.limits.dirty_bytes_max / 4;
-        let mut report = BatchReport::default();
-        let mut items = items.by_ref().peekable();
-        while items.peek().is_some() {
-            how.cache.tiers().check_open()?;
-            let (ticket, waiting) = Ticket::new();
-            let mut chunk = ChunkReport {
-                chunk: report.chunks,
-                keys: Vec::with_capacity(count.min(1_024)),
-                durability: Durability::Queued,
-                unstored: None,
-                degraded: Vec::new(),
-            };
-            let mut bytes = 0;
-            while chunk.keys.len() < count && bytes < bytes_max {
-                let Some(item) = items.next() else {
-                    break;
-                };
-                let (name, intent) = intent(item);
-                let done = match intent {
-                    Ok(intent) => {
-                        bytes += intent.weight();
-                        how.apply(&name, intent, &ticket, &mut chunk).await
-                    }
-                    Err(error) => Err(error),
-                };
-                chunk.keys.push((name.to_string(), done));
-            }
-            ticket.done();
-            how.await_chunk(waiting, &mut chunk).await;
-            report.add(&chunk);
-            if let Some(on_chunk) = &mut on_chunk {
-                on_chunk(&chunk);
-            }
-        }
-        Ok(report)
-    }
-}
-
-impl<V: Value> How<'_, V> {
-    async fn apply(
-        &self,
-        name: &str,
-        intent: Intent,
-        ticket: &Ticket,
-        chunk: &mut ChunkReport,
-    ) -> Result<Version, Error> {
-        self.cache.check_key(name)?;
-        let order = Order {
-            name,
-            intent,
-            condition: Condition::None,
-            targets: None,
-            durability: self.durability,
-            by_name: self.by_name,
-            ticket: Some(ticket),
-            wait: self.wait,
-        };
-        let outcome = self.cache.tiers().write(self.cache.place(), order).await?;
-        for degraded in outcome.degraded {
-            if !chunk.degraded.contains(&degraded) {
-                chunk.degraded.push(degraded);
-            }
-        }
-        Ok(outcome.version)
-    }
-
-    async fn await_chunk(&self, waiting: crate::shelf::Waiting, chunk: &mut ChunkReport) {
-        let tiers = self.cache.tiers();
-        let stored = tiers
-            .await_ticket(self.cache.place(), self.durability, waiting, self.wait)
-            .await;
-        match stored {
-            Ok(durability) => chunk.durability = durability,
-            Err(error) if self.by_name => chunk.unstored = Some(error),
-            Err(_) => {}
-        }
-    }
-}
-
-pub(super) fn chunk_size<V: Value>(asked: Option<usize>, cache: &Cache<V>) -> Result<usize, Error> {
-    match asked {
-        Some(0) => Err(Error::Invalid {
-            field: "chunk",
-            reason: "is 0, it must be at least 1".into(),
-        }),
-        Some(count) => Ok(count),
-        None => Ok(cache.chunk_count()),
     }
 }
 
 macro_rules! run_options {
     () => {
-        /// Items of one chunk (at least 1); where nothing is said, what suits the slowest driver. A
-        /// chunk also ends at a quarter of `dirty_bytes_max`.
+        /// Items of one chunk (1 to [`CHUNK_COUNT_MAX`](crate::cache::CHUNK_COUNT_MAX)); where nothing
+        /// is said, what suits the slowest driver. A chunk also ends at a quarter of `dirty_bytes_max`.
         pub fn chunk(mut self, count: usize) -> Self {
-            self.run.how.chunk = Some(count);
+            self.run.chunk = Some(count);
             self
         }
 
         /// Waits for each chunk until it is this safe.
         pub fn durability(mut self, durability: Durability) -> Self {
-            self.run.how.durability = durability;
-            self.run.how.by_name = true;
+            self.run.durability = durability;
+            self.run.by_name = true;
             self
         }
 
         /// How long one item, and the commit of one chunk, may take; the larder's `call_ms_max` where
         /// nothing is said.
         pub fn deadline(mut self, after: Duration) -> Self {
-            self.run.how.wait = Some(after);
+            self.run.wait = Some(after);
             self
         }
 
@@ -245,13 +178,13 @@ macro_rules! run_options {
 
 /// Many sets that are about to be made.
 #[must_use = "they are made when it is awaited"]
-pub struct SetMany<'a, V, I> {
-    items: I,
+pub struct SetMany<'a, V, S> {
+    items: S,
     entry: EntryOptions,
     run: Run<'a, V>,
 }
 
-impl<'a, V: Value, I> SetMany<'a, V, I> {
+impl<'a, V: Value, S> SetMany<'a, V, S> {
     run_options!();
 
     /// All of them expire so long after they are set, spread by the cache's jitter.
@@ -273,10 +206,10 @@ impl<'a, V: Value, I> SetMany<'a, V, I> {
     }
 }
 
-impl<'a, V, I, K, T> IntoFuture for SetMany<'a, V, I>
+impl<'a, V, S, K, T> IntoFuture for SetMany<'a, V, S>
 where
     V: Value,
-    I: Iterator<Item = (K, T)> + Send + 'a,
+    S: Stream<Item = (K, T)> + Send + 'a,
     K: AsRef<str> + Send + 'a,
     T: Into<Arc<V>> + Send + 'a,
 {
@@ -284,7 +217,7 @@ where
     type IntoFuture = CallFuture<'a, BatchReport>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let (cache, entry) = (self.run.how.cache, self.entry);
+        let (cache, entry) = (self.run.cache, self.entry);
         let span = tracing::trace_span!("larder.set_many", cache = cache.name());
         let intent = move |(key, value): (K, T)| {
             let key = key.as_ref();
@@ -302,26 +235,26 @@ where
 
 /// Many removals that are about to be made.
 #[must_use = "they are made when it is awaited"]
-pub struct RemoveMany<'a, V, I> {
-    keys: I,
+pub struct RemoveMany<'a, V, S> {
+    keys: S,
     run: Run<'a, V>,
 }
 
-impl<'a, V: Value, I> RemoveMany<'a, V, I> {
+impl<'a, V: Value, S> RemoveMany<'a, V, S> {
     run_options!();
 }
 
-impl<'a, V, I, K> IntoFuture for RemoveMany<'a, V, I>
+impl<'a, V, S, K> IntoFuture for RemoveMany<'a, V, S>
 where
     V: Value,
-    I: Iterator<Item = K> + Send + 'a,
+    S: Stream<Item = K> + Send + 'a,
     K: AsRef<str> + Send + 'a,
 {
     type Output = Result<BatchReport, Error>;
     type IntoFuture = CallFuture<'a, BatchReport>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let span = tracing::trace_span!("larder.remove_many", cache = self.run.how.cache.name());
+        let span = tracing::trace_span!("larder.remove_many", cache = self.run.cache.name());
         let intent = |key: K| (SmolStr::new(key.as_ref()), Ok(Intent::Remove));
         Box::pin(tracing::Instrument::instrument(
             self.run.run(self.keys, intent),

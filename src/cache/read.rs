@@ -142,7 +142,7 @@ impl<V: Value> Cache<V> {
     }
 
     /// Gives a sliding entry its time back.
-    async fn renew(&self, key: &str, found: &Found) {
+    pub(super) async fn renew(&self, key: &str, found: &Found) {
         let Some((slot, Freshness::Fresh, _)) = &found.slot else {
             return;
         };

@@ -2,12 +2,16 @@
 
 use std::fmt;
 
+use crate::entry::Entry;
 use crate::error::Error;
 use crate::outcome::{Degraded, Durability};
 use crate::version::Version;
 
 /// Failures that a [`BatchReport`] lists one by one; the others are only counted.
 pub const FAILURES_MAX: usize = 1_000;
+/// Bytes of the keys of the failures that a [`BatchReport`] lists: 1 MiB. A refused key may be of any
+/// length.
+pub const FAILURES_BYTES_MAX: usize = 1 << 20;
 
 /// What became of one chunk.
 #[non_exhaustive]
@@ -38,6 +42,31 @@ impl fmt::Debug for ChunkReport {
     }
 }
 
+/// A key with its entry, or why it could not be read.
+pub type ReadKey<V> = (String, Result<Option<Entry<V>>, Error>);
+
+/// What was found for one chunk of keys.
+#[non_exhaustive]
+pub struct ReadChunk<V> {
+    /// Its number, from 0.
+    pub chunk: usize,
+    /// Each key with its entry, or why it could not be read, in the order of the input.
+    pub keys: Vec<ReadKey<V>>,
+    /// What did not take part: a key may be missing because of it.
+    pub degraded: Vec<Degraded>,
+}
+
+/// Shows how many keys, never one of them or its value.
+impl<V> fmt::Debug for ReadChunk<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadChunk")
+            .field("chunk", &self.chunk)
+            .field("keys", &self.keys.len())
+            .field("degraded", &self.degraded)
+            .finish()
+    }
+}
+
 /// What became of a batch.
 #[derive(Default)]
 #[non_exhaustive]
@@ -50,8 +79,9 @@ pub struct BatchReport {
     pub refused: usize,
     /// Chunks that are not as safe as was asked for.
     pub chunks_unstored: usize,
-    /// The first refusals, with their keys; at most [`FAILURES_MAX`].
+    /// The first refusals, with their keys; at most [`FAILURES_MAX`] and [`FAILURES_BYTES_MAX`].
     pub failures: Vec<(String, Error)>,
+    failures_bytes: usize,
 }
 
 /// Shows why items were refused, never a key.
@@ -77,7 +107,9 @@ impl BatchReport {
                 Ok(_) => self.applied += 1,
                 Err(error) => {
                     self.refused += 1;
-                    if self.failures.len() < FAILURES_MAX {
+                    let bytes = self.failures_bytes + key.len();
+                    if self.failures.len() < FAILURES_MAX && bytes <= FAILURES_BYTES_MAX {
+                        self.failures_bytes = bytes;
                         self.failures.push((key.clone(), error.clone()));
                     }
                 }

@@ -93,7 +93,8 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
         cache.check_key(key)?;
         let tiers = cache.tiers();
         let wait = tiers.wait(self.call.wait);
-        for attempt in 0.. {
+        let mut attempt = 0;
+        loop {
             let options = ReadOptions {
                 no_promote: true,
                 wait: Some(wait.left()),
@@ -125,8 +126,8 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
                 }
                 Err(error) => return Err(error),
             }
+            attempt += 1;
         }
-        Err(Error::Conflict { current: None })
     }
 }
 

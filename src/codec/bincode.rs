@@ -1,7 +1,8 @@
 //! bincode 2.0.1: the default codec, pinned (the release after it is no library any more).
 
-use std::io::{self, Write};
-
+use bincode::enc::write::Writer;
+use bincode::error::{DecodeError, EncodeError};
+use bincode::serde as by_serde;
 use bytes::Bytes;
 
 use super::Value;
@@ -12,17 +13,17 @@ const DECODE_BYTES_MAX: usize = 1 << 30;
 
 pub(super) fn encode<V: Value>(value: &V, bytes_max: usize) -> Result<Bytes, Error> {
     let mut out = Vec::new();
-    write(value, &mut out, bytes_max)?;
+    write(value, bytes_max, |bytes| out.extend_from_slice(bytes))?;
     Ok(out.into())
 }
 
 pub(super) fn encoded_len<V: Value>(value: &V, bytes_max: usize) -> Result<usize, Error> {
-    write(value, &mut io::sink(), bytes_max)
+    write(value, bytes_max, |_| ())
 }
 
 pub(super) fn decode<V: Value>(bytes: &[u8]) -> Result<V, Error> {
     let config = bincode::config::standard().with_limit::<DECODE_BYTES_MAX>();
-    let (value, read) = bincode::serde::decode_from_slice(bytes, config)
+    let (value, read) = by_serde::decode_from_slice(bytes, config)
         .map_err(|error| Error::decode::<V>(describe_decode(&error).into()))?;
     if read == bytes.len() {
         Ok(value)
@@ -31,14 +32,15 @@ pub(super) fn decode<V: Value>(bytes: &[u8]) -> Result<V, Error> {
     }
 }
 
-fn write<V: Value>(value: &V, out: &mut impl Write, bytes_max: usize) -> Result<usize, Error> {
+/// Hands the bytes to `take`, piece by piece; returns how many there are.
+fn write<V: Value>(value: &V, bytes_max: usize, take: impl FnMut(&[u8])) -> Result<usize, Error> {
     let mut bounded = Bounded {
-        out,
+        take,
         written: 0,
         bytes_max,
     };
     let config = bincode::config::standard();
-    let result = bincode::serde::encode_into_std_write(value, &mut bounded, config);
+    let result = by_serde::encode_into_writer(value, &mut bounded, config);
     if bounded.written > bytes_max {
         return Err(Error::TooLarge {
             what: "value",
@@ -47,26 +49,25 @@ fn write<V: Value>(value: &V, out: &mut impl Write, bytes_max: usize) -> Result<
             limit: bytes_max,
         });
     }
-    result.map_err(|error| Error::encode::<V>(describe_encode(&error).into()))
+    result.map_err(|error| Error::encode::<V>(describe_encode(&error).into()))?;
+    Ok(bounded.written)
 }
 
 /// The kind of a failure, without the text of the host, which may hold the value.
-fn describe_encode(error: &bincode::error::EncodeError) -> &'static str {
-    use bincode::error::EncodeError;
+fn describe_encode(error: &EncodeError) -> &'static str {
     match error {
-        EncodeError::Serde(bincode::serde::EncodeError::SequenceMustHaveLength) => {
+        EncodeError::Serde(by_serde::EncodeError::SequenceMustHaveLength) => {
             "bincode needs to know the length of a sequence or map before its items"
         }
         _ => "its Serialize implementation failed",
     }
 }
 
-fn describe_decode(error: &bincode::error::DecodeError) -> &'static str {
-    use bincode::error::DecodeError;
+fn describe_decode(error: &DecodeError) -> &'static str {
     match error {
         DecodeError::UnexpectedEnd { .. } => "the bytes end too early",
         DecodeError::LimitExceeded => "a length in the bytes is beyond the limit",
-        DecodeError::Serde(bincode::serde::DecodeError::AnyNotSupported) => {
+        DecodeError::Serde(by_serde::DecodeError::AnyNotSupported) => {
             "bincode is not self-describing, as flattened fields and untagged enums need"
         }
         _ => "the bytes do not fit the type",
@@ -74,22 +75,19 @@ fn describe_decode(error: &bincode::error::DecodeError) -> &'static str {
 }
 
 /// Stops writing, and so allocating, past its limit.
-struct Bounded<'a, W> {
-    out: &'a mut W,
+struct Bounded<F> {
+    take: F,
     written: usize,
     bytes_max: usize,
 }
 
-impl<W: Write> Write for Bounded<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl<F: FnMut(&[u8])> Writer for Bounded<F> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.written += bytes.len();
         if self.written > self.bytes_max {
-            return Err(io::ErrorKind::FileTooLarge.into());
+            return Err(EncodeError::UnexpectedEnd);
         }
-        self.out.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
+        (self.take)(bytes);
+        Ok(())
     }
 }

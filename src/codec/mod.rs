@@ -205,6 +205,47 @@ mod tests {
         assert!(Codec::Bincode.decode::<Fails>(&[1]).is_err());
     }
 
+    /// A sequence that does not know its length, as of lines that are read one by one.
+    #[derive(Debug)]
+    struct Lines;
+    impl Serialize for Lines {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeSeq;
+            let mut lines = serializer.serialize_seq(None)?;
+            lines.serialize_element("secret")?;
+            lines.end()
+        }
+    }
+    impl<'de> Deserialize<'de> for Lines {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Vec::<String>::deserialize(deserializer).map(|_| Self)
+        }
+    }
+
+    #[derive(Debug, Serialize, Deserialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u8),
+        Text(String),
+    }
+
+    #[test]
+    fn what_bincode_cannot_write_or_read_is_said_in_words_that_help() {
+        let error = Codec::Bincode.encode(&Lines, 100).unwrap_err().to_string();
+        assert!(error.contains("the length of a sequence"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
+        for value in [Untagged::Number(7), Untagged::Text("secret".into())] {
+            let bytes = Codec::Bincode.encode(&value, 100).unwrap();
+            let error = Codec::Bincode.decode::<Untagged>(&bytes).unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains("not self-describing"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+        // An empty one has no length that could be wrong.
+        let bytes = Codec::Bincode.encode(&Vec::<String>::new(), 100).unwrap();
+        assert!(Codec::Bincode.decode::<Lines>(&bytes).is_ok());
+    }
+
     #[test]
     fn two_types_have_two_tags() {
         assert_ne!(type_tag::<User>(), type_tag::<Panics>());

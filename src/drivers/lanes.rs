@@ -244,3 +244,6 @@ fn purge(
     }
     Ok(records.last().map(|(key, _)| key.clone()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,6 +36,9 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The records filed under `keys`, in their order, as they stood at one moment.
     ///
+    /// Left as it is, it gets one after the other: a batch that is committed meanwhile may be seen in
+    /// part. larder promises nothing across the keys of one call, so that is slower and not wrong.
+    ///
     /// # Errors
     ///
     /// As [`get`](Driver::get); one failure fails the call.

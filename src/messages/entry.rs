@@ -98,7 +98,8 @@ impl<V> Peek<V> {
     }
 }
 
-/// Do what the message says and explain it: [`Get`], [`Set`] or [`Remove`].
+/// Do what the message says and explain it: [`Get`], [`Set`], [`Remove`] or [`GetMany`], whose bad keys
+/// then fail alone.
 #[derive(Debug)]
 pub struct Explain<M>(pub M);
 

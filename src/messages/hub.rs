@@ -107,3 +107,32 @@ pub struct Close;
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub struct Wake;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A sink that says no more than it must.
+    struct Plain;
+
+    impl Sink for Plain {
+        fn offer(&mut self, _: &RawEvent) -> Offer {
+            Offer::Taken
+        }
+        fn lagged(&mut self, _: u64) -> Offer {
+            Offer::Taken
+        }
+    }
+
+    #[test]
+    fn a_sink_that_does_not_say_is_listened_to_and_debug_shows_no_key() {
+        assert!(!Plain.is_gone());
+        let (cache, name) = (CacheId(3), "secret".into());
+        let filter = Filter::Key(cache, name);
+        let shown = format!("{filter:?} {:?}", Filter::Prefix(cache, "se".into()));
+        assert_eq!(shown, "Key(3, 6 bytes) Prefix(3, 2 bytes)");
+        let sink = Box::new(Plain);
+        let shown = format!("{:?}", Subscribe { filter, sink });
+        assert_eq!(shown, "Subscribe { .. }");
+    }
+}

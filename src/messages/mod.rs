@@ -21,7 +21,7 @@
 //! | [`entry::RemoveMany<V>`] | desk | `Result<BatchReport>` |
 //! | [`entry::Touch<V>`] | desk | `Result<Option<Version>>` |
 //! | [`entry::Expire<V>`] | desk | `Result<Option<Version>>` |
-//! | [`entry::Explain<M>`] | desk | `Result<ReadOutcome<V>>` or `Result<WriteOutcome>` |
+//! | [`entry::Explain<M>`] | desk | `Result<ReadOutcome<V>>`, `Result<WriteOutcome>` or `Result<Vec<ReadChunk<V>>>` |
 //! | [`entry::Scan<V>`] | desk | `Result<Page<V>>` |
 //! | [`entry::Clear`] | desk | `Result<Version>` |
 //! | [`entry::Subscribe<V>`] | desk | `Result<SubscriptionId>` |

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, oneshot};
 use super::Port;
 use crate::clock::Clock;
 use crate::drivers::lanes::{Answer, Command, Doubtful, Read};
-use crate::drivers::{PageLimit, Usage};
+use crate::drivers::{Failure, PageLimit, Usage};
 use crate::error::Error;
 use crate::wait::Wait;
 
@@ -100,9 +100,6 @@ impl Port {
         ask: impl FnOnce(Answer<T>) -> Read,
         wait: &Wait<'_>,
     ) -> Result<T, Error> {
-        if !self.is_up() {
-            return Err(self.unavailable());
-        }
         let permit = match self.gate.try_pass() {
             Ok(permit) => permit,
             Err(Error::Overloaded { .. }) => {
@@ -112,13 +109,19 @@ impl Port {
             }
             Err(error) => return Err(error),
         };
-        let lanes = self.lanes.read().clone();
+        let lanes = self.lanes.read().clone().filter(|_| self.is_up());
         let (generation, lanes) = lanes.ok_or_else(|| self.unavailable())?;
         let (answer, waiting) = oneshot::channel();
         let sent = lanes.read(ask(answer), permit);
         // Only the lane threads may keep the driver alive from here on.
         drop(lanes);
-        sent.map_err(|_| self.unavailable())?;
+        if let Err(failure) = sent {
+            if !matches!(failure, Failure::Retry { .. }) {
+                // Its threads are gone without a word.
+                self.give_up(generation, failure);
+            }
+            return Err(self.unavailable());
+        }
         // A call that hangs is waited for until its generation is given up.
         let waiting = unless(waiting, &self.given_up, || !self.is_present(generation));
         match wait.until(waiting, || wait.exceeded()).await? {

@@ -138,16 +138,16 @@ impl DirtySet {
         old
     }
 
-    /// Has a slot deleted from one more tier.
-    pub fn delete_too(&mut self, hash: u64, cache: CacheId, name: &str, tier: TierId) {
+    /// Has a slot deleted from one more tier; `false` if there is none.
+    pub fn delete_too(&mut self, hash: u64, cache: CacheId, name: &str, tier: TierId) -> bool {
         let tier = TierSet::NONE.with(tier);
         let Some(dirty) = self.get_mut(hash, cache, name) else {
-            return;
+            return false;
         };
         let added = tier.minus(dirty.tiers());
         dirty.delete = dirty.delete.or(added);
         self.enters(added);
-        self.queue(hash, cache, name, tier);
+        self.queue(hash, cache, name, tier)
     }
 
     /// Puts a key into the queue of each of these tiers that it concerns and in which it does not

@@ -1,8 +1,7 @@
 //! Reading the shelf: one key, or the keys of a cache in order.
 
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 
-use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -201,31 +200,31 @@ impl Listing<'_> {
 
 /// The first keys of a listing, each once: what is offered first of a key stays.
 struct First {
-    heap: BinaryHeap<ByName>,
-    names: HashSet<SmolStr>,
-    dropped: Vec<ByName>,
+    rows: BTreeMap<SmolStr, Listed>,
+    dropped: Vec<Listed>,
     count_max: usize,
 }
 
 impl First {
     fn new(count_max: usize) -> Self {
         Self {
-            heap: BinaryHeap::new(),
-            names: HashSet::new(),
+            rows: BTreeMap::new(),
             dropped: Vec::new(),
             count_max,
         }
     }
 
     fn offer(&mut self, key: &Key, listed: impl FnOnce() -> Listed) {
-        let full = self.heap.len() >= self.count_max;
-        let is_beyond = full && self.heap.peek().is_none_or(|last| last.0.name < key.name);
-        if is_beyond || !self.names.insert(key.name.clone()) {
+        let full = self.rows.len() >= self.count_max;
+        let is_beyond = || {
+            let last = self.rows.last_key_value();
+            last.is_none_or(|(last, _)| *last < key.name)
+        };
+        if (full && is_beyond()) || self.rows.contains_key(&key.name) {
             return;
         }
-        self.heap.push(ByName(listed()));
-        if full && let Some(last) = self.heap.pop() {
-            self.names.remove(&last.0.name);
+        self.rows.insert(key.name.clone(), listed());
+        if full && let Some((_, last)) = self.rows.pop_last() {
             self.dropped.push(last);
         }
     }
@@ -237,8 +236,7 @@ impl First {
     }
 
     fn into_sorted(self) -> Vec<Listed> {
-        let sorted = self.heap.into_sorted_vec();
-        sorted.into_iter().map(|b| b.0).collect()
+        self.rows.into_values().collect()
     }
 }
 
@@ -260,24 +258,5 @@ fn judge<R>(
         }
         // The tiers' copies are no newer, so there is nothing to look for below.
         Known::Slot(slot) => Seen::Gone(Some(slot.expires_ms)),
-    }
-}
-
-struct ByName(Listed);
-
-impl PartialEq for ByName {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-    }
-}
-impl Eq for ByName {}
-impl PartialOrd for ByName {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for ByName {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.name.cmp(&other.0.name)
     }
 }

@@ -158,6 +158,11 @@ impl Shelf {
         (scopes.by_name.contains_key(name), scopes.by_id.len())
     }
 
+    /// Every cache that anybody has opened.
+    pub fn all_scopes(&self) -> Vec<Arc<Scope>> {
+        self.scopes().to_vec()
+    }
+
     fn scopes(&self) -> Arc<Vec<Arc<Scope>>> {
         Arc::clone(&self.scopes.read().by_id)
     }

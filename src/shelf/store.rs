@@ -30,11 +30,9 @@ impl Shelf {
     ) -> Vec<Taken> {
         let scopes = self.scopes();
         let (mut taken, mut bytes) = (Vec::new(), 0);
-        for step in 0..self.stripes.len() {
-            let at = (*from + step) % self.stripes.len();
-            let Some(cell) = self.stripes.get(at) else {
-                break;
-            };
+        let count = self.stripes.len();
+        let in_turn = self.stripes.iter().enumerate().cycle();
+        for (at, cell) in in_turn.skip(*from % count).take(count) {
             let mut stripe = cell.stripe.write();
             while taken.len() < count_max && (bytes < bytes_max || taken.is_empty()) {
                 let Some(mut next) = stripe.dirty.take(tier) else {
@@ -220,6 +218,16 @@ impl Shelf {
             for (cache, as_of) in wholes {
                 stripe.distrusts.end_whole(tier, *cache, *as_of);
             }
+        }
+    }
+
+    /// A tier holds versions up to `ceiling` although they are older than what is distrusted in it.
+    pub fn redate(&self, tier: TierId, ceiling: u64) {
+        let Some(as_of) = Version::new(ceiling) else {
+            return;
+        };
+        for cell in &self.stripes {
+            cell.stripe.write().distrusts.redate(tier, as_of);
         }
     }
 

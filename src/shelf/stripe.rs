@@ -150,8 +150,7 @@ impl Stripe {
             .collect();
         let count = keys.len();
         for (hash, key) in keys {
-            if self.dirty.get(hash, key.cache, &key.name).is_some() {
-                self.dirty.delete_too(hash, key.cache, &key.name, tier);
+            if self.dirty.delete_too(hash, key.cache, &key.name, tier) {
                 continue;
             }
             let new = NewDirty {

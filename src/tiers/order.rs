@@ -66,10 +66,34 @@ impl Order<'_> {
         }
     }
 
-    /// The tiers whose commits acknowledge `Written` and `Synced`: all of the cache's. After a crash
-    /// nothing says which of two tiers is newer, so what is promised must be true of each.
-    pub(super) fn awaited(&self, place: &Place) -> TierSet {
-        place.tiers
+    /// What its caller waits for.
+    pub(super) fn promise(&self, place: &Place) -> Promise {
+        Promise::new(place, self.durability, self.by_name)
+    }
+}
+
+/// How safe something is to be before its caller hears of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Promise {
+    pub durability: Durability,
+    /// Whether the caller asked for that durability by name.
+    pub by_name: bool,
+    /// The tiers whose commits acknowledge it: for `Written` and `Synced` all of the cache's. After a
+    /// crash nothing says which of two tiers is newer, so what is promised must be true of each.
+    pub tiers: TierSet,
+}
+
+impl Promise {
+    pub(crate) fn new(place: &Place, durability: Durability, by_name: bool) -> Self {
+        let tiers = match store_durability(durability) {
+            Some(_) => place.tiers,
+            None => TierSet::NONE,
+        };
+        Self {
+            durability,
+            by_name,
+            tiers,
+        }
     }
 }
 

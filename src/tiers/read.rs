@@ -13,7 +13,7 @@ use crate::key::stored_key;
 use crate::outcome::{Degraded, DegradedReason};
 use crate::port::Port;
 use crate::record::{self, Header};
-use crate::shelf::{Brought, Freshness, MarkId, Seen, Slot, TierSet};
+use crate::shelf::{Brought, Freshness, MarkId, Seen, Slot, TierId, TierSet};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -89,58 +89,49 @@ impl Tiers {
             ..options
         };
         let wait = self.wait(options.wait);
-        let mut founds = Vec::with_capacity(names.len());
-        let mut missing = Vec::new();
-        for name in names {
-            match self.begin(place, name, options) {
-                Ok(found) => founds.push(found),
+        let mut all: Vec<_> = names
+            .iter()
+            .map(|name| match self.begin(place, name, options) {
+                Ok(found) => (found, None),
                 Err((flight, distrusted)) => {
-                    missing.push((founds.len(), flight, distrusted));
-                    founds.push(Found::default());
+                    let key = Bytes::from(stored_key(&place.scope.name, name));
+                    (Found::default(), Some((flight, distrusted, key)))
                 }
-            }
-        }
-        for tier in place.tiers.iter().filter(|tier| !options.skip.has(*tier)) {
-            let Some(port) = self.port(tier) else {
-                continue;
-            };
-            let asked: Vec<_> = missing
-                .iter()
-                .filter(|(at, _, distrusted)| {
-                    !distrusted.has(tier) && founds.get(*at).is_some_and(|f| !f.decided)
-                })
-                .map(|(at, flight, _)| {
-                    (*at, Bytes::from(stored_key(&place.scope.name, flight.name)))
-                })
-                .collect();
-            let records = self.ask_many(port, &asked, &wait).await?;
-            for ((at, key), record) in asked.iter().zip(records) {
-                let Some(found) = founds.get_mut(*at) else {
-                    continue;
-                };
-                match record {
-                    Ok(Some(record)) => match record::decode(key, &record) {
-                        Ok((header, payload)) => {
-                            self.consider(place, slot_of(header, payload), port, options, found)
-                        }
-                        Err(_) => {
-                            found
-                                .degraded
-                                .push(Degraded::new(&port.name, DegradedReason::Damaged));
-                            port.repair(key.clone());
-                        }
-                    },
+            })
+            .collect();
+        for (tier, port) in self.below(place, options) {
+            let missing = all.iter_mut().filter_map(|(found, down)| {
+                let (_, distrusted, key) = down.as_ref().filter(|_| !found.decided)?;
+                if distrusted.has(tier) {
+                    let reason = DegradedReason::Distrusted;
+                    found.degraded.push(Degraded::new(&port.name, reason));
+                    return None;
+                }
+                Some((found, key))
+            });
+            let missing: Vec<_> = missing.collect();
+            let keys = missing.iter().map(|(_, key)| (*key).clone()).collect();
+            let records = self.ask_many(port, keys, &wait).await?;
+            for ((found, key), record) in missing.into_iter().zip(records) {
+                match record.map(|record| record.map(|bytes| record::decode(key, &bytes))) {
+                    Ok(Some(Ok((header, payload)))) => {
+                        self.consider(place, slot_of(header, payload), port, options, found);
+                    }
+                    Ok(Some(Err(_))) => {
+                        let damaged = Degraded::new(&port.name, DegradedReason::Damaged);
+                        found.degraded.push(damaged);
+                        port.repair(key.clone());
+                    }
                     Ok(None) => {}
                     Err(reason) => found.degraded.push(Degraded::new(&port.name, reason)),
                 }
             }
         }
-        for (at, flight, _) in missing {
-            if let Some(found) = founds.get_mut(at) {
-                *found = flight.land(std::mem::take(found), options);
-            }
-        }
-        Ok(founds)
+        let landed = all.into_iter().map(|(found, down)| match down {
+            Some((flight, ..)) => flight.land(found, options),
+            None => found,
+        });
+        Ok(landed.collect())
     }
 
     /// What memory knows, or a flight to look below.
@@ -186,21 +177,33 @@ impl Tiers {
         }
     }
 
+    /// The tiers that a read asks, first to last.
+    fn below(
+        &self,
+        place: &Place,
+        options: ReadOptions,
+    ) -> impl Iterator<Item = (TierId, &Arc<Port>)> {
+        let tiers = place.tiers.minus(options.skip);
+        tiers
+            .iter()
+            .filter_map(|tier| Some((tier, self.port(tier)?)))
+    }
+
     /// One tier's records of many keys; a reason for each if it could not say.
     async fn ask_many(
         &self,
         port: &Arc<Port>,
-        asked: &[(usize, Bytes)],
+        keys: Vec<Bytes>,
         wait: &Wait<'_>,
     ) -> Result<Vec<Result<Option<Bytes>, DegradedReason>>, Error> {
-        if asked.is_empty() {
+        let count = keys.len();
+        if count == 0 {
             return Ok(Vec::new());
         }
-        let all = |reason| Ok(asked.iter().map(|_| Err(reason)).collect());
+        let all = |reason| Ok(vec![Err(reason); count]);
         if !port.is_up() {
             return all(DegradedReason::Down);
         }
-        let keys = asked.iter().map(|(_, key)| key.clone()).collect();
         match port.get_many(keys, wait).await {
             Ok(records) => Ok(records.into_iter().map(Ok).collect()),
             Err(error @ (Error::Overloaded { .. } | Error::Closed)) => Err(error),
@@ -243,10 +246,7 @@ impl Tiers {
     ) -> Result<Found, Error> {
         let mut found = Found::default();
         let key = Bytes::from(stored_key(&place.scope.name, name));
-        for tier in place.tiers.iter().filter(|tier| !options.skip.has(*tier)) {
-            let Some(port) = self.port(tier) else {
-                continue;
-            };
+        for (tier, port) in self.below(place, options) {
             if distrusted.has(tier) {
                 found
                     .degraded

@@ -1,8 +1,8 @@
 //! What follows a mutation: the wait until it is as safe as was asked for, and what did not take part.
 
-use std::time::Duration;
+use tokio::sync::oneshot::error::TryRecvError;
 
-use super::order::{Order, store_durability};
+use super::order::Promise;
 use super::{Place, Tiers};
 use crate::error::Error;
 use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
@@ -11,83 +11,64 @@ use crate::shelf::{TierSet, Waiting};
 use crate::wait::Wait;
 
 impl Tiers {
-    /// Waits until the tiers have stored it. A promise that was only the default is taken back when it
-    /// cannot be kept, and the outcome says so; one asked for by name is an error.
-    pub(super) async fn await_stored(
+    /// Waits until what the ticket stands for, one change or a chunk of them, is as safe as was
+    /// promised, and replies with what was reached. A promise that was only the default is taken back
+    /// when it cannot be kept, and `degraded` says so; one made by name is an error.
+    pub(crate) async fn await_stored(
         &self,
-        order: &Order<'_>,
-        awaited: TierSet,
+        promise: Promise,
         waiting: Waiting,
         wait: &Wait<'_>,
-        outcome: &mut WriteOutcome,
-    ) -> Result<(), Error> {
-        match self.stored(awaited, order.durability, waiting, wait).await {
-            Ok(durability) => outcome.durability = durability,
-            Err(error) if order.by_name => return Err(error),
-            Err(_) => {
-                let ports: Vec<_> = awaited.iter().filter_map(|t| self.port(t)).collect();
-                let is_down = ports.iter().any(|port| !port.takes_values());
+        degraded: &mut Vec<Degraded>,
+    ) -> Result<Durability, Error> {
+        match self.stored(promise.tiers, waiting, wait).await {
+            Ok(()) => return Ok(promise.durability),
+            Err(error) if promise.by_name => return Err(error),
+            Err(_) => {}
+        }
+        let ports: Vec<_> = promise.tiers.iter().filter_map(|t| self.port(t)).collect();
+        let is_down = ports.iter().any(|port| !port.takes_values());
+        for port in ports {
+            let reason = match unfit(port) {
+                Some(reason) => reason,
                 // With one down nobody has waited for the others: they are not late.
-                for port in ports {
-                    let reason = match unfit(port) {
-                        Some(reason) => reason,
-                        None if is_down => continue,
-                        None => DegradedReason::Late,
-                    };
-                    if !outcome.degraded.iter().any(|d| *d.driver == *port.name) {
-                        outcome.degraded.push(Degraded::new(&port.name, reason));
-                    }
-                }
+                None if is_down => continue,
+                None => DegradedReason::Late,
+            };
+            if !degraded.iter().any(|d| *d.driver == *port.name) {
+                degraded.push(Degraded::new(&port.name, reason));
             }
         }
-        Ok(())
-    }
-
-    /// Waits for a ticket that stands for a whole chunk. The durability that was reached.
-    pub(crate) async fn await_ticket(
-        &self,
-        place: &Place,
-        durability: Durability,
-        waiting: Waiting,
-        wait: Option<Duration>,
-    ) -> Result<Durability, Error> {
-        let Some(tier) = place
-            .durable()
-            .filter(|_| store_durability(durability).is_some())
-        else {
-            return Ok(Durability::Queued);
-        };
-        self.stored(
-            TierSet::NONE.with(tier),
-            durability,
-            waiting,
-            &self.wait(wait),
-        )
-        .await
+        Ok(Durability::Queued)
     }
 
     async fn stored(
         &self,
         awaited: TierSet,
-        durability: Durability,
-        waiting: Waiting,
+        mut waiting: Waiting,
         wait: &Wait<'_>,
-    ) -> Result<Durability, Error> {
-        let _waits = self.hurry.wait();
+    ) -> Result<(), Error> {
+        let first = awaited.first().and_then(|tier| self.port(tier));
         let down = || {
             let mut ports = awaited.iter().filter_map(|tier| self.port(tier));
             ports.find(|port| !port.takes_values())
         };
+        let unknown = || down().or(first).map_or(Error::Closed, |p| p.unavailable());
+        match waiting.try_recv() {
+            // While a chunk was made, all of it was stored, or there is nothing in it to store.
+            Ok(stored) => return stored,
+            Err(TryRecvError::Closed) => return Err(unknown()),
+            Err(TryRecvError::Empty) => {}
+        }
+        let _waits = self.hurry.wait();
         if let Some(port) = down() {
             // While it is down there is no waiting.
             return Err(port.unavailable());
         }
         let late = || down().map_or_else(|| wait.exceeded(), |port| port.unavailable());
-        let first = awaited.first().and_then(|tier| self.port(tier));
         match wait.until(waiting, late).await? {
-            Ok(Ok(())) => Ok(durability),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(down().or(first).map_or(Error::Closed, |p| p.unavailable())),
+            Ok(stored) => stored,
+            Err(_) => Err(unknown()),
         }
     }
 

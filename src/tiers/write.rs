@@ -11,7 +11,7 @@ use super::order::{Intent, Order, store_durability};
 use super::{Counts, Place, Tiers};
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
-use crate::shelf::{Applied, Ask, Brought, Change, Ticket, TierSet, Waiting};
+use crate::shelf::{Applied, Ask, Brought, Change, Ticket, Waiting};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -94,10 +94,7 @@ impl Tiers {
         let moves = !place.tiers.is_empty() && leaves_out;
         // From before the change until after it, so that no scan overlooks it.
         let moving = moves.then(|| place.scope.moving());
-        let awaited = match store_durability(order.durability) {
-            Some(_) => order.awaited(place),
-            None => TierSet::NONE,
-        };
+        let awaited = order.promise(place).tiers;
         let (own, waiting) = match order.ticket {
             None if !awaited.is_empty() => {
                 let (ticket, waiting) = Ticket::new();
@@ -133,11 +130,7 @@ impl Tiers {
             // Those that the tiers hold are what is left to wait for.
             own.done();
         }
-        Attempt {
-            applied,
-            waiting,
-            awaited,
-        }
+        Attempt { applied, waiting }
     }
 
     /// What follows a critical section that came to a decision.
@@ -171,7 +164,9 @@ impl Tiers {
         }
         self.note_down(place, memory_only, &mut outcome);
         if let Some(waiting) = attempt.waiting {
-            self.await_stored(order, attempt.awaited, waiting, wait, &mut outcome)
+            let promise = order.promise(place);
+            outcome.durability = self
+                .await_stored(promise, waiting, wait, &mut outcome.degraded)
                 .await?;
         }
         // IMPORTANT: after the change. The last flush begins when the room is closed: what it did not
@@ -236,5 +231,4 @@ impl Tiers {
 pub(super) struct Attempt {
     pub applied: Applied,
     waiting: Option<Waiting>,
-    awaited: TierSet,
 }

@@ -11,7 +11,7 @@ use crate::actors::batch::Lane;
 use crate::actors::supervisor::Watchdog;
 use crate::actors::ttl::parts::Reclaimer;
 use crate::clock::NEVER;
-use crate::config::CommitConfig;
+use crate::config::{CommitConfig, OnOpenFailure};
 use crate::drivers::{Factory, Write};
 use crate::entry::Source;
 use crate::error::Error;
@@ -56,7 +56,16 @@ pub(super) async fn start(
         look: Box::new(move || watched.watch()),
         every_ms: (plan.commits.breaker.hung_ms / 4).max(1),
     };
-    supervise(parts, &plan.name, launch, Some(watchdog)).await
+    let started = supervise(parts, &plan.name, launch, Some(watchdog)).await;
+    let is_optional = parts.tiers.config.on_open_failure == OnOpenFailure::StartDegraded;
+    match started {
+        Err(error @ Error::Open { .. }) if is_optional => {
+            // Its supervisor goes on trying.
+            tracing::warn!(%error, "starts without this driver");
+            Ok(())
+        }
+        started => started,
+    }
 }
 
 /// How the batch writer reaches a driver's present generation.

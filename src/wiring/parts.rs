@@ -17,7 +17,7 @@ use crate::outcome::Durability;
 use crate::port::Port;
 use crate::runtime::Runtime;
 use crate::stats::{DirtyStats, DriverHealth, DriverStats, ExpiryStats, Health, Stats, WatchStats};
-use crate::sync::Ordering;
+use crate::sync::{AtomicBool, Ordering};
 use crate::tiers::Tiers;
 use crate::version::VersionClock;
 use crate::watch::Registry;
@@ -36,6 +36,8 @@ pub(crate) struct Parts {
     pub registry: Arc<Mutex<Registry>>,
     /// The desk's gate; outlives its generations.
     pub gate: Gate,
+    /// Whether calls may have been made already.
+    pub started: AtomicBool,
     /// How often the health of anything has changed.
     pub changes: Changes,
 }

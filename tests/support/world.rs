@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use larder::clock::Clock;
 use larder::config::CommitConfig;
-use larder::drivers::disk::DiskConfig;
+use larder::drivers::Driver;
+use larder::drivers::disk::{DiskConfig, DiskDriver};
 use larder::drivers::map::MapStore;
 use larder::{ActorState, Builder, Cache, Durability, Larder};
 use tempfile::TempDir;
@@ -69,12 +70,7 @@ impl World {
     pub fn builder(&self) -> Builder {
         let mut builder = Larder::builder().clock(self.clock.clone());
         if let Some(dir) = &self.dir {
-            let small = DiskConfig {
-                journal_bytes_max: 64 << 20,
-                worker_threads: 1,
-                ..DiskConfig::default()
-            };
-            builder = builder.disk_with(dir.path(), small);
+            builder = builder.disk_with(dir.path(), small());
         }
         if let Some(map) = &self.map {
             builder = builder.driver_factory("map", CommitConfig::default(), map.factory());
@@ -86,6 +82,17 @@ impl World {
         self.builder().start().await.unwrap()
     }
 
+    /// What lies below, first to last, without a larder over it.
+    pub fn below(&self) -> Vec<Box<dyn Driver>> {
+        let disk = self.dir.as_ref().map(|dir| {
+            let opened = DiskDriver::open(dir.path(), &small()).unwrap();
+            Box::new(opened) as Box<dyn Driver>
+        });
+        let map = self.map.as_ref().map(MapStore::open);
+        let map = map.map(|map| Box::new(map) as Box<dyn Driver>);
+        disk.into_iter().chain(map).collect()
+    }
+
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
@@ -94,6 +101,15 @@ impl World {
     pub async fn restart(&self, larder: Larder) -> Larder {
         larder.shutdown(SOON).await.unwrap();
         self.start().await
+    }
+}
+
+/// A disk store for a test.
+fn small() -> DiskConfig {
+    DiskConfig {
+        journal_bytes_max: 64 << 20,
+        worker_threads: 1,
+        ..DiskConfig::default()
     }
 }
 

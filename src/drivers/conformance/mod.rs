@@ -2,6 +2,10 @@
 //!
 //! Each behaviour is a function of its own, on a store of its own; [`check`] runs them all. It goes
 //! through the [`Driver`](super::Driver) trait alone and panics with a sentence that says what was not kept.
+//!
+//! A driver that leaves methods as they are is put to [`BEHAVIOURS`] without those that ask for more:
+//! the four that name reclaiming or expiry, for want of an index ([`reclaim`](super::Driver::reclaim));
+//! the one that names a moment, for want of a snapshot ([`get_many`](super::Driver::get_many)).
 
 #![allow(
     clippy::expect_used,
@@ -54,6 +58,7 @@ pub const BEHAVIOURS: &[(&str, Behaviour)] = &[
     ("a large record comes back whole", records::large_record),
     ("an empty batch is committed", records::empty_batch),
     ("readers see whole batches", records::whole_batches),
+    ("many are got as of one moment", records::many_at_one_moment),
     ("usage follows what is stored", lifetimes::usage),
 ];
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::support::{commit, delete, fill, get, keys, open, put, rec, scan, version_of};
 use crate::clock::NEVER;
-use crate::drivers::{Factory, StoreDurability::Synced, StoreDurability::Written};
+use crate::drivers::{Driver, Factory, StoreDurability::Synced, StoreDurability::Written};
 
 /// Put, get, overwrite, delete; deleting what is not there is no failure.
 pub fn puts_and_deletes(factory: &Factory) {
@@ -132,9 +132,28 @@ pub fn empty_batch(factory: &Factory) {
     );
 }
 
-/// While batches are committed, `get_many` and `scan` see each batch in whole, and never an older
-/// one after a newer.
+/// While batches are committed, `scan` sees each batch in whole, and never an older one after a newer.
 pub fn whole_batches(factory: &Factory) {
+    while_committing(factory, |driver, _| {
+        let found = scan(driver, b"k/", b"", 99, 99_999);
+        let versions = found.iter().map(|(key, record)| version_of(key, record));
+        versions.collect()
+    });
+}
+
+/// As [`whole_batches`], for `get_many`.
+pub fn many_at_one_moment(factory: &Factory) {
+    while_committing(factory, |driver, names| {
+        let found = driver.get_many(names).expect("get_many answers");
+        let found = names.iter().zip(found);
+        found
+            .filter_map(|(key, record)| Some(version_of(key, &record?)))
+            .collect()
+    });
+}
+
+/// Looks at the same few records again and again while batches of all of them are committed.
+fn while_committing(factory: &Factory, look: fn(&dyn Driver, &[Bytes]) -> Vec<u64>) {
     const ROUNDS: u64 = 200;
     let names: Vec<Bytes> = (0..8).map(|n| format!("k/{n}").into()).collect();
     let driver = &*open(factory);
@@ -147,51 +166,43 @@ pub fn whole_batches(factory: &Factory) {
     };
     write(1);
     let is_over = &AtomicBool::new(false);
-    let read = |look: &dyn Fn() -> Vec<u64>| {
-        let mut last = 0;
-        while !is_over.load(Ordering::Acquire) {
-            let seen = look();
-            assert_eq!(
-                seen.len(),
-                names.len(),
-                "a reader sees every key of the batch"
-            );
-            assert!(
-                seen.iter().all(|v| *v == seen[0]),
-                "a reader saw half of a batch"
-            );
-            assert!(
-                seen[0] >= last,
-                "a reader saw an older batch after a newer one"
-            );
-            last = seen[0];
-        }
-    };
     std::thread::scope(|scope| {
+        let over = Over(is_over);
         scope.spawn(|| {
-            read(&|| {
-                let found = driver.get_many(&names).expect("get_many answers");
-                let found = names.iter().zip(found);
-                found
-                    .filter_map(|(key, r)| Some(version_of(key, &r?)))
-                    .collect()
-            });
-        });
-        scope.spawn(|| {
-            read(&|| {
-                let found = scan(driver, b"k/", b"", 99, 99_999);
-                found
-                    .iter()
-                    .map(|(key, record)| version_of(key, record))
-                    .collect()
-            });
+            let mut last = 0;
+            while !is_over.load(Ordering::Acquire) {
+                let seen = look(driver, &names);
+                assert_eq!(
+                    seen.len(),
+                    names.len(),
+                    "a reader sees every key of the batch"
+                );
+                assert!(
+                    seen.iter().all(|v| *v == seen[0]),
+                    "a reader saw half of a batch"
+                );
+                assert!(
+                    seen[0] >= last,
+                    "a reader saw an older batch after a newer one"
+                );
+                last = seen[0];
+            }
         });
         (2..=ROUNDS).for_each(write);
-        is_over.store(true, Ordering::Release);
+        drop(over);
     });
     assert!(
         names
             .iter()
             .all(|key| get(driver, key).is_some_and(|r| version_of(key, &r) == ROUNDS))
     );
+}
+
+/// Ends the reader, also when a commit fails and panics here.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }

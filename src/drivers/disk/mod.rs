@@ -321,23 +321,4 @@ impl Driver for DiskDriver {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_synced_batch_covers_what_was_written_before() {
-        let dir = tempfile::tempdir().unwrap();
-        let driver = DiskDriver::open(dir.path(), &DiskConfig::default()).unwrap();
-        let key = Bytes::from_static(b"k/a");
-        driver
-            .commit(&[Write::Delete { key }], StoreDurability::Written)
-            .unwrap();
-        let seqs = || {
-            let marks = driver.marked.lock().marks;
-            (marks.written_seq, marks.synced_seq)
-        };
-        assert_eq!(seqs(), (1, 0));
-        driver.commit(&[], StoreDurability::Synced).unwrap();
-        assert_eq!(seqs(), (2, 2));
-    }
-}
+mod tests;

@@ -293,3 +293,41 @@ fn path_failure(path: &Path, error: &io::Error) -> Failure {
     };
     failure(path, verdict, &store::say_io(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::disk::DiskDriver;
+
+    #[test]
+    fn a_store_that_something_else_has_open_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = DiskConfig::default();
+        drop(DiskDriver::open(dir.path(), &config).unwrap());
+        // Not through a directory's lock, as some tool of fjall's would open it.
+        let foreign = Store::open(&dir.path().join(STORE), &config).unwrap();
+        let refused = DiskDriver::open(dir.path(), &config).map(drop).unwrap_err();
+        assert!(matches!(refused, Failure::Fatal { .. }), "{refused:?}");
+        let reason = refused.to_string();
+        assert!(reason.contains("the store is open elsewhere"), "{reason}");
+        drop(foreign);
+        let driver = DiskDriver::open(dir.path(), &config).unwrap();
+        assert_eq!(driver.quarantined(), None, "nothing was moved");
+    }
+
+    #[test]
+    fn what_the_file_system_says_is_an_instruction_that_names_the_place() {
+        let path = Path::new("/some/where");
+        let judged = |code: i32| path_failure(path, &io::Error::from_raw_os_error(code));
+        let [denied, full, broken] = [13, 28, 5].map(judged);
+        assert!(matches!(denied, Failure::Fatal { .. }), "{denied:?}");
+        assert!(matches!(full, Failure::Reopen { .. }), "{full:?}");
+        assert!(matches!(broken, Failure::Reopen { .. }), "{broken:?}");
+        let told = [denied, full, broken].map(|failure| failure.to_string());
+        let parts = ["may write to", "no space left", "os error 5"];
+        for (told, part) in told.iter().zip(parts) {
+            assert!(told.starts_with("/some/where: "), "{told}");
+            assert!(told.contains(part), "{told}");
+        }
+    }
+}

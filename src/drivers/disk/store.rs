@@ -314,6 +314,21 @@ mod tests {
         assert!(!is_open_below(&path));
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn closing_waits_for_a_file_that_stays_open_but_not_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        let file = std::fs::File::create(path.join("journal")).unwrap();
+        let began = Clock::instant();
+        drop(Closing(path.clone()));
+        assert!(began.elapsed() >= Duration::from_millis(CLOSING_MS_MAX));
+        drop(file);
+        let began = Clock::instant();
+        drop(Closing(path));
+        assert!(began.elapsed() < Duration::from_millis(CLOSING_MS_MAX));
+    }
+
     #[test]
     fn errors_are_judged_by_what_would_help() {
         let io = |kind: io::ErrorKind| judge(&fjall::Error::Io(kind.into()));
@@ -324,6 +339,10 @@ mod tests {
         assert_eq!(judge(&fjall::Error::Poisoned).0, Verdict::Broken);
         assert_eq!(judge(&fjall::Error::Unrecoverable).0, Verdict::Damaged);
         assert_eq!(judge(&fjall::Error::Locked).0, Verdict::Locked);
+        assert_eq!(judge(&fjall::Error::KeyspaceDeleted).0, Verdict::Broken);
+        let later = judge(&fjall::Error::InvalidVersion(None));
+        assert_eq!(later.0, Verdict::Damaged);
+        assert!(later.1.contains("version"), "{}", later.1);
         let eio = io::Error::from_raw_os_error(5);
         assert!(say_io(&eio).ends_with("os error 5"));
     }

@@ -103,6 +103,17 @@ impl WatermarkFile {
         Ok((opened, marks))
     }
 
+    /// Whatever `file` is.
+    #[cfg(test)]
+    pub fn on(file: File) -> Self {
+        Self {
+            file,
+            generation: 0,
+            is_synced: true,
+            synced_at: None,
+        }
+    }
+
     /// Writes `marks`; syncs them too if `device_moved` and the last sync is long enough ago.
     ///
     /// # Errors
@@ -248,6 +259,22 @@ mod tests {
 
     fn reopen(path: &Path) -> Option<Marks> {
         WatermarkFile::open(path).unwrap().1
+    }
+
+    /// A slot as this version writes it, with other bytes at `at` and a checksum that fits.
+    fn slot_with(at: usize, bytes: &[u8]) -> [u8; SLOT_BYTES] {
+        let mut slot = encode(2, &marks(5));
+        slot[at..at + bytes.len()].copy_from_slice(bytes);
+        let sum = crc32fast::hash(&slot[..SLOT_BYTES - 4]);
+        slot[SLOT_BYTES - 4..].copy_from_slice(&sum.to_le_bytes());
+        slot
+    }
+
+    #[test]
+    fn a_whole_slot_of_another_kind_or_a_later_layout_is_none() {
+        assert_eq!(decode(&slot_with(0, &MAGIC)), Some((2, marks(5))));
+        assert_eq!(decode(&slot_with(0, b"LRWX")), None);
+        assert_eq!(decode(&slot_with(4, &(LAYOUT + 1).to_le_bytes())), None);
     }
 
     fn tear(path: &Path, slot: u64) {

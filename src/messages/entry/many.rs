@@ -1,12 +1,15 @@
 //! Many entries in one message.
+//!
+//! A stream has no message of its own: an actor sends its items a chunk at a time, each in one of these
+//! messages, and the reply to one says that it is time for the next.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::Message;
 
-use super::Of;
-use crate::cache::BatchReport;
+use super::{Explain, Of};
+use crate::cache::{BatchReport, ReadChunk};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
@@ -28,6 +31,10 @@ pub struct GetMany<V> {
     of: Of<V>,
 }
 message!(GetMany => Vec<(String, Option<Entry<V>>)>);
+
+impl<V: Value> Message for Explain<GetMany<V>> {
+    type Result = Result<Vec<ReadChunk<V>>, Error>;
+}
 
 impl<V> GetMany<V> {
     /// Reads `keys` of `cache`.

@@ -64,6 +64,20 @@ fn one_tier_settling_does_not_make_another_store_twice() {
 }
 
 #[test]
+fn what_is_queued_again_while_it_is_stored_is_not_stored_twice() {
+    let mut bench = bench();
+    bench.tiers = TierSet::NONE.with(DISK).with(FAR);
+    bench.set("k", 1);
+    let taken = bench.take(DISK);
+    // As a successor of the batch writer does, while the commit is still under way.
+    bench.shelf.requeue();
+    bench.shelf.settle(DISK, &taken, Written);
+    assert!(bench.take(DISK).is_empty());
+    assert!(!bench.shelf.is_dirty(DISK));
+    assert_eq!((bench.flush(FAR), bench.shelf.stats().dirty_slots), (1, 0));
+}
+
+#[test]
 fn a_skipped_tier_deletes_what_it_may_have() {
     let bench = bench();
     let mut ask = bench.ask("k", Change::Put(draft(1)));

@@ -5,7 +5,7 @@
 //! been let go (the slot protocol, rule 10, SEMANTICS.md).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::{Actor, Addr, ArbiterHandle};
 use parking_lot::Mutex;
@@ -55,10 +55,12 @@ pub(super) fn launch(
     );
     let ended: Arc<Mutex<Option<Ended>>> = Arc::default();
     let healing = Arc::new(Healing::new(&tiers, &port));
+    let was_open: Arc<AtomicBool> = Arc::default();
     Box::new(move |guard| {
         let (parts, port, arbiter) = (parts.clone(), Arc::clone(&port), arbiter.clone());
         let (name, factory, commits) = (name.clone(), Arc::clone(&factory), commits.clone());
-        let (ended, healing) = (Arc::clone(&ended), Arc::clone(&healing));
+        let (ended, was_open) = (Arc::clone(&ended), Arc::clone(&was_open));
+        let healing = Arc::clone(&healing);
         Box::pin(async move {
             let parts = parts
                 .upgrade()
@@ -71,6 +73,10 @@ pub(super) fn launch(
             let now_ms = parts.tiers.now_ms();
             let opened = open(&parts.runtime, &name, factory, now_ms, &healing).await?;
             take_in(&parts, &port, &opened);
+            if !was_open.swap(true, Ordering::AcqRel) && parts.started.load(Ordering::Acquire) {
+                // It is opened for the first time, and calls have been made meanwhile.
+                parts.tiers.outbid(port.id, opened.mark.ceiling);
+            }
             let generation = guard.generation();
             let pulse = pulse(&parts, &port, generation, commits.read_threads);
             let (ends, lanes, all_ended) =
