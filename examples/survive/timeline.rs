@@ -42,18 +42,21 @@ impl Timeline {
 
     /// Watches until the disk is in service again; `false` if that takes too long.
     pub async fn until_back(&mut self, most: Duration) -> bool {
-        let over = Instant::now() + most;
+        let (began, mut lines) = (Instant::now(), 0);
         loop {
             let disk = self.larder.driver("disk").expect("it exists").health();
             if disk.condition == Condition::Up {
                 return true;
             }
-            if Instant::now() > over {
+            if began.elapsed() > most {
                 println!("the disk is not back after {most:?}: {:?}", disk.reason);
                 return false;
             }
-            tokio::time::sleep(LINE / 5).await;
-            self.line("recovery");
+            tokio::time::sleep(LINE / 10).await;
+            if began.elapsed() > LINE * (lines + 1) {
+                lines += 1;
+                self.line("recovery");
+            }
         }
     }
 
