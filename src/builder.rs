@@ -186,13 +186,11 @@ impl Builder {
         if let Some((directory, config)) = self.disk.take() {
             problems.extend(directory_problems(&directory));
             problems.extend(config.problems());
-            let factory: Factory =
-                Arc::new(move || Ok(Box::new(DiskDriver::open(&directory, &config)?)));
             let disk = DriverPlan {
                 name: "disk".into(),
                 source: Source::Disk,
                 commits: self.disk_commits.clone(),
-                factory,
+                factory: DiskDriver::factory(&directory, &config),
             };
             self.drivers.insert(0, disk);
         }

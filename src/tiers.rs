@@ -29,6 +29,7 @@ mod fence;
 mod flight;
 mod order;
 mod read;
+mod refile;
 mod scan;
 mod stored;
 mod warm;
@@ -60,7 +61,7 @@ use crate::hurry::Hurry;
 use crate::key::{Key, SEPARATOR};
 use crate::messages::hub::{Subscribe, SubscriptionId};
 use crate::port::Port;
-use crate::shelf::{Kind, Scope, Shelf, TierId, TierSet};
+use crate::shelf::{Encoded, Kind, Scope, Shelf, Slot, TierId, TierSet};
 use crate::wait::{Timer, Wait};
 
 /// A future that larder's own closures return.
@@ -137,7 +138,12 @@ pub(crate) struct Opened {
     pub defaults: Arc<dyn Any + Send + Sync>,
     /// All of it, for handles of the same type.
     pub definition: Arc<dyn Any + Send + Sync>,
+    /// The bytes of a slot, if it holds a value of its type or has them.
+    pub encode: Encode,
 }
+
+/// Makes the bytes of a slot.
+pub(crate) type Encode = Arc<dyn Fn(&Slot) -> Option<Arc<Encoded>> + Send + Sync>;
 
 impl Tiers {
     /// The current time.

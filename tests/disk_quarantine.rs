@@ -194,6 +194,31 @@ fn a_damaged_table_is_found_in_use_and_moved_aside_at_the_next_opening() {
 }
 
 #[test]
+fn so_many_stores_are_kept_and_the_oldest_goes_first() {
+    let config = DiskConfig {
+        quarantined_max: 2,
+        ..DiskConfig::default()
+    };
+    let dir = filled(Synced);
+    let mut kept = Vec::new();
+    for round in 0..4 {
+        fs::remove_dir_all(dir.path().join("store/keyspaces")).unwrap();
+        let driver = DiskDriver::open(dir.path(), &config).unwrap();
+        kept.push(driver.quarantined().unwrap().path.clone().unwrap());
+        put(&driver, "k/1", 100 + round, NEVER, Written);
+    }
+    let is_there: Vec<_> = kept.iter().map(|path| path.exists()).collect();
+    assert_eq!(is_there, [false, false, true, true]);
+    let none = DiskConfig {
+        quarantined_max: 0,
+        ..config
+    };
+    let driver = DiskDriver::open(dir.path(), &none).unwrap();
+    assert!(!kept.iter().any(|path| path.exists()));
+    assert!(driver.quarantined().is_none() && has(&driver, "k/1"));
+}
+
+#[test]
 fn what_its_recovery_would_panic_on_moves_the_store_aside() {
     for (place, reason) in [
         ("store/7.jnl", "a journal is a directory"),

@@ -102,6 +102,28 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The mark that was remembered last, by this process or an earlier one.
     fn reserved(&self) -> Watermark;
+
+    /// What became, when this instance was opened, of what had been stored before. A driver that
+    /// wraps another one must hand this on.
+    fn opened(&self) -> Opening {
+        Opening::default()
+    }
+}
+
+/// What a driver found when it was opened. By default: everything that was stored before.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Opening {
+    /// It lost everything: what it holds now was stored by this instance.
+    pub emptied: Option<Emptied>,
+}
+
+/// A store that begins anew.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Emptied {
+    /// Why what was there before is not believed, or that it is gone.
+    pub reason: String,
+    /// Where it is kept; `None` if there is nothing of it.
+    pub kept: Option<String>,
 }
 
 /// One change of a batch.

@@ -55,7 +55,11 @@ impl Port {
             version: Version::at(0),
             keep_ms: NEVER,
         };
-        self.store(lanes, write).await?;
+        match self.store(lanes, write).await {
+            // It is in order: reads and deletions go on.
+            Err(Failure::Full { .. }) => return Ok(()),
+            stored => stored?,
+        }
         let permit = self.gate.try_pass();
         let permit =
             permit.map_err(|error| Failure::reopen(format!("cannot be probed, {error}")))?;

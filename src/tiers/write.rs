@@ -22,7 +22,7 @@ const LOOK_RETRY_AFTER: Duration = Duration::from_millis(10);
 /// When to try again where there was no room.
 const ROOM_RETRY_AFTER: Duration = Duration::from_millis(100);
 /// What an entry counts for in the dirty set beyond its bytes.
-const DIRTY_OVERHEAD_BYTES: usize = 256;
+pub(super) const DIRTY_OVERHEAD_BYTES: usize = 256;
 
 impl Tiers {
     /// Carries out a mutation and waits as long as its durability asks for.

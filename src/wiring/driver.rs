@@ -1,6 +1,7 @@
 //! How the rest reaches a storage driver: its plan, its supervisor, the ways of the batch writer and of
 //! the TTL manager.
 
+mod heal;
 mod launch;
 
 use std::sync::{Arc, Weak};

@@ -11,6 +11,7 @@ use actix::{Actor, Addr, ArbiterHandle};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::heal::Healing;
 use super::{DriverPlan, Parts};
 use crate::actors::driver::{COMMANDS_MAX, RESERVE_MS, StorageDriver};
 use crate::actors::guard::DeathGuard;
@@ -45,6 +46,7 @@ pub(super) fn launch(
     port: &Arc<Port>,
     arbiter: ArbiterHandle,
 ) -> Launch {
+    let tiers = Arc::clone(&parts.tiers);
     let (parts, port) = (Arc::downgrade(parts), Arc::clone(port));
     let (name, factory, commits) = (
         plan.name.clone(),
@@ -52,11 +54,13 @@ pub(super) fn launch(
         plan.commits.clone(),
     );
     let ended: Arc<Mutex<Option<Ended>>> = Arc::default();
+    let healing = Arc::new(Healing::new(&tiers, &port));
     let was_open: Arc<AtomicBool> = Arc::default();
     Box::new(move |guard| {
         let (parts, port, arbiter) = (parts.clone(), Arc::clone(&port), arbiter.clone());
         let (name, factory, commits) = (name.clone(), Arc::clone(&factory), commits.clone());
         let (ended, was_open) = (Arc::clone(&ended), Arc::clone(&was_open));
+        let healing = Arc::clone(&healing);
         Box::pin(async move {
             let parts = parts
                 .upgrade()
@@ -67,7 +71,7 @@ pub(super) fn launch(
                 let _ = before.await;
             }
             let now_ms = parts.tiers.now_ms();
-            let opened = open(&parts.runtime, &name, factory, now_ms).await?;
+            let opened = open(&parts.runtime, &name, factory, now_ms, &healing).await?;
             take_in(&parts, &port, &opened);
             if !was_open.swap(true, Ordering::AcqRel) && parts.started.load(Ordering::Acquire) {
                 // It is opened for the first time, and calls have been made meanwhile.
@@ -80,7 +84,7 @@ pub(super) fn launch(
             *ended.lock() = Some(all_ended);
             ends?;
             port.half_open(generation, lanes.clone());
-            let addr = start_actor(&parts, &port, lanes, arbiter, guard).await?;
+            let addr = start_actor(&parts, &port, lanes, &arbiter, guard).await?;
             let stop = addr.clone().recipient::<Stop>();
             parts.book.stopper(&name, stop.clone());
             parts.book.drivers.write().insert(name, addr);
@@ -91,6 +95,8 @@ pub(super) fn launch(
             }
             // What could not be stored meanwhile.
             parts.tiers.shelf.bells.dirty.ring();
+            // Encoding takes time that the control arbiter does not have.
+            arbiter.spawn(healing.run(generation));
             Ok(())
         })
     })
@@ -102,11 +108,16 @@ async fn open(
     name: &str,
     factory: Factory,
     now_ms: u64,
+    healing: &Arc<Healing>,
 ) -> Result<Opened, Failure> {
     let (opened, waiting) = oneshot::channel();
+    let healing = Arc::clone(healing);
     let body = move || {
         let open = std::panic::AssertUnwindSafe(|| {
             let driver: Arc<dyn Driver> = Arc::from(factory()?);
+            if let Some(emptied) = &driver.opened().emptied {
+                healing.emptied(emptied);
+            }
             let mark = driver.reserved();
             let now_ms = now_ms.max(mark.clock_ms);
             let from = Version::at(now_ms).get().max(mark.ceiling);
@@ -219,7 +230,7 @@ async fn start_actor(
     parts: &Parts,
     port: &Arc<Port>,
     lanes: Lanes,
-    arbiter: ArbiterHandle,
+    arbiter: &ArbiterHandle,
     guard: DeathGuard,
 ) -> Result<Addr<StorageDriver>, Failure> {
     let tiers = &parts.tiers;
@@ -246,5 +257,5 @@ async fn start_actor(
         }
         .start()
     };
-    on(&arbiter, make).await.map_err(Failure::reopen)
+    on(arbiter, make).await.map_err(Failure::reopen)
 }
