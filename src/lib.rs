@@ -80,7 +80,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `disk` | yes | the disk tier over fjall: `Builder::disk` |
-//! | `test-util` | no | for tests: a clock that is moved by hand, stopping actors, the conformance suite for drivers |
+//! | `test-util` | no | for tests: a clock that is moved by hand, stopping actors, the conformance suite for drivers (`drivers::conformance`), drivers that fail on demand (`drivers::faults`) |
 
 mod actors;
 mod addresses;

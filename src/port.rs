@@ -200,19 +200,19 @@ impl Port {
         self.turn(|breaker, now_ms| breaker.half_open(now_ms));
     }
 
-    /// A generation is gone, or of no more use: no call goes to it any more. `false` for any but the
-    /// present one.
+    /// A generation is gone, or of no more use: no further call goes to it; what is in its lanes is
+    /// carried out as long as its threads are there. `false` for any but the present one.
     pub fn close(&self, generation: u64, reason: &str) -> bool {
         let mut lanes = self.lanes.write();
-        let Some((_, present)) = lanes.take_if(|(present, _)| *present == generation) else {
+        if lanes
+            .take_if(|(present, _)| *present == generation)
+            .is_none()
+        {
             return false;
-        };
-        present.pulse().condemn();
+        }
         *self.reason.lock() = Some(reason.into());
         // Under the lock, so that a successor cannot come between.
         self.turn(|breaker, now_ms| breaker.open(now_ms));
-        drop(lanes);
-        self.given_up.notify_waiters();
         true
     }
 
@@ -281,13 +281,24 @@ impl Port {
         }
     }
 
-    /// No further call goes to a generation, and its supervisor is told why.
+    /// No further call goes to a generation, what is in its lanes is not carried out, nobody waits for
+    /// it, and its supervisor is told why.
     fn give_up(&self, generation: u64, failure: Failure) {
+        let pulse = {
+            let lanes = self.lanes.read();
+            let present = lanes.as_ref().filter(|(present, _)| *present == generation);
+            present.map(|(_, lanes)| Arc::clone(lanes.pulse()))
+        };
+        let Some(pulse) = pulse else {
+            return;
+        };
+        pulse.condemn();
         if self.close(generation, &failure.to_string())
             && let Some(told) = self.told.get()
         {
             (told.failed)(generation, failure);
         }
+        self.given_up.notify_waiters();
     }
 
     /// Says whom to tell.

@@ -11,11 +11,11 @@ use std::process::Command;
 
 use larder::drivers::disk::DiskConfig;
 use larder::{Cache, Condition, DegradedReason, Durability, Larder};
-use ledger::{Ledger, SOON};
+use sick_disk::{Ledger, SOON};
 use tempfile::TempDir;
 
-#[path = "support/ledger.rs"]
-mod ledger;
+#[path = "support/sick_disk.rs"]
+mod sick_disk;
 
 const MIB: u64 = 1 << 20;
 
@@ -96,13 +96,13 @@ async fn until(what: &str, is: impl AsyncFnMut() -> bool) {
 
 async fn restart(larder: Larder, dir: &Path, config: DiskConfig) -> Larder {
     larder.shutdown(SOON).await.unwrap();
-    ledger::start(dir, config).await
+    sick_disk::start(dir, config).await
 }
 
 #[tokio::test]
 async fn below_its_reserve_reads_and_removals_go_on_and_values_wait_for_room() {
     let Some(small) = Small::mount() else { return };
-    let larder = ledger::start(&small.data(), DiskConfig::default()).await;
+    let larder = sick_disk::start(&small.data(), DiskConfig::default()).await;
     let users_ = users(&larder);
     // Memory keeps nothing of this one: each read goes to the disk.
     let cold = larder.cache_builder::<String>("cold").drivers(["disk"]);
@@ -156,7 +156,7 @@ async fn below_its_reserve_reads_and_removals_go_on_and_values_wait_for_room() {
 #[tokio::test]
 async fn a_store_that_is_opened_without_room_is_read_all_the_same() {
     let Some(small) = Small::mount() else { return };
-    let larder = ledger::start(&small.data(), DiskConfig::default()).await;
+    let larder = sick_disk::start(&small.data(), DiskConfig::default()).await;
     let mut ledger = Ledger::new(5, 100);
     for at in 0..5 {
         assert!(ledger.set(&users(&larder), at, Durability::Written).await);
@@ -182,7 +182,7 @@ async fn a_store_that_runs_into_a_full_disk_is_opened_anew_and_has_lost_nothing(
         memtable_bytes: 1 << 20,
         ..DiskConfig::default()
     };
-    let larder = ledger::start(&small.data(), config.clone()).await;
+    let larder = sick_disk::start(&small.data(), config.clone()).await;
     let mut ledger = Ledger::new(40, 50_000);
     for at in 0..40 {
         assert!(ledger.set(&users(&larder), at, Durability::Written).await);
@@ -226,7 +226,7 @@ async fn a_file_system_that_turns_read_only_and_back_delays_what_is_to_be_stored
         let done = mount.args(["-o", &options]).arg(small.dir.path()).status();
         done.is_ok_and(|status| status.success())
     };
-    let larder = ledger::start(&small.data(), DiskConfig::default()).await;
+    let larder = sick_disk::start(&small.data(), DiskConfig::default()).await;
     let mut ledger = Ledger::new(10, 100);
     for at in 0..10 {
         assert!(ledger.set(&users(&larder), at, Durability::Written).await);

@@ -15,6 +15,8 @@ use crate::version::Version;
 pub mod conformance;
 #[cfg(feature = "disk")]
 pub mod disk;
+#[cfg(feature = "test-util")]
+pub mod faults;
 pub mod lanes;
 pub mod map;
 pub mod pulse;

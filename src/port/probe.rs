@@ -64,7 +64,7 @@ impl Port {
         let permit =
             permit.map_err(|error| Failure::reopen(format!("cannot be probed, {error}")))?;
         let get = |answer| lanes.read(Read::Get(key.clone(), answer), permit);
-        if self.answered(get).await? != Some(record) {
+        if self.answered(lanes, get).await? != Some(record) {
             return Err(Failure::reopen(
                 "what was stored in it could not be read back",
             ));
@@ -74,19 +74,22 @@ impl Port {
 
     async fn store(&self, lanes: &Lanes, write: Write) -> Result<(), Failure> {
         let durability = StoreDurability::Written;
-        self.answered(|answer| lanes.command(Command::Commit(vec![write], durability, answer)))
-            .await
+        self.answered(lanes, |answer| {
+            lanes.command(Command::Commit(vec![write], durability, answer))
+        })
+        .await
     }
 
     /// What a lane answers, or why the generation was given up meanwhile.
     async fn answered<T>(
         &self,
+        lanes: &Lanes,
         ask: impl FnOnce(Answer<T>) -> Result<(), Failure>,
     ) -> Result<T, Failure> {
         let (answer, waiting) = oneshot::channel();
         ask(answer)?;
         // A generation that hangs is given up by its watchdog.
-        let is_over = || self.lanes.read().is_none();
+        let is_over = || lanes.pulse().is_condemned();
         match unless(waiting, &self.given_up, is_over).await {
             Some(Ok(answered)) => answered,
             Some(Err(_)) | None => Err(self.why()),

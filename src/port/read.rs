@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 
@@ -113,6 +114,7 @@ impl Port {
         let (generation, lanes) = lanes.ok_or_else(|| self.unavailable())?;
         let (answer, waiting) = oneshot::channel();
         let sent = lanes.read(ask(answer), permit);
+        let pulse = Arc::clone(lanes.pulse());
         // Only the lane threads may keep the driver alive from here on.
         drop(lanes);
         if let Err(failure) = sent {
@@ -123,18 +125,11 @@ impl Port {
             return Err(self.unavailable());
         }
         // A call that hangs is waited for until its generation is given up.
-        let waiting = unless(waiting, &self.given_up, || !self.is_present(generation));
+        let waiting = unless(waiting, &self.given_up, || pulse.is_condemned());
         match wait.until(waiting, || wait.exceeded()).await? {
             Some(Ok(Ok(found))) => Ok(found),
             Some(Ok(Err(_)) | Err(_)) | None => Err(self.unavailable()),
         }
-    }
-
-    fn is_present(&self, generation: u64) -> bool {
-        let lanes = self.lanes.read();
-        lanes
-            .as_ref()
-            .is_some_and(|(present, _)| *present == generation)
     }
 
     /// Has the commit lane delete what is in doubt from the page of records after a key. Where the next
@@ -145,12 +140,13 @@ impl Port {
     /// [`Error::Unavailable`] if the driver is not up or failed.
     pub async fn purge(&self, after: Bytes, doubtful: Doubtful) -> Result<Option<Bytes>, Error> {
         let lanes = self.lanes.read().clone().filter(|_| self.is_up());
-        let (generation, lanes) = lanes.ok_or_else(|| self.unavailable())?;
+        let (_, lanes) = lanes.ok_or_else(|| self.unavailable())?;
         let (answer, waiting) = oneshot::channel();
         let sent = lanes.command(Command::Purge(after, doubtful, answer));
+        let pulse = Arc::clone(lanes.pulse());
         drop(lanes);
         sent.map_err(|_| self.unavailable())?;
-        match unless(waiting, &self.given_up, || !self.is_present(generation)).await {
+        match unless(waiting, &self.given_up, || pulse.is_condemned()).await {
             Some(Ok(Ok(next))) => Ok(next),
             _ => Err(self.unavailable()),
         }

@@ -29,6 +29,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("drivers::map", "clock version drivers"),
     ("drivers::lanes", "clock gate version record drivers"),
     ("drivers::disk", "clock version record drivers"),
+    ("drivers::faults", "clock drivers drivers::map"),
     ("drivers::conformance", "clock version record drivers"),
     ("shelf", "sync clock key version error bell drivers"),
     ("entry", "clock version shelf"),
@@ -146,6 +147,18 @@ pub const SHARED: &[(&str, &str)] = &[
     (
         "src/drivers/disk/mod.rs",
         "where the store stands: writing thread and readers of one driver",
+    ),
+    (
+        "src/drivers/faults/driver.rs",
+        "whether an instance is poisoned, for its readers and its writer",
+    ),
+    (
+        "src/drivers/faults/mod.rs",
+        "the hand that a test keeps and the drivers that it steers",
+    ),
+    (
+        "src/drivers/faults/platform.rs",
+        "what all callers of a platform's store share",
     ),
     ("src/drivers/map.rs", "the map that is the store"),
     ("src/gate.rs", "permits"),

@@ -1,140 +1,187 @@
-//! What a larder over a sick disk has acknowledged and shown, and whether an answer fits that.
+//! A plain ledger of what was acknowledged: what a read may show now, and what a store may show after
+//! the next start.
 #![allow(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
+    clippy::expect_used,
     dead_code,
     reason = "helpers end in a panic, and not every test file uses each of them"
 )]
 
-use std::path::Path;
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use larder::drivers::disk::DiskConfig;
-use larder::{Cache, Durability, Error, Larder, Limits};
+use larder::{DegradedReason, Durability, Entry, WriteOutcome};
 
-/// A guard only.
-pub const SOON: Duration = Duration::from_secs(40);
+/// The number of a value, and when it expires.
+pub type State = Option<(u64, u64)>;
 
-/// A larder that gives a sick disk up and tries it again without long pauses.
-pub async fn start(dir: &Path, config: DiskConfig) -> Larder {
-    let mut limits = Limits::default();
-    limits.value_bytes_max = 256 << 10;
-    let ms = Duration::from_millis;
-    let builder = Larder::builder().limits(limits).call_max(SOON);
-    let builder = builder.restart_backoff(ms(1), ms(20));
-    let builder = builder.restart_limit(u32::MAX, ms(1), ms(1));
-    builder.disk_with(dir, config).start().await.unwrap()
+/// A value says whose it is, so that a foreign or damaged one is known as such.
+pub fn value(key: &str, n: u64) -> String {
+    let fill = char::from(b'a' + u8::try_from(n % 26).unwrap());
+    let len = usize::try_from(500 + n * 37 % 2_000).unwrap();
+    format!("{key}:{n}:{}", fill.to_string().repeat(len))
 }
 
-/// What is known of one key; its values are numbers that only rise, 0 is none.
-#[derive(Clone, Copy, Default)]
+fn number(key: &str, found: &str) -> u64 {
+    let n = found.split(':').nth(1).expect("a value has a number");
+    let n = n.parse().expect("a value has a number");
+    assert_eq!(found, value(key, n), "a damaged or foreign value of {key}");
+    n
+}
+
+/// One key.
+#[derive(Default)]
 struct Line {
-    /// The newest that may be there.
-    tried: u64,
-    /// The newest that was acknowledged, or shown by a read.
-    known: u64,
-    /// The newest that was acknowledged as `Written` or safer.
-    written: u64,
-    /// A removal is newer than all of them.
-    removed: bool,
+    now: State,
+    tag: u64,
+    /// What a store may hold; the last one is what it shall hold.
+    stored: Vec<State>,
+    /// Its last change is in memory only, so that it may be forgotten.
+    volatile: bool,
 }
 
-/// The history of a few keys.
+/// Everything that was acknowledged.
+#[derive(Default)]
 pub struct Ledger {
-    lines: Vec<Line>,
-    value_bytes: usize,
-    next: u64,
+    lines: BTreeMap<String, Line>,
+    newest: u64,
+    clock_ms: u64,
 }
+
+/// How a change was acknowledged; `None` if that is not known, or if it stands although it failed.
+type Acknowledged<'a> = Option<&'a WriteOutcome>;
 
 impl Ledger {
-    pub fn new(keys: usize, value_bytes: usize) -> Self {
+    /// With nothing under these keys.
+    pub fn new(keys: impl Iterator<Item = String>) -> Self {
+        let line = || Line {
+            stored: vec![None],
+            ..Line::default()
+        };
         Self {
-            lines: vec![Line::default(); keys],
-            value_bytes,
-            next: 1,
+            lines: keys.map(|key| (key, line())).collect(),
+            ..Self::default()
         }
     }
 
-    fn key(at: usize) -> String {
-        format!("k{at}")
+    /// Time has moved.
+    pub fn at(&mut self, now_ms: u64) {
+        self.clock_ms = now_ms;
     }
 
-    /// Whose it is stands in it, so that a foreign or damaged value is known as such.
-    fn value(&self, at: usize, n: u64) -> String {
-        let fill = char::from(b'a' + (n % 26) as u8).to_string();
-        format!("{at}:{n}:{}", fill.repeat(self.value_bytes))
+    /// What a read of a key shall show.
+    pub fn state(&self, key: &str) -> State {
+        live(self.lines[key].now, self.clock_ms)
     }
 
-    fn number(&self, at: usize, found: &str) -> u64 {
-        let n = found.split(':').nth(1).and_then(|n| n.parse().ok());
-        let n = n.expect("a value has a number");
-        assert!(
-            found == self.value(at, n),
-            "a damaged or foreign value of k{at}"
-        );
-        n
+    /// The tag that a key was set with.
+    pub fn tag(&self, key: &str) -> u64 {
+        self.lines[key].tag
     }
 
-    pub fn keys(&self) -> usize {
-        self.lines.len()
-    }
-
-    /// Sets a key; what was not acknowledged may be there all the same. Whether it was.
-    pub async fn set(&mut self, cache: &Cache<String>, at: usize, durability: Durability) -> bool {
-        let n = self.next;
-        self.next += 1;
-        let (key, value) = (Self::key(at), self.value(at, n));
-        self.lines[at].tried = n;
-        let done = cache.set(&key, value).durability(durability).await;
-        let line = &mut self.lines[at];
-        match done {
-            // Either way it stands in memory, so that no read shows an older one.
-            Ok(_) | Err(Error::Unavailable { .. }) => (line.known, line.removed) = (n, false),
-            Err(error) => panic!("a set of k{at}: {error}"),
+    /// A key was changed.
+    pub fn changed(&mut self, key: &str, state: State, tag: u64, how: Acknowledged<'_>) {
+        let line = self.lines.get_mut(key).unwrap();
+        if state.is_some() {
+            line.tag = tag;
         }
-        if done.is_ok() && durability != Durability::Queued {
-            line.written = n;
+        line.change(state, how);
+        self.version(key, how);
+    }
+
+    /// All keys, or those with a tag, were forgotten.
+    pub fn cleared(&mut self, tag: Option<u64>, how: Acknowledged<'_>) {
+        for line in self.lines.values_mut() {
+            if tag.is_none_or(|tag| tag == line.tag) {
+                line.change(None, how);
+            }
         }
-        done.is_ok()
+        self.version("a clear", how);
     }
 
-    /// Removes a key, as safely as can be.
-    pub async fn remove(&mut self, cache: &Cache<String>, at: usize) {
-        cache.remove(&Self::key(at)).await.unwrap();
-        self.lines[at].removed = true;
-    }
-
-    /// Reads a key: nothing older than what is known may come, and no error.
-    pub async fn read(&mut self, cache: &Cache<String>, at: usize) -> bool {
-        let found = cache.get(&Self::key(at)).await.unwrap();
-        let number = found.map(|found| self.number(at, &found));
-        let line = &mut self.lines[at];
-        if let Some(n) = number {
-            assert!(!line.removed, "k{at} was removed and shows {n}");
-            let range = line.known..=line.tried;
-            assert!(range.contains(&n), "k{at} shows {n}, not within {range:?}");
-            line.known = n;
-        }
-        number.is_some()
-    }
-
-    /// The process was started anew: what was only `Queued` may be lost, unless all was flushed.
-    pub fn restarted(&mut self, flushed: bool) {
-        for line in self.lines.iter_mut().filter(|_| !flushed) {
-            line.known = line.written;
-            // It may have been the default that degraded.
-            line.removed = false;
+    fn version(&mut self, what: &str, how: Acknowledged<'_>) {
+        if let Some(outcome) = how {
+            let (version, newest) = (outcome.version.get(), self.newest);
+            assert!(
+                version > newest,
+                "{what}: v{version} is not above v{newest}"
+            );
+            self.newest = version;
         }
     }
 
-    /// Reads everything. How many keys are missed that were acknowledged as written.
-    pub async fn read_all(&mut self, cache: &Cache<String>) -> usize {
-        let mut missed = 0;
-        for at in 0..self.lines.len() {
-            let found = self.read(cache, at).await;
-            let line = self.lines[at];
-            missed += usize::from(!found && !line.removed && line.written > 0);
+    /// Compares what a read showed. `explained`: a miss was said to be none for certain.
+    pub fn check(&self, how: &str, key: &str, found: Option<&str>, explained: bool) {
+        let wanted = self.state(key).map(|(n, _)| n);
+        let line = &self.lines[key];
+        match found {
+            Some(found) => {
+                let n = number(key, found);
+                assert_eq!(
+                    Some(n),
+                    wanted,
+                    "{how} of {key} (left: larder, right: the ledger)"
+                );
+            }
+            None => assert!(
+                explained || wanted.is_none() || line.volatile,
+                "{how} of {key} is a miss without a reason, {wanted:?} was acknowledged"
+            ),
         }
-        missed
     }
+
+    /// The process has ended, having stored everything or not.
+    pub fn ended(&mut self, stored_all: bool) {
+        for line in self.lines.values_mut().filter(|_| stored_all) {
+            line.stored = vec![line.now];
+            if line.volatile {
+                line.stored.push(None);
+            }
+        }
+    }
+
+    /// Compares what a key shows after a start. From then on that is what it holds.
+    pub fn check_stored(&mut self, how: &str, key: &str, found: Option<&Entry<String>>) {
+        let now_ms = self.clock_ms;
+        let line = self.lines.get_mut(key).unwrap();
+        let n = found.map(|entry| number(key, entry));
+        let held = line
+            .stored
+            .iter()
+            .rev()
+            .find(|state| live(**state, now_ms).map(|(n, _)| n) == n);
+        let Some(held) = held else {
+            panic!(
+                "{how}: {key} shows {n:?} after the start, allowed are {:?} at {now_ms}",
+                line.stored
+            );
+        };
+        line.now = *held;
+        line.stored = vec![*held];
+        line.volatile = false;
+        if let Some(entry) = found {
+            self.newest = self.newest.max(entry.version().get());
+        }
+    }
+}
+
+impl Line {
+    fn change(&mut self, state: State, how: Acknowledged<'_>) {
+        self.now = state;
+        let reason = |reason| how.is_some_and(|o| o.degraded.iter().any(|d| d.reason == reason));
+        if how.is_some_and(|outcome| outcome.durability >= Durability::Written) {
+            self.stored = vec![state];
+            self.volatile = false;
+            return;
+        }
+        self.stored.push(state);
+        self.volatile = how.is_none() || reason(DegradedReason::MemoryOnly);
+        if self.volatile {
+            // What is stored is distrusted, and deleted.
+            self.stored.push(None);
+        }
+    }
+}
+
+fn live(state: State, now_ms: u64) -> State {
+    state.filter(|(_, expires_ms)| now_ms < *expires_ms)
 }
