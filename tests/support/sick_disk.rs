@@ -17,10 +17,16 @@ pub const SOON: Duration = Duration::from_secs(40);
 
 /// A larder that gives a sick disk up and tries it again without long pauses.
 pub async fn start(dir: &Path, config: DiskConfig) -> Larder {
+    start_with(dir, config, 64 << 20).await
+}
+
+/// With so much memory.
+pub async fn start_with(dir: &Path, config: DiskConfig, memory_bytes: usize) -> Larder {
     let mut limits = Limits::default();
-    limits.value_bytes_max = 256 << 10;
+    limits.value_bytes_max = (memory_bytes / 4).min(256 << 10);
     let ms = Duration::from_millis;
     let builder = Larder::builder().limits(limits).call_max(SOON);
+    let builder = builder.memory_bytes(memory_bytes);
     let builder = builder.restart_backoff(ms(1), ms(20));
     let builder = builder.restart_limit(u32::MAX, ms(1), ms(1));
     builder.disk_with(dir, config).start().await.unwrap()

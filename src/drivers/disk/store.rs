@@ -261,8 +261,10 @@ fn judge_io(error: &io::Error) -> Verdict {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem | Kind::NotADirectory => Verdict::Denied,
-        // Within a store that exists: files are missing, cut short, or left by a died creation.
+        // Within a store that exists: files are missing, cut short (which seeks before their start
+        // show, too), or left by a died creation.
         Kind::NotFound
+        | Kind::InvalidInput
         | Kind::UnexpectedEof
         | Kind::InvalidData
         | Kind::AlreadyExists
@@ -333,6 +335,7 @@ mod tests {
     fn errors_are_judged_by_what_would_help() {
         let io = |kind: io::ErrorKind| judge(&fjall::Error::Io(kind.into()));
         assert_eq!(io(io::ErrorKind::NotFound).0, Verdict::Damaged);
+        assert_eq!(io(io::ErrorKind::InvalidInput).0, Verdict::Damaged);
         assert_eq!(io(io::ErrorKind::PermissionDenied).0, Verdict::Denied);
         let full = (Verdict::Broken, "no space left on the device".into());
         assert_eq!(io(io::ErrorKind::StorageFull), full);
