@@ -207,6 +207,7 @@ fn over_a_disk_any_call_may_fail() {
         journal_bytes_max: 64 << 20,
         worker_threads: 1,
         open_files_max: 32,
+        ..DiskConfig::default()
     };
     all(370, &move || {
         let dir = tempfile::tempdir().unwrap();

@@ -140,7 +140,8 @@ impl Opening<'_> {
             reason,
             version_max,
         };
-        if let Some(reason) = trust::strange_entry(&path) {
+        let damage = trust::strange_entry(&path).or_else(|| trust::altered_list(&path));
+        if let Some(reason) = damage {
             return Ok(doubtful(reason, 0));
         }
         // fjall's recovery panics over some damage, and would over it each time.
