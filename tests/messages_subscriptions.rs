@@ -23,7 +23,7 @@ fn over(trial: &Trial) -> Builder {
     Larder::builder().driver("store", move || trial.open())
 }
 
-/// An actor that hears of changes and passes them on.
+/// An actor that hears of changes and passes them on, for as long as somebody hears it.
 struct Listener(UnboundedSender<EntryEvent<u64>>);
 
 impl Actor for Listener {
@@ -33,8 +33,10 @@ impl Actor for Listener {
 impl Handler<EntryEvent<u64>> for Listener {
     type Result = ();
 
-    fn handle(&mut self, event: EntryEvent<u64>, _: &mut Self::Context) {
-        let _ = self.0.send(event);
+    fn handle(&mut self, event: EntryEvent<u64>, ctx: &mut Self::Context) {
+        if self.0.send(event).is_err() {
+            ctx.stop();
+        }
     }
 }
 
@@ -82,6 +84,39 @@ async fn a_subscription_of_an_actor_ends_with_the_last_handle_and_keeps_no_larde
     assert!(trial.has("numbers/a"));
     assert!(stream.next().await.is_none());
     assert!(latest.changed().await.is_none());
+}
+
+#[actix::test]
+async fn a_subscription_ends_with_its_actor_whatever_it_listens_to() {
+    let larder = over(&Trial::default()).start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    let desk = larder.desk().unwrap();
+    for watching in [
+        entry::Watching::Key("a".into()),
+        entry::Watching::Prefix("a".into()),
+        entry::Watching::All,
+        entry::Watching::Latest("a".into()),
+    ] {
+        let (listener, mut heard) = listener();
+        let what = format!("{watching:?}");
+        let subscribed = desk.send(subscribe(&listener, watching)).await;
+        subscribed.unwrap().unwrap();
+        cache.set("a", 1).await.unwrap();
+        assert!(heard.recv().await.is_some(), "{what}");
+        assert_eq!(larder.stats().await.unwrap().watch.subscriptions, 1);
+        drop(heard);
+        // It stops at the next change; the one after that finds nobody.
+        let ending = async {
+            while larder.stats().await.unwrap().watch.subscriptions > 0 {
+                cache.set("a", 1).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let ended = tokio::time::timeout(SOON, ending).await;
+        assert!(ended.is_ok(), "{what}");
+        assert!(!listener.connected());
+    }
+    larder.shutdown(SOON).await.unwrap();
 }
 
 #[actix::test]

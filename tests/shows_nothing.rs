@@ -110,6 +110,7 @@ fn messages_to_the_desk_show_nothing() {
     shows_nothing(&entry::Watching::Key(value()));
     shows_nothing(&entry::Watching::Latest(value()));
     shows_nothing(&entry::Watching::Prefix(value()));
+    shows_nothing(&entry::Watching::All);
     shows_nothing(&whole::Warm {
         entries: vec![format!("c/{SECRET}")],
     });
