@@ -232,3 +232,20 @@ fn what_its_recovery_would_panic_on_moves_the_store_aside() {
         assert!(!has(&driver, "k/1"));
     }
 }
+
+#[test]
+fn a_list_of_tables_that_is_not_as_it_was_written_moves_the_store_aside() {
+    for what in ["v0", "current"] {
+        let dir = filled(Synced);
+        let keyspace = dir.path().join("store/keyspaces/1");
+        // Its first bytes: fjall takes either for what it says.
+        damage(&keyspace.join(what), if what == "v0" { 0 } else { 12 });
+        let driver = open(dir.path());
+        let quarantine = driver.quarantined().unwrap();
+        assert!(
+            quarantine.reason.contains("list of tables"),
+            "{quarantine:?}"
+        );
+        assert!(!has(&driver, "k/1"));
+    }
+}

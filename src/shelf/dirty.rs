@@ -285,9 +285,9 @@ impl DirtySet {
         Some(gone)
     }
 
-    /// Takes out everybody who waits for a tier.
-    pub fn take_waiters(&mut self, tier: TierId) -> Vec<Waiter> {
-        let slots = self.slots.iter_mut();
+    /// Takes out everybody who waits for a tier to store a slot that `of` says so of.
+    pub fn take_waiters(&mut self, tier: TierId, of: impl Fn(&Dirty) -> bool) -> Vec<Waiter> {
+        let slots = self.slots.iter_mut().filter(|dirty| of(dirty));
         let waiting = slots.flat_map(|d| d.waiters.extract_if(.., |w| w.tier == tier));
         waiting.collect()
     }

@@ -122,8 +122,17 @@ impl Shelf {
 
     /// Tells everybody who waits for a tier that it cannot be.
     pub fn fail_waiters(&self, tier: TierId, error: &Error) {
+        self.fail_those(tier, error, |_| true);
+    }
+
+    /// As [`fail_waiters`](Shelf::fail_waiters), but for those who wait for a deletion.
+    pub fn fail_waiters_of_values(&self, tier: TierId, error: &Error) {
+        self.fail_those(tier, error, |dirty| dirty.put.has(tier));
+    }
+
+    fn fail_those(&self, tier: TierId, error: &Error, of: impl Fn(&Dirty) -> bool) {
         for cell in &self.stripes {
-            let waiters = cell.stripe.write().dirty.take_waiters(tier);
+            let waiters = cell.stripe.write().dirty.take_waiters(tier, &of);
             for waiter in waiters {
                 waiter.ticket.fail(error.clone());
             }

@@ -7,7 +7,7 @@ use super::{Place, Tiers};
 use crate::error::Error;
 use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
 use crate::port::Port;
-use crate::shelf::{TierSet, Waiting};
+use crate::shelf::Waiting;
 use crate::wait::Wait;
 
 impl Tiers {
@@ -21,13 +21,13 @@ impl Tiers {
         wait: &Wait<'_>,
         degraded: &mut Vec<Degraded>,
     ) -> Result<Durability, Error> {
-        match self.stored(promise.tiers, waiting, wait).await {
+        match self.stored(promise, waiting, wait).await {
             Ok(()) => return Ok(promise.durability),
             Err(error) if promise.by_name => return Err(error),
             Err(_) => {}
         }
         let ports: Vec<_> = promise.tiers.iter().filter_map(|t| self.port(t)).collect();
-        let is_down = ports.iter().any(|port| !port.takes_values());
+        let is_down = ports.iter().any(|port| !promise.is_kept_by(port));
         for port in ports {
             let reason = match unfit(port) {
                 Some(reason) => reason,
@@ -44,14 +44,14 @@ impl Tiers {
 
     async fn stored(
         &self,
-        awaited: TierSet,
+        promise: Promise,
         mut waiting: Waiting,
         wait: &Wait<'_>,
     ) -> Result<(), Error> {
-        let first = awaited.first().and_then(|tier| self.port(tier));
+        let first = promise.tiers.first().and_then(|tier| self.port(tier));
         let down = || {
-            let mut ports = awaited.iter().filter_map(|tier| self.port(tier));
-            ports.find(|port| !port.takes_values())
+            let mut ports = promise.tiers.iter().filter_map(|tier| self.port(tier));
+            ports.find(|port| !promise.is_kept_by(port))
         };
         let unknown = || down().or(first).map_or(Error::Closed, |p| p.unavailable());
         match waiting.try_recv() {

@@ -140,7 +140,9 @@ impl Run {
         port.stats.retries.fetch_add(1, Ordering::Relaxed);
         if port.is_up() && !port.takes_values() {
             self.delete_only(taken).await;
-            self.tell_waiters();
+            // Deletions wait for their turn: there may be room for them.
+            let error = port.unavailable();
+            self.shelf.fail_waiters_of_values(port.id, &error);
             return;
         }
         self.shelf.unsettle(&taken);
@@ -171,16 +173,29 @@ impl Run {
         }
     }
 
-    /// Without room for values there may be some for deletions.
-    async fn delete_only(&self, taken: Vec<Taken>) {
-        let (values, deletions): (Vec<_>, Vec<_>) =
-            taken.into_iter().partition(|one| one.value.is_some());
-        self.shelf.unsettle(&values);
-        match self.store(&deletions).await {
-            Ok(Some(durability)) => self.shelf.settle(self.lane.port.id, &deletions, durability),
-            Ok(None) => {}
-            Err(_) => self.shelf.unsettle(&deletions),
+    /// Without room for values there may be some for deletions: those that wait behind values too.
+    async fn delete_only(&mut self, mut taken: Vec<Taken>) {
+        let mut values = Vec::new();
+        while !taken.is_empty() {
+            let (kept, deletions): (Vec<_>, Vec<_>) =
+                taken.into_iter().partition(|one| one.value.is_some());
+            values.extend(kept);
+            match self.store(&deletions).await {
+                Ok(Some(durability)) => {
+                    let tier = self.lane.port.id;
+                    self.shelf.settle(tier, &deletions, durability);
+                }
+                Ok(None) => {}
+                Err(_) => {
+                    self.shelf.unsettle(&deletions);
+                    break;
+                }
+            }
+            self.clock.sleep_until(self.progress.next_ms).await;
+            // Values do not come twice: they are queued again below.
+            taken = self.take();
         }
+        self.shelf.unsettle(&values);
     }
 
     fn tell_waiters(&self) {

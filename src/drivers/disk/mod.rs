@@ -135,6 +135,7 @@ impl DiskDriver {
         marked.head = head;
         let Marked { file, marks, .. } = marked;
         marks.written_seq = head.seq;
+        marks.is_lost = false;
         let moved = match durability {
             StoreDurability::Written => Moved::Cache,
             StoreDurability::Synced => {

@@ -6,6 +6,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::layout::Head;
@@ -90,7 +91,8 @@ pub fn open(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Opened, F
     };
     marks.store_id = passport.id;
     marks.ceiling = marks.ceiling.max(passport.head.version_max);
-    marks.is_lost = false;
+    // Until something is stored in it: whoever opened it may have died before it could say so.
+    marks.is_lost = quarantined.is_some();
     // fjall has synced the journal while it recovered it.
     (marks.written_seq, marks.synced_seq) = (passport.head.seq, passport.head.seq);
     file.write_synced(&marks)
@@ -138,14 +140,19 @@ impl Opening<'_> {
             reason,
             version_max,
         };
-        if let Some(reason) = trust::strange_entry(&path) {
+        let damage = trust::strange_entry(&path).or_else(|| trust::altered_list(&path));
+        if let Some(reason) = damage {
             return Ok(doubtful(reason, 0));
         }
-        let opened = Store::open(&path, self.config);
-        let opened = opened.and_then(|store| Ok((store.passport()?, store)));
+        // fjall's recovery panics over some damage, and would over it each time.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let store = Store::open(&path, self.config)?;
+            Ok((store.passport()?, store))
+        }));
         let (passport, store) = match opened {
-            Ok(opened) => opened,
-            Err(error) => match store::judge(&error) {
+            Ok(Ok(opened)) => opened,
+            Err(_) => return Ok(doubtful("damaged files, its recovery panicked".into(), 0)),
+            Ok(Err(error)) => match store::judge(&error) {
                 (Verdict::Damaged, reason) => return Ok(doubtful(reason, 0)),
                 (verdict, reason) => return Err(failure(self.dir, verdict, &reason)),
             },
