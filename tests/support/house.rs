@@ -14,6 +14,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("key", ""),
     ("version", "sync"),
     ("error", "version"),
+    ("breaker", "clock"),
     ("health", "clock"),
     ("codec", "error"),
     ("gate", "error"),
@@ -23,7 +24,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("bell", "sync"),
     ("hurry", "sync"),
     ("wait", "clock error"),
-    ("config", "error health record"),
+    ("config", "breaker error health record"),
     // Storage, without an actor.
     ("drivers", "clock version"),
     ("drivers::map", "clock version drivers"),
