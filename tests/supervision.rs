@@ -103,11 +103,7 @@ impl House {
 
     /// A key that only the store has.
     async fn only_below(&self, key: &str, value: u64) {
-        self.cache
-            .set(key, value)
-            .drivers(["store"])
-            .await
-            .unwrap();
+        self.cache.set(key, value).drivers(["store"]).await.unwrap();
         self.flush().await;
     }
 }
@@ -187,7 +183,10 @@ async fn while_it_is_open_the_driver_gets_no_call_but_its_supervisors_probes() {
     house.until(Condition::Down).await;
     let reason = house.health().reason.unwrap();
     assert!(reason.starts_with("5 calls in a row failed"), "{reason}");
-    let (commits, reads) = (house.faults.calls(Op::Commit), house.faults.calls(Calls::Reads));
+    let (commits, reads) = (
+        house.faults.calls(Op::Commit),
+        house.faults.calls(Calls::Reads),
+    );
     for n in 0..50 {
         house.cache.set(&n.to_string(), n).await.unwrap();
         assert!(house.cache.get("below").await.unwrap().is_none());
@@ -217,7 +216,9 @@ async fn while_it_is_open_the_driver_gets_no_call_but_its_supervisors_probes() {
 #[tokio::test]
 async fn a_factory_that_fails_ten_times_is_asked_an_eleventh() {
     let house = house().await;
-    house.faults.inject(Op::Open, When::First(10), Fault::Reopen);
+    house
+        .faults
+        .inject(Op::Open, When::First(10), Fault::Reopen);
     house.larder.stop_actor("store");
     house.until(Condition::Down).await;
     house.cache.set("a", 1).await.unwrap();
@@ -229,7 +230,14 @@ async fn a_factory_that_fails_ten_times_is_asked_an_eleventh() {
 
 #[tokio::test]
 async fn panics_while_it_is_opened_asked_stopped_and_dropped_are_survived() {
-    for op in [Op::Open, Op::Reserved, Op::Reserve, Op::Close, Op::Get, Op::Commit] {
+    for op in [
+        Op::Open,
+        Op::Reserved,
+        Op::Reserve,
+        Op::Close,
+        Op::Get,
+        Op::Commit,
+    ] {
         let house = house().await;
         house.only_below("below", 1).await;
         house.faults.inject(op, When::Nth(1), Fault::Panic);
@@ -429,7 +437,10 @@ async fn a_thousand_calls_in_flight_are_all_answered_when_larder_is_shut_down() 
         .collect();
     house.faults.entered().await;
     let ended = house.larder.shutdown(Duration::from_millis(300)).await;
-    assert!(matches!(ended, Err(Error::DeadlineExceeded { .. })), "a read hangs");
+    assert!(
+        matches!(ended, Err(Error::DeadlineExceeded { .. })),
+        "a read hangs"
+    );
     for call in calls {
         // An answer is enough; which one depends on how far it had come.
         let _ = tokio::time::timeout(SOON, call).await.unwrap().unwrap();
