@@ -1,6 +1,6 @@
 //! What a shutdown promises to those who do not wait for it: nothing that was acknowledged is lost, and
 //! nobody's slowness makes it late.
-#![cfg(feature = "test-util")]
+#![cfg(all(feature = "disk", feature = "test-util"))]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/mortal.rs"]

@@ -1,6 +1,6 @@
 //! What a store remembers of clears and tags: what says nothing more is collected when it is opened,
 //! what cannot be read counts as more than it was.
-#![cfg(feature = "test-util")]
+#![cfg(all(feature = "disk", feature = "test-util"))]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/mortal.rs"]

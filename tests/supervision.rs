@@ -10,8 +10,8 @@ use larder::drivers::faults::{Calls, Fault, Faults, Op, When};
 use larder::drivers::map::MapStore;
 use larder::drivers::{Driver, PageLimit};
 use larder::{
-    BreakerMode, BreakerState, Cache, CommitConfig, Condition, DegradedReason, Durability, Error,
-    Larder,
+    BreakerMode, BreakerState, Builder, Cache, CommitConfig, Condition, DegradedReason, Durability,
+    Error, Larder,
 };
 
 const START_MS: u64 = 1_700_000_000_000;
@@ -31,6 +31,10 @@ struct House {
 }
 
 async fn house() -> House {
+    house_of(|builder| builder).await
+}
+
+async fn house_of(more: impl FnOnce(Builder) -> Builder) -> House {
     let clock = Clock::manual(START_MS);
     let (faults, store) = (Faults::on(clock.clone()), MapStore::new());
     let builder = Larder::builder()
@@ -41,7 +45,7 @@ async fn house() -> House {
             CommitConfig::default(),
             faults.over(store.factory()),
         );
-    let larder = builder.start().await.unwrap();
+    let larder = more(builder).start().await.unwrap();
     let cache = larder.cache("numbers").unwrap();
     House {
         larder,
@@ -283,38 +287,26 @@ async fn fifty_restarts_in_a_row_earn_rests_and_lose_nothing() {
 
 #[tokio::test]
 async fn one_that_fails_again_and_again_rests_until_somebody_asks_for_it() {
-    let clock = Clock::manual(START_MS);
-    let store = MapStore::new();
-    let builder = Larder::builder()
-        .clock(clock.clone())
-        .restart_limit(1, SOON * 60, SOON * 60)
-        .driver_factory("store", CommitConfig::default(), store.factory());
-    let larder = builder.start().await.unwrap();
-    let driver = larder.driver("store").unwrap();
-    let mut changes = larder.watch_health();
-    let mut until = async |condition| {
-        while changes.next().await.unwrap().drivers[0].condition != condition {}
-    };
-    larder.stop_actor("store");
-    until(Condition::Down).await;
-    clock.advance(BACKOFF);
-    until(Condition::Up).await;
-    larder.stop_actor("store");
-    until(Condition::Down).await;
-    let reason = async {
+    let house = house_of(|builder| builder.restart_limit(1, SOON * 60, SOON * 60)).await;
+    house.larder.stop_actor("store");
+    house.until(Condition::Down).await;
+    house.recover().await;
+    house.larder.stop_actor("store");
+    let health = async {
         loop {
-            let reason = driver.health().reason.unwrap_or_default();
-            if reason.contains("restarted too often") {
-                return;
+            let health = house.health();
+            let reason = health.reason.as_deref().unwrap_or_default();
+            if reason.contains("restarted too often") && health.retry_in_ms.is_some() {
+                return health;
             }
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(SOON, reason).await.unwrap();
-    assert_eq!(driver.health().retry_in_ms, Some(3_600_000));
-    driver.restart();
-    until(Condition::Up).await;
-    larder.shutdown(SOON).await.unwrap();
+    let health = tokio::time::timeout(SOON, health).await.unwrap();
+    assert_eq!(health.retry_in_ms, Some(3_600_000));
+    house.larder.driver("store").unwrap().restart();
+    house.until(Condition::Up).await;
+    house.end().await;
 }
 
 #[tokio::test]
@@ -360,10 +352,8 @@ async fn slow_calls_give_it_up_although_they_succeed() {
         for n in 0.. {
             let (cache, key) = (house.cache.clone(), n.to_string());
             let reading = tokio::spawn(async move { cache.get(&key).await });
-            while !reading.is_finished() {
-                house.clock.advance(Duration::from_secs(1));
-                tokio::task::yield_now().await;
-            }
+            house.faults.called(Op::Get, n + 1).await;
+            house.clock.advance(Duration::from_secs(2));
             reading.await.unwrap().unwrap();
             if house.health().condition == Condition::Down {
                 return;
@@ -425,12 +415,10 @@ async fn a_thousand_calls_in_flight_are_all_answered_when_larder_is_shut_down() 
         .map(|n| {
             let cache = house.cache.clone();
             tokio::spawn(async move {
+                let key = n.to_string();
                 match n % 2 {
-                    0 => cache.get(&n.to_string()).await.map(|_| ()),
-                    _ => {
-                        let set = cache.set(&n.to_string(), n).if_absent();
-                        set.await.map(|_| ())
-                    }
+                    0 => cache.get(&key).await.map(|_| ()),
+                    _ => cache.set(&key, n).if_absent().await.map(|_| ()),
                 }
             })
         })

@@ -1,6 +1,6 @@
 //! Two drivers below memory: what is promised is true of each, so that no crash brings back what one of
 //! them had not heard of.
-#![cfg(feature = "test-util")]
+#![cfg(all(feature = "disk", feature = "test-util"))]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/mortal.rs"]

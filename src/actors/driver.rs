@@ -52,11 +52,17 @@ impl StorageDriver {
     ) -> ResponseFuture<Result<T, Error>> {
         let (answer, waiting) = oneshot::channel();
         let sent = self.lanes.command(command(answer));
-        let port = Arc::clone(&self.port);
+        let (port, generation) = (Arc::clone(&self.port), self.guard.generation());
+        let pulse = Arc::clone(self.lanes.pulse());
+        // It outlives this actor, so it has to hear by itself that the generation is given up.
         Box::pin(async move {
-            // What went wrong has been told by the lane's own thread.
-            match (sent, waiting.await) {
-                (Ok(()), Ok(Ok(done))) => Ok(done),
+            if let Err(failure) = sent {
+                port.not_sent(generation, failure);
+                return Err(port.unavailable());
+            }
+            match port.unless_given_up(&pulse, waiting).await {
+                Some(Ok(Ok(done))) => Ok(done),
+                // What went wrong has been told by the lane's own thread.
                 _ => Err(port.unavailable()),
             }
         })

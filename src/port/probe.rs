@@ -5,7 +5,6 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Port;
-use super::read::unless;
 use crate::breaker::BreakerState;
 use crate::clock::NEVER;
 use crate::drivers::lanes::{Answer, Command, Lanes, Read};
@@ -89,8 +88,7 @@ impl Port {
         let (answer, waiting) = oneshot::channel();
         ask(answer)?;
         // A generation that hangs is given up by its watchdog.
-        let is_over = || lanes.pulse().is_condemned();
-        match unless(waiting, &self.given_up, is_over).await {
+        match self.unless_given_up(lanes.pulse(), waiting).await {
             Some(Ok(answered)) => answered,
             Some(Err(_)) | None => Err(self.why()),
         }

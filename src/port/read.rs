@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use super::Port;
 use crate::clock::Clock;
 use crate::drivers::lanes::{Answer, Command, Doubtful, Read};
+use crate::drivers::pulse::Pulse;
 use crate::drivers::{Failure, PageLimit, Usage};
 use crate::error::Error;
 use crate::wait::Wait;
@@ -118,17 +119,21 @@ impl Port {
         // Only the lane threads may keep the driver alive from here on.
         drop(lanes);
         if let Err(failure) = sent {
-            if !matches!(failure, Failure::Retry { .. }) {
-                // Its threads are gone without a word.
-                self.give_up(generation, failure);
-            }
+            self.not_sent(generation, failure);
             return Err(self.unavailable());
         }
         // A call that hangs is waited for until its generation is given up.
-        let waiting = unless(waiting, &self.given_up, || pulse.is_condemned());
+        let waiting = self.unless_given_up(&pulse, waiting);
         match wait.until(waiting, || wait.exceeded()).await? {
             Some(Ok(Ok(found))) => Ok(found),
             Some(Ok(Err(_)) | Err(_)) | None => Err(self.unavailable()),
+        }
+    }
+
+    /// A lane has not taken something: it is full, or its threads are gone without a word.
+    pub fn not_sent(&self, generation: u64, failure: Failure) {
+        if !matches!(failure, Failure::Retry { .. }) {
+            self.give_up(generation, failure);
         }
     }
 
@@ -146,10 +151,19 @@ impl Port {
         let pulse = Arc::clone(lanes.pulse());
         drop(lanes);
         sent.map_err(|_| self.unavailable())?;
-        match unless(waiting, &self.given_up, || pulse.is_condemned()).await {
+        match self.unless_given_up(&pulse, waiting).await {
             Some(Ok(Ok(next))) => Ok(next),
             _ => Err(self.unavailable()),
         }
+    }
+
+    /// `future`'s outcome, or nothing once the generation with this pulse is given up.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `future`.
+    pub async fn unless_given_up<F: Future>(&self, pulse: &Pulse, future: F) -> Option<F::Output> {
+        unless(future, &self.given_up, || pulse.is_condemned()).await
     }
 
     /// Asks the commit lane to delete a record if it is damaged. Nobody waits for it.
@@ -164,11 +178,7 @@ impl Port {
 }
 
 /// `future`'s outcome, or nothing once `over` says so; `told` is told when it may.
-pub(super) async fn unless<F: Future>(
-    future: F,
-    told: &Notify,
-    over: impl Fn() -> bool,
-) -> Option<F::Output> {
+async fn unless<F: Future>(future: F, told: &Notify, over: impl Fn() -> bool) -> Option<F::Output> {
     let (mut future, mut told) = (pin!(future), pin!(told.notified()));
     // Before the look, so that nothing goes unnoticed after it.
     told.as_mut().enable();

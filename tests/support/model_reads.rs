@@ -63,6 +63,7 @@ impl Play {
         for (key, entry) in found {
             let got: Seen = entry.map(|e| ((*e).clone(), e.version()));
             self.model.check("get_many", &key, got, now_ms);
+            self.model.renew(&key, now_ms);
         }
     }
 

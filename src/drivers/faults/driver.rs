@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::{Fault, Faults, Op};
 use crate::clock::Millis;
 use crate::drivers::{
-    Driver, Factory, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write,
+    Driver, Factory, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Usage, Watermark,
+    Write,
 };
 
 /// One instance.
@@ -174,6 +175,10 @@ impl Driver for Faulty {
     fn reserved(&self) -> Watermark {
         self.faults.meet(Op::Reserved);
         self.inner.reserved()
+    }
+
+    fn opened(&self) -> Opening {
+        self.inner.opened()
     }
 }
 
