@@ -8,7 +8,7 @@ mod world;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use larder::{Cache, Error, Larder};
-use world::{World, bring_back, ms, secs, take_down};
+use world::{World, bring_back, cache, ms, read, secs, take_down, text};
 
 fn counters(larder: &Larder) -> Cache<u64> {
     larder.cache("counters").unwrap()
@@ -139,4 +139,18 @@ async fn a_deadline_bounds_all_tries_of_an_update_together() {
     let update = hits.update("k", overtaken).retries(40).deadline(ms(1));
     let done = tokio::time::timeout(world::SOON, update.into_future()).await;
     assert!(matches!(done, Ok(Err(Error::Conflict { .. }))), "{done:?}");
+}
+
+#[tokio::test]
+async fn an_update_keeps_the_tags_and_the_priority_of_what_it_changes() {
+    for world in World::all() {
+        let larder = world.start().await;
+        let users = cache(&larder);
+        users.set("k", text("1")).tag("team:7").await.unwrap();
+        users.update("k", |_| text("2")).await.unwrap();
+        assert_eq!(read(&users, "k").await, Some(text("2")));
+        users.remove_tag("team:7").await.unwrap();
+        assert_eq!(read(&users, "k").await, None, "{}", world.name);
+        larder.shutdown(world::SOON).await.unwrap();
+    }
 }

@@ -49,6 +49,8 @@ pub struct Charge {
     pub changed: Box<dyn Fn() + Send>,
     /// When to start the next one.
     pub restarts: Restarts,
+    /// Whether larder is being shut down: then no actor is missed.
+    pub is_closing: Box<dyn Fn() -> bool + Send>,
     /// The time.
     pub clock: Clock,
 }
@@ -204,7 +206,8 @@ impl Handler<Died> for Supervisor {
         self.died = self.died.max(died.generation);
         let state = self.charge.health.lock().state;
         // While it is starting, the launch itself says what came of it.
-        if died.generation == self.generation() && state == ActorState::Up {
+        let is_missed = !(self.charge.is_closing)();
+        if died.generation == self.generation() && state == ActorState::Up && is_missed {
             let reason = self.reason(died.generation, "it stopped or panicked");
             self.down(reason, ctx);
         }

@@ -104,7 +104,12 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
             // What cannot be decoded is a miss like any other, and is replaced.
             let current = found.slot.as_ref().map(|(slot, ..)| slot);
             self.call.condition = match current.filter(|slot| cache.reads(slot)) {
-                Some(slot) => Condition::Version(slot.version),
+                Some(slot) => {
+                    // It is the same entry with another value.
+                    self.entry.tags = slot.tags().to_vec();
+                    self.entry.priority = Some(slot.priority);
+                    Condition::Version(slot.version)
+                }
                 None => Condition::Absent,
             };
             let entry = cache.outcome(key, found).entry;

@@ -33,7 +33,7 @@ pub(super) async fn supervise(
     let (first, launched) = oneshot::channel();
     let (book, called) = (Arc::clone(&parts.book), name.to_owned());
     let halt: Halt = Box::new(move || book.stop(&called));
-    let changes = parts.changes.clone();
+    let (changes, tiers) = (parts.changes.clone(), Arc::clone(&parts.tiers));
     let config = &parts.tiers.config;
     let charge = Charge {
         health: Arc::clone(&health),
@@ -41,6 +41,7 @@ pub(super) async fn supervise(
         halt,
         watchdog,
         changed: Box::new(move || changes.note()),
+        is_closing: Box::new(move || tiers.timer.is_closed()),
         restarts: Restarts::new(config.restart_backoff, config.restart_limit),
         clock: parts.tiers.clock.clone(),
     };
