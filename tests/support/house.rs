@@ -207,6 +207,10 @@ pub const SHARED: &[(&str, &str)] = &[
         "the end of a generation's threads, for its successor",
     ),
     (
+        "src/wiring/driver/heal.rs",
+        "what a driver is owed from memory, which outlives its generations",
+    ),
+    (
         "src/wiring/parts.rs",
         "the registry, which outlives the hub's generations",
     ),
