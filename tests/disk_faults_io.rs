@@ -20,17 +20,13 @@ mod faults_of_disks;
 #[path = "support/sick_disk.rs"]
 mod sick_disk;
 
-/// Rounds of failing and healing; each is a hundred times as long with `LARDER_LONG=1`.
+/// Rounds of failing and healing in the life of one process.
 const ROUNDS: u64 = 6;
+/// Processes with `LARDER_LONG=1`, each with a seed of its own; one without.
+const LONG_COUNT: u64 = 30;
 const STEPS: usize = 250;
 const KEYS: usize = 80;
-
-fn rounds() -> u64 {
-    match std::env::var_os("LARDER_LONG") {
-        Some(_) => 100 * ROUNDS,
-        None => ROUNDS,
-    }
-}
+const SEED: &str = "DISK_FAULTS_SEED";
 
 fn config() -> DiskConfig {
     DiskConfig {
@@ -45,26 +41,33 @@ fn users(larder: &Larder) -> Cache<String> {
     larder.cache("users").unwrap()
 }
 
-/// Runs `live` in a child over a device on which these calls fail.
+/// Runs `live` in children over a device on which these calls fail.
 fn play(test: &str, calls: u32, per_million: u32, errno: u32) {
     if let Some(dir) = crash::child_dir() {
+        let seed = std::env::var(SEED).unwrap().parse().unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        return runtime.block_on(live(&dir, calls, per_million, errno));
+        return runtime.block_on(live(&dir, seed, calls, per_million, errno));
     }
-    let dir = crash::quick_dir();
-    let (root, control) = (dir.path().join("root"), dir.path().join("control"));
-    let said = Child::spawn(faults_of_disks::command(test, &root, &control)).finish();
-    assert_eq!(said.len() as u64, rounds(), "each round came to its end");
+    let count = std::env::var_os("LARDER_LONG").map_or(1, |_| LONG_COUNT);
+    for seed in 7..7 + count {
+        println!("seed {seed}");
+        let dir = crash::quick_dir();
+        let (root, control) = (dir.path().join("root"), dir.path().join("control"));
+        let mut child = faults_of_disks::command(test, &root, &control);
+        child.env(SEED, seed.to_string());
+        let said = Child::spawn(child).finish();
+        assert_eq!(said.len() as u64, ROUNDS, "each round came to its end");
+    }
 }
 
-async fn live(dir: &Path, calls: u32, per_million: u32, errno: u32) {
+async fn live(dir: &Path, seed: u64, calls: u32, per_million: u32, errno: u32) {
     let control = Control::of_this_process();
     let data = dir.join("data");
     let larder = sick_disk::start_with(&data, config(), 64 << 10).await;
     let cache = users(&larder);
-    let (mut ledger, mut rng) = (Ledger::new(KEYS, 700), fastrand::Rng::with_seed(7));
-    for round in 0..rounds() {
-        control.fail(calls, per_million, errno, round * 2 + 1);
+    let (mut ledger, mut rng) = (Ledger::new(KEYS, 700), fastrand::Rng::with_seed(seed));
+    for round in 0..ROUNDS {
+        control.fail(calls, per_million, errno, rng.u64(..));
         for _ in 0..STEPS {
             let at = rng.usize(..KEYS);
             match rng.u32(..10) {
