@@ -159,12 +159,15 @@ impl Port {
     }
 
     /// A value has been stored, or there is no telling any more: it has room until it says otherwise.
-    pub fn has_room(&self) {
-        if self.is_full.swap(false, Ordering::AcqRel) {
+    /// Whether it had none before.
+    pub fn has_room(&self) -> bool {
+        let was_full = self.is_full.swap(false, Ordering::AcqRel);
+        if was_full {
             *self.fullness.lock() = None;
             self.changed();
             self.back.notify_waiters();
         }
+        was_full
     }
 
     fn has_no_room(&self, reason: &str) {

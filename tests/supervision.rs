@@ -389,6 +389,55 @@ async fn without_room_values_wait_and_say_so_and_reads_and_removals_go_on() {
 }
 
 #[tokio::test]
+async fn when_nothing_waits_for_room_any_more_there_is_room_until_the_driver_says_otherwise() {
+    let house = house().await;
+    house.faults.inject(Op::Commit, When::Always, Fault::Full);
+    house.cache.set("a", 1).await.unwrap();
+    house.until(Condition::Degraded).await;
+    house.cache.remove("a").await.unwrap();
+    house.until(Condition::Up).await;
+    house.cache.set("a", 2).await.unwrap();
+    house.until(Condition::Degraded).await;
+    house.faults.repair();
+    house.end().await;
+}
+
+#[tokio::test]
+async fn what_came_to_be_in_doubt_without_room_is_deleted_when_there_is_room() {
+    let mut limits = larder::Limits::default();
+    (limits.value_bytes_max, limits.dirty_bytes_max) = (1_024, 4_096);
+    let house = house_of(|builder| builder.limits(limits)).await;
+    house.only_below("doubted", 1).await;
+    house.faults.inject(Op::Commit, When::Always, Fault::Full);
+    let mut filling = Vec::new();
+    loop {
+        let outcome = house.cache.set("doubted", 2).outcome().await.unwrap();
+        let mut reasons = outcome.degraded.iter().map(|degraded| degraded.reason);
+        if reasons.any(|reason| reason == DegradedReason::MemoryOnly) {
+            break;
+        }
+        let removal = house.cache.remove("doubted");
+        removal.durability(Durability::Queued).await.unwrap();
+        filling.push(filling.len().to_string());
+        house.cache.set(filling.last().unwrap(), 3).await.unwrap();
+    }
+    for key in &filling {
+        house
+            .cache
+            .remove(key)
+            .durability(Durability::Queued)
+            .await
+            .unwrap();
+    }
+    house.faults.repair();
+    house.flush().await;
+    house.until(Condition::Up).await;
+    assert_eq!(house.stored(), 0, "and memory has what was set");
+    assert_eq!(*house.cache.get("doubted").await.unwrap().unwrap(), 2);
+    house.end().await;
+}
+
+#[tokio::test]
 async fn a_flush_waits_for_a_driver_that_is_down() {
     let house = house().await;
     house.faults.inject(Op::Open, When::First(1), Fault::Reopen);

@@ -63,7 +63,11 @@ impl Run {
             self.clock.sleep_until(self.progress.next_ms).await;
             let taken = self.take();
             match self.store(&taken).await {
-                Ok(None) => return self.progress,
+                Ok(None) => {
+                    // With no value left to try, there is no telling whether there is room.
+                    self.has_room();
+                    return self.progress;
+                }
                 Ok(Some(durability)) => {
                     failures = 0;
                     self.stored(&taken, durability);
@@ -129,10 +133,17 @@ impl Run {
     fn stored(&mut self, taken: &[Taken], durability: StoreDurability) {
         let lane = &self.lane;
         if taken.iter().any(|one| one.value.is_some()) {
-            lane.port.has_room();
+            self.has_room();
         }
         self.progress.blame.stored();
         self.shelf.settle(lane.port.id, taken, durability);
+    }
+
+    /// Values are stored again. What came to be in doubt without room is the next run's to delete.
+    fn has_room(&self) {
+        if self.lane.port.has_room() {
+            self.shelf.bells.dirty.ring();
+        }
     }
 
     async fn not_stored(&mut self, taken: Vec<Taken>) {
