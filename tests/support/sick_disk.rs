@@ -73,7 +73,7 @@ impl Ledger {
 
     fn number(&self, at: usize, found: &str) -> u64 {
         let n = found.split(':').nth(1).and_then(|n| n.parse().ok());
-        let n = n.expect("a value has a number");
+        let n = n.unwrap();
         assert!(
             found == self.value(at, n),
             "a damaged or foreign value of k{at}"
