@@ -8,7 +8,7 @@ use actix::{Actor, Addr, Recipient};
 
 use crate::actors::desk::Desk;
 use crate::error::Error;
-use crate::larder::{Larder, down};
+use crate::larder::{DriverHandle, Larder, down};
 use crate::messages::{memory, storage, supervise};
 
 /// Where the memory driver takes messages.
@@ -65,37 +65,6 @@ impl Larder {
         })
     }
 
-    /// The addresses of a driver below memory, for questions about what its store holds. After a
-    /// restart of it there are new ones.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Invalid`] if there is no driver of this name, [`Error::Unavailable`] while it is being
-    /// restarted, [`Error::Closed`].
-    pub fn driver(&self, name: &str) -> Result<DriverAddress, Error> {
-        self.parts.tiers.check_open()?;
-        if self.parts.tiers.tier_named(name).is_none() {
-            let ports = self.parts.tiers.ports.iter();
-            let names: Vec<_> = ports.map(|port| &*port.name).collect();
-            return Err(Error::Invalid {
-                field: "driver",
-                reason: format!("is {name:?}, there are {names:?}"),
-            });
-        }
-        let addr = self.parts.book.drivers.read().get(name).cloned();
-        let tiers = &self.parts.tiers;
-        let port = tiers.tier_named(name).and_then(|tier| tiers.port(tier));
-        // Not that of an actor which is about to be gone.
-        let addr = addr.filter(|_| port.is_some_and(|port| port.is_up()));
-        let addr = self.present(name, addr)?;
-        Ok(DriverAddress {
-            get: addr.clone().recipient(),
-            get_many: addr.clone().recipient(),
-            scan: addr.clone().recipient(),
-            measure: addr.recipient(),
-        })
-    }
-
     /// The address of an actor's supervisor, which outlives the actor.
     ///
     /// # Errors
@@ -114,5 +83,26 @@ impl Larder {
     {
         self.parts.tiers.check_open()?;
         addr.filter(Addr::connected).ok_or_else(|| down(name))
+    }
+}
+
+impl DriverHandle {
+    /// Where this driver answers questions about what its store holds. After a restart of it there are
+    /// new addresses.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] while it is not up, [`Error::Closed`].
+    pub fn addresses(&self) -> Result<DriverAddress, Error> {
+        let parts = &self.larder.parts;
+        let addr = parts.book.drivers.read().get(self.name()).cloned();
+        let addr = addr.filter(|_| self.port.is_up());
+        let addr = self.larder.present(self.name(), addr)?;
+        Ok(DriverAddress {
+            get: addr.clone().recipient(),
+            get_many: addr.clone().recipient(),
+            scan: addr.clone().recipient(),
+            measure: addr.recipient(),
+        })
     }
 }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{CommitConfig, Config, Limits, refuse};
+use crate::config::{CommitConfig, Config, Limits, OnOpenFailure, refuse};
 #[cfg(feature = "disk")]
 use crate::drivers::disk::{DiskConfig, DiskDriver};
 use crate::drivers::{Driver, Factory, Failure};
 use crate::entry::Source;
 use crate::error::Error;
-use crate::health::Backoff;
+use crate::health::{Backoff, RestartLimit};
 use crate::larder::Larder;
 use crate::runtime;
 use crate::wiring::{self, DriverPlan};
@@ -136,6 +136,26 @@ impl Builder {
         self
     }
 
+    /// What becomes of a start whose store cannot be opened: by default it fails. A service that should
+    /// rather run without its disk than not at all starts degraded; `Larder::health` says so, and the
+    /// driver is tried again and again.
+    pub fn on_open_failure(mut self, then: OnOpenFailure) -> Self {
+        self.config.on_open_failure = then;
+        self
+    }
+
+    /// When an actor that comes up and fails again and again is left alone for a while: more than
+    /// `count_max` restarts within `window` earn a rest. [`DriverHandle::restart`](crate::DriverHandle::restart)
+    /// and [`Larder::restart`] end it. Default: 20 in ten minutes, two minutes.
+    pub fn restart_limit(mut self, count_max: u32, window: Duration, rest: Duration) -> Self {
+        self.config.restart_limit = RestartLimit {
+            count_max,
+            window_ms: crate::clock::millis(window),
+            rest_ms: crate::clock::millis(rest),
+        };
+        self
+    }
+
     /// Starts a larder with the same API that stores nothing: reads miss, sets succeed and are
     /// forgotten at once. For turning caching off without touching the host's code.
     pub fn disabled(mut self) -> Self {
@@ -166,13 +186,11 @@ impl Builder {
         if let Some((directory, config)) = self.disk.take() {
             problems.extend(directory_problems(&directory));
             problems.extend(config.problems());
-            let factory: Factory =
-                Arc::new(move || Ok(Box::new(DiskDriver::open(&directory, &config)?)));
             let disk = DriverPlan {
                 name: "disk".into(),
                 source: Source::Disk,
                 commits: self.disk_commits.clone(),
-                factory,
+                factory: DiskDriver::factory(&directory, &config),
             };
             self.drivers.insert(0, disk);
         }
@@ -222,6 +240,8 @@ fn driver_problems(drivers: &[DriverPlan]) -> Vec<String> {
             problems.push(format!("driver name {name:?} is used twice"));
         }
         let c = &driver.commits;
+        let breaker = c.breaker.problems();
+        problems.extend(breaker.into_iter().map(|p| format!("{name}.{p}")));
         let counts = [
             ("commit_count_max", c.commit_count_max, 1 << 20),
             ("commit_bytes_max", c.commit_bytes_max, 1 << 30),

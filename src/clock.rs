@@ -4,8 +4,12 @@
 //! at what the store remembers, if that is later) and then follows the system's monotonic clock, so
 //! a step of the wall clock moves no expiry. Under `test-util` a clock can be moved by hand.
 
+#[cfg(feature = "test-util")]
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+#[cfg(feature = "test-util")]
+use std::task::Context;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
@@ -104,9 +108,44 @@ impl Clock {
         }
     }
 
+    /// Blocks the calling thread until the clock has reached `at_ms`. For drivers that play slow
+    /// devices; never on a host's thread.
+    #[cfg(feature = "test-util")]
+    pub fn block_until(&self, at_ms: Millis) {
+        match &*self.0 {
+            Source::System { .. } => loop {
+                let now = self.now_ms();
+                if now >= at_ms {
+                    return;
+                }
+                std::thread::park_timeout(Duration::from_millis(at_ms - now));
+            },
+            Source::Manual(now) => {
+                let waker = Arc::new(Unpark(std::thread::current())).into();
+                let mut context = Context::from_waker(&waker);
+                let mut seen = now.subscribe();
+                let mut reached = pin!(seen.wait_for(|now| *now >= at_ms));
+                while reached.as_mut().poll(&mut context).is_pending() {
+                    std::thread::park();
+                }
+            }
+        }
+    }
+
     /// An instant for measuring how long something took; not for expiry.
     pub fn instant() -> Instant {
         Instant::now()
+    }
+}
+
+/// Wakes a blocked thread.
+#[cfg(feature = "test-util")]
+struct Unpark(std::thread::Thread);
+
+#[cfg(feature = "test-util")]
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -169,6 +208,24 @@ mod tests {
         Clock::system().sleep_until(0).await;
         let system = Clock::system();
         system.sleep_until(system.now_ms() + 5).await;
+    }
+
+    #[cfg(feature = "test-util")]
+    #[test]
+    fn a_blocked_thread_goes_on_when_the_hand_reaches_its_time() {
+        let clock = Clock::manual(0);
+        let blocked = std::thread::spawn({
+            let clock = clock.clone();
+            move || clock.block_until(100)
+        });
+        clock.advance(Duration::from_millis(99));
+        assert!(!blocked.is_finished());
+        clock.advance(Duration::from_millis(1));
+        blocked.join().unwrap();
+        let system = Clock::system();
+        let at_ms = system.now_ms() + 5;
+        system.block_until(at_ms);
+        assert!(system.now_ms() >= at_ms);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::breaker::BreakerConfig;
 use crate::error::Error;
-use crate::health::Backoff;
+use crate::health::{Backoff, RestartLimit};
 
 /// Memory for the shelf where nothing else is said: 64 MiB.
 pub const MEMORY_BYTES: usize = 64 << 20;
@@ -170,6 +171,8 @@ pub struct CommitConfig {
     pub chunk_count: usize,
     /// Threads that read.
     pub read_threads: usize,
+    /// When the driver is left alone.
+    pub breaker: BreakerConfig,
 }
 
 impl Default for CommitConfig {
@@ -181,8 +184,22 @@ impl Default for CommitConfig {
             writes_per_second_max: None,
             chunk_count: DISK_CHUNK_COUNT,
             read_threads: READ_THREADS,
+            breaker: BreakerConfig::default(),
         }
     }
+}
+
+/// What becomes of a start whose store cannot be opened.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OnOpenFailure {
+    /// It fails with [`Error::Open`], which names the store and the reason.
+    #[default]
+    Refuse,
+    /// It succeeds without that driver, which is down until one of its supervisor's attempts works.
+    /// What was stored before may be forgotten: entries that are cleared, or set while it was away.
+    StartDegraded,
 }
 
 /// A whole larder's configuration, but for its drivers.
@@ -196,8 +213,12 @@ pub struct Config {
     pub call_ms_max: u64,
     /// The longest that opening one driver may take at start, in milliseconds.
     pub open_ms_max: u64,
+    /// What becomes of a start whose store cannot be opened.
+    pub on_open_failure: OnOpenFailure,
     /// Wait before an actor is restarted.
     pub restart_backoff: Backoff,
+    /// When an actor that fails again and again is left alone for a while.
+    pub restart_limit: RestartLimit,
     /// The same API without storing anything.
     pub disabled: bool,
 }
@@ -209,9 +230,15 @@ impl Default for Config {
             limits: Limits::default(),
             call_ms_max: CALL_MS_MAX,
             open_ms_max: OPEN_MS_MAX,
+            on_open_failure: OnOpenFailure::default(),
             restart_backoff: Backoff {
                 ms_min: 100,
                 ms_max: 30_000,
+            },
+            restart_limit: RestartLimit {
+                count_max: 20,
+                window_ms: 600_000,
+                rest_ms: 120_000,
             },
             disabled: false,
         }

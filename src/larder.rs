@@ -1,5 +1,9 @@
 //! `Larder`: one running cache runtime.
 
+mod health;
+
+pub use health::{DriverHandle, HealthWatch};
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -192,6 +196,7 @@ impl Larder {
             let _ = wait.until(hub.send(Close), || wait.exceeded()).await;
         }
         tiers.close_all();
+        self.parts.changes.note();
         unfinished.0 = None;
         let left = deadline.saturating_sub(began.elapsed()).max(LEAST_JOIN);
         let ended = self.parts.runtime.stop(left).await;

@@ -80,11 +80,12 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `disk` | yes | the disk tier over fjall: `Builder::disk` |
-//! | `test-util` | no | for tests: a clock that is moved by hand, stopping actors, the conformance suite for drivers |
+//! | `test-util` | no | for tests: a clock that is moved by hand, stopping actors, the conformance suite for drivers (`drivers::conformance`), drivers that fail on demand (`drivers::faults`) |
 
 mod actors;
 mod addresses;
 mod bell;
+mod breaker;
 mod builder;
 pub mod cache;
 pub mod clock;
@@ -118,20 +119,22 @@ mod wiring;
 
 pub use actors::desk::Desk;
 pub use addresses::{DriverAddress, MemoryAddress};
+pub use breaker::{BreakerConfig, BreakerMode, BreakerState, BreakerStats};
 pub use builder::Builder;
 pub use cache::{Cache, CacheBuilder};
 pub use codec::{Codec, Value};
-pub use config::{CommitConfig, Config, Limits};
+pub use config::{CommitConfig, Config, Limits, OnOpenFailure};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass};
 pub use event::{Change, EntryEvent, Old};
-pub use health::{ActorHealth, ActorState, Backoff};
+pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
 pub use histogram::Latency;
-pub use larder::Larder;
+pub use larder::{DriverHandle, HealthWatch, Larder};
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
-pub use port::BreakerState;
 pub use shelf::{EventKind, Freshness, Priority};
-pub use stats::{DirtyStats, DriverStats, ExpiryStats, Stats, WatchStats};
+pub use stats::{
+    Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, Health, Stats, WatchStats,
+};
 pub use version::Version;
 
 /// The README's example is compiled.

@@ -38,6 +38,8 @@ pub struct Degraded {
 pub enum DegradedReason {
     /// It is not up.
     Down,
+    /// It has no room for new values; reads and deletions go on.
+    Full,
     /// It failed during this call.
     Failed,
     /// It did not answer in time.

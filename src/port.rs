@@ -1,38 +1,29 @@
 //! A port: how the read and write paths reach one driver.
 //!
-//! It holds the gate, the breaker's state word and the present generation's lanes. An absent or open
-//! driver costs its callers one load. It knows lanes, not actors.
+//! It holds the gate, the breaker and the present generation's lanes. An absent or open driver costs
+//! its callers one load. It knows lanes, not actors.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+mod probe;
+mod read;
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use serde::Serialize;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
-use crate::clock::Clock;
-use crate::drivers::lanes::{Answer, Command, Doubtful, Lanes, Read};
-use crate::drivers::{Failure, PageLimit, Usage};
+use crate::breaker::{Breaker, BreakerConfig, BreakerMode, BreakerState, BreakerStats, Called};
+use crate::clock::{Clock, Millis};
+use crate::drivers::Failure;
+use crate::drivers::lanes::Lanes;
+use crate::drivers::pulse::{Ended, Pulse, UnderWay};
 use crate::entry::Source;
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::histogram::Histogram;
 use crate::shelf::TierId;
-use crate::wait::Wait;
-
-/// Whether calls go to a driver.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BreakerState {
-    /// They do.
-    Closed,
-    /// They do not; the supervisor is at work.
-    Open,
-    /// Only the supervisor's probes do.
-    HalfOpen,
-}
 
 /// One driver as the paths see it.
 pub struct Port {
@@ -48,12 +39,32 @@ pub struct Port {
     pub stats: PortStats,
     /// Told when calls cease to go to it.
     pub gone: Notify,
-    state: AtomicU8,
+    /// Told when calls go to it again.
+    pub back: Notify,
+    /// Told when a generation is given up.
+    given_up: Notify,
+    clock: Clock,
+    /// What the breaker says, so that asking costs one load.
+    is_up: AtomicBool,
+    breaker: Mutex<Breaker>,
+    /// Why it is not up.
+    reason: Mutex<Option<Arc<str>>>,
+    is_full: AtomicBool,
+    /// Why it takes no new values although it is up.
+    fullness: Mutex<Option<Arc<str>>>,
     lanes: RwLock<Option<(u64, Lanes)>>,
-    report: Mutex<Option<Report>>,
+    /// The latest generation's, also when no call goes to it any more.
+    pulse: Mutex<Option<Arc<Pulse>>>,
+    told: OnceLock<Told>,
 }
 
-type Report = Box<dyn Fn(u64, Failure) + Send + Sync>;
+/// Who is told of what happens to a port.
+pub struct Told {
+    /// A generation is of no more use.
+    pub failed: Box<dyn Fn(u64, Failure) + Send + Sync>,
+    /// The driver is better or worse than before.
+    pub changed: Box<dyn Fn() + Send + Sync>,
+}
 
 /// What a port counts.
 #[derive(Default)]
@@ -72,6 +83,10 @@ pub struct PortStats {
     pub retries: AtomicU64,
     /// Records that could not be read.
     pub damaged: AtomicU64,
+    /// Records that the store refused again and again.
+    pub refused: AtomicU64,
+    /// Stores that were found empty although something had been stored.
+    pub emptied: AtomicU64,
     /// How long reads took.
     pub read_latency: Histogram,
     /// How long commits took.
@@ -80,7 +95,14 @@ pub struct PortStats {
 
 impl Port {
     /// A port whose driver is not up yet.
-    pub fn new(id: TierId, name: &str, source: Source, reads_in_flight_max: usize) -> Self {
+    pub fn new(
+        id: TierId,
+        name: &str,
+        source: Source,
+        reads_in_flight_max: usize,
+        breaker: BreakerConfig,
+        clock: Clock,
+    ) -> Self {
         Self {
             id,
             name: name.into(),
@@ -88,194 +110,210 @@ impl Port {
             gate: Gate::new("reads_in_flight_max", reads_in_flight_max),
             stats: PortStats::default(),
             gone: Notify::new(),
-            state: AtomicU8::new(1),
-            lanes: RwLock::new(None),
-            report: Mutex::new(None),
+            back: Notify::new(),
+            given_up: Notify::new(),
+            is_up: AtomicBool::new(false),
+            breaker: Mutex::new(Breaker::new(breaker, clock.now_ms())),
+            reason: Mutex::default(),
+            is_full: AtomicBool::new(false),
+            fullness: Mutex::default(),
+            lanes: RwLock::default(),
+            pulse: Mutex::default(),
+            told: OnceLock::new(),
+            clock,
         }
     }
 
     /// Whether calls go to the driver.
     #[inline]
     pub fn is_up(&self) -> bool {
-        self.state.load(Ordering::Acquire) == 0
+        self.is_up.load(Ordering::Acquire)
     }
 
-    /// The breaker's state.
-    pub fn state(&self) -> BreakerState {
-        match self.state.load(Ordering::Acquire) {
-            0 => BreakerState::Closed,
-            1 => BreakerState::Open,
-            _ => BreakerState::HalfOpen,
+    /// Whether new values are stored: it is up and has room.
+    #[inline]
+    pub fn takes_values(&self) -> bool {
+        self.is_up() && !self.is_full.load(Ordering::Acquire)
+    }
+
+    /// Returns once new values are stored.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn taking_values(&self) {
+        loop {
+            let mut back = pin!(self.back.notified());
+            // Before the look, so that nothing goes unnoticed after it.
+            back.as_mut().enable();
+            if self.takes_values() {
+                return;
+            }
+            back.await;
         }
     }
 
-    /// A generation has opened: calls go to it.
-    pub fn open(&self, generation: u64, lanes: Lanes) {
-        *self.lanes.write() = Some((generation, lanes));
-        self.state.store(0, Ordering::Release);
+    /// Why new values are not stored although it is up.
+    pub fn fullness(&self) -> Option<Arc<str>> {
+        self.fullness.lock().clone()
     }
 
-    /// A generation is gone: no call goes to it any more. Ignored for any but the present one.
-    pub fn close(&self, generation: u64) {
-        let mut lanes = self.lanes.write();
-        if lanes.as_ref().is_some_and(|(g, _)| *g == generation) {
-            self.state.store(1, Ordering::Release);
-            *lanes = None;
+    /// A value has been stored, or there is no telling any more: it has room until it says otherwise.
+    /// Whether it had none before.
+    pub fn has_room(&self) -> bool {
+        let was_full = self.is_full.swap(false, Ordering::AcqRel);
+        if was_full {
+            *self.fullness.lock() = None;
+            self.changed();
+            self.back.notify_waiters();
+        }
+        was_full
+    }
+
+    fn has_no_room(&self, reason: &str) {
+        *self.fullness.lock() = Some(reason.into());
+        if !self.is_full.swap(true, Ordering::AcqRel) {
+            tracing::warn!(driver = %self.name, reason, "driver takes no new values");
+            self.changed();
             self.gone.notify_waiters();
         }
     }
 
-    /// Says whom to tell of a driver that wants to be reopened.
-    pub fn on_failure(&self, report: impl Fn(u64, Failure) + Send + Sync + 'static) {
-        *self.report.lock() = Some(Box::new(report));
+    /// The breaker's state and what it has counted.
+    pub fn breaker(&self) -> BreakerStats {
+        self.breaker.lock().stats(self.clock.now_ms())
     }
 
-    fn lanes(&self) -> Option<(u64, Lanes)> {
-        self.lanes.read().clone()
+    /// Why it is not up.
+    pub fn reason(&self) -> Option<Arc<str>> {
+        self.reason.lock().clone()
     }
 
-    /// [`Driver::get`](crate::drivers::Driver::get), on a read lane.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`] if the driver is not up or failed, [`Error::Overloaded`] if no permit
-    /// was free in time, [`Error::DeadlineExceeded`].
-    pub async fn get(&self, key: Bytes, wait: &Wait<'_>) -> Result<Option<Bytes>, Error> {
-        let found = self.read(|answer| Read::Get(key, answer), wait).await?;
-        let counter = if found.is_some() {
-            &self.stats.hits
-        } else {
-            &self.stats.misses
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        Ok(found)
+    /// The call of the driver that has been under way for longest, also of a generation that is given
+    /// up and has not returned.
+    pub fn oldest_call(&self) -> Option<UnderWay> {
+        self.pulse.lock().as_ref()?.oldest()
     }
 
-    /// [`Driver::get_many`](crate::drivers::Driver::get_many), on a read lane.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Port::get).
-    pub async fn get_many(
-        &self,
-        keys: Vec<Bytes>,
-        wait: &Wait<'_>,
-    ) -> Result<Vec<Option<Bytes>>, Error> {
-        let found = self
-            .read(|answer| Read::GetMany(keys, answer), wait)
-            .await?;
-        let hits = found.iter().filter(|f| f.is_some()).count();
-        self.stats.hits.fetch_add(hits as u64, Ordering::Relaxed);
-        self.stats
-            .misses
-            .fetch_add((found.len() - hits) as u64, Ordering::Relaxed);
-        Ok(found)
+    /// A generation that has just been opened is to be probed.
+    pub fn half_open(&self, generation: u64, lanes: Lanes) {
+        *self.pulse.lock() = Some(Arc::clone(lanes.pulse()));
+        *self.lanes.write() = Some((generation, lanes));
+        self.has_room();
+        self.turn(|breaker, now_ms| breaker.half_open(now_ms));
     }
 
-    /// [`Driver::scan`](crate::drivers::Driver::scan), on a read lane.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Port::get).
-    pub async fn scan(
-        &self,
-        prefix: Bytes,
-        after: Bytes,
-        page: PageLimit,
-        wait: &Wait<'_>,
-    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
-        self.read(|answer| Read::Scan(prefix, after, page, answer), wait)
-            .await
+    /// A generation is gone, or of no more use: no further call goes to it; what is in its lanes is
+    /// carried out as long as its threads are there. `false` for any but the present one.
+    pub fn close(&self, generation: u64, reason: &str) -> bool {
+        let mut lanes = self.lanes.write();
+        if lanes
+            .take_if(|(present, _)| *present == generation)
+            .is_none()
+        {
+            return false;
+        }
+        *self.reason.lock() = Some(reason.into());
+        // Under the lock, so that a successor cannot come between.
+        self.turn(|breaker, now_ms| breaker.open(now_ms));
+        true
     }
 
-    /// [`Driver::usage`](crate::drivers::Driver::usage), on a read lane: whoever asks how much is
-    /// stored does not wait for a commit. Its refusals are not counted: nobody's call was refused.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Port::get).
-    pub async fn usage(&self, wait: &Wait<'_>) -> Result<Usage, Error> {
-        self.ask(Read::Usage, wait).await
+    /// Takes the decision from the breaker, or gives it back.
+    pub fn force(&self, mode: BreakerMode) {
+        self.turn(|breaker, now_ms| breaker.force(mode, now_ms));
     }
 
-    async fn read<T>(
-        &self,
-        read: impl FnOnce(Answer<T>) -> Read,
-        wait: &Wait<'_>,
-    ) -> Result<T, Error> {
-        let began = Clock::instant();
-        let found = self.ask(read, wait).await.map_err(|error| match error {
-            Error::Overloaded { .. } => self.gate.refuse(),
-            other => other,
-        })?;
-        self.stats.read_latency.record(began.elapsed());
-        Ok(found)
-    }
-
-    async fn ask<T>(
-        &self,
-        ask: impl FnOnce(Answer<T>) -> Read,
-        wait: &Wait<'_>,
-    ) -> Result<T, Error> {
-        let permit = match self.gate.try_pass() {
-            Ok(permit) => permit,
-            Err(Error::Overloaded { .. }) => {
-                wait.until(self.gate.pass(), || self.gate.refusal())
-                    .await??
+    /// Changes the breaker, and tells who waits for that.
+    fn turn<T>(&self, change: impl FnOnce(&mut Breaker, Millis) -> T) -> T {
+        let mut breaker = self.breaker.lock();
+        let done = change(&mut breaker, self.clock.now_ms());
+        let is_up = breaker.state() == BreakerState::Closed;
+        let was_up = self.is_up.swap(is_up, Ordering::AcqRel);
+        drop(breaker);
+        self.changed();
+        match (was_up, is_up) {
+            (true, false) => self.gone.notify_waiters(),
+            (false, true) => {
+                *self.reason.lock() = None;
+                self.back.notify_waiters();
             }
-            Err(error) => return Err(error),
+            _ => {}
+        }
+        done
+    }
+
+    /// A thread of a generation has made a call. Runs on that thread.
+    pub fn called(&self, generation: u64, ended: &Ended<'_>) {
+        let failure = ended.failure;
+        if failure.is_some() {
+            self.stats.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Some(failure @ (Failure::Reopen { .. } | Failure::Fatal { .. })) = failure {
+            self.give_up(generation, failure.clone());
+            return;
+        }
+        if let Some(Failure::Full { reason }) = failure {
+            // It is in order, so the breaker has nothing to say.
+            self.has_no_room(reason);
+            return;
+        }
+        let called = Called {
+            failed: failure.is_some(),
+            took_ms: ended.took_ms,
         };
-        let (generation, lanes) = self.lanes().ok_or_else(|| self.unavailable())?;
-        let (answer, waiting) = oneshot::channel();
-        lanes
-            .read(ask(answer), permit)
-            .map_err(|failure| self.failed(generation, failure))?;
-        // Only the lane threads may keep the driver alive from here on.
-        drop(lanes);
-        let answered = wait.until(waiting, || wait.exceeded()).await?;
-        match answered {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(failure)) => Err(self.failed(generation, failure)),
-            Err(_) => Err(self.unavailable()),
+        let trip = self.breaker.lock().record(called);
+        if let Some(trip) = trip {
+            let last =
+                failure.map_or_else(String::new, |failure| format!(", the last one: {failure}"));
+            self.give_up(generation, Failure::reopen(format!("{trip}{last}")));
         }
     }
 
-    /// Asks the commit lane to delete a record if it is damaged. Nobody waits for it.
-    pub fn repair(&self, key: Bytes) {
-        self.stats.damaged.fetch_add(1, Ordering::Relaxed);
-        if let Some((_, lanes)) = self.lanes() {
-            let (answer, _ignored) = oneshot::channel();
-            // A full lane means that it will be found damaged, and tried, again.
-            let _ = lanes.command(Command::Repair(key, answer));
+    /// Gives a generation up if its oldest call has gone on for too long.
+    pub fn watch(&self) {
+        let Some(oldest) = self.oldest_call() else {
+            return;
+        };
+        let age_ms = self.clock.now_ms().saturating_sub(oldest.began_ms);
+        let hung_ms = self.breaker.lock().config().hung_ms;
+        let present = self.lanes.read().as_ref().map(|(present, _)| *present);
+        if let Some(generation) = present.filter(|_| age_ms >= hung_ms) {
+            let failure = format!("a call on {} hangs for {age_ms} ms", oldest.thread);
+            self.give_up(generation, Failure::reopen(failure));
         }
     }
 
-    /// Has the commit lane delete what is in doubt from the page of records after a key. Where the next
-    /// page begins; `None` after the last one.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`] if the driver is not up or failed.
-    pub async fn purge(&self, after: Bytes, doubtful: Doubtful) -> Result<Option<Bytes>, Error> {
-        let (generation, lanes) = self.lanes().ok_or_else(|| self.unavailable())?;
-        let (answer, waiting) = oneshot::channel();
-        let sent = lanes.command(Command::Purge(after, doubtful, answer));
-        drop(lanes);
-        sent.map_err(|failure| self.failed(generation, failure))?;
-        let done = waiting.await.map_err(|_| self.unavailable())?;
-        done.map_err(|failure| self.failed(generation, failure))
+    /// No further call goes to a generation, what is in its lanes is not carried out, nobody waits for
+    /// it, and its supervisor is told why.
+    fn give_up(&self, generation: u64, failure: Failure) {
+        let pulse = {
+            let lanes = self.lanes.read();
+            let present = lanes.as_ref().filter(|(present, _)| *present == generation);
+            present.map(|(_, lanes)| Arc::clone(lanes.pulse()))
+        };
+        let Some(pulse) = pulse else {
+            return;
+        };
+        pulse.condemn();
+        if self.close(generation, &failure.to_string())
+            && let Some(told) = self.told.get()
+        {
+            (told.failed)(generation, failure);
+        }
+        self.given_up.notify_waiters();
     }
 
-    /// Counts a failure and tells the supervisor if the driver is of no more use.
-    pub fn failed(&self, generation: u64, failure: Failure) -> Error {
-        self.stats.failures.fetch_add(1, Ordering::Relaxed);
-        if !matches!(failure, Failure::Retry { .. }) {
-            self.close(generation);
-            if let Some(report) = &*self.report.lock() {
-                report(generation, failure);
-            }
+    /// Says whom to tell.
+    pub fn tell(&self, told: Told) {
+        // Once, when it is wired.
+        let _ = self.told.set(told);
+    }
+
+    fn changed(&self) {
+        if let Some(told) = self.told.get() {
+            (told.changed)();
         }
-        self.unavailable()
     }
 
     /// What a caller gets who needs this driver.

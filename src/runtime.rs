@@ -23,7 +23,8 @@ pub struct Runtime {
     system: System,
     control: ArbiterHandle,
     timer: tokio::runtime::Handle,
-    threads: Mutex<Vec<thread::JoinHandle<()>>>,
+    /// `None` once the end has begun: whatever is started then, nobody would wait for.
+    threads: Mutex<Option<Vec<thread::JoinHandle<()>>>>,
     arbiters: Mutex<Vec<Arbiter>>,
 }
 
@@ -57,7 +58,7 @@ impl Runtime {
             system,
             control,
             timer,
-            threads: Mutex::new(vec![thread]),
+            threads: Mutex::new(Some(vec![thread])),
             arbiters: Mutex::new(Vec::new()),
         }))
     }
@@ -89,10 +90,11 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// [`Error::Open`] if the operating system refuses.
+    /// [`Error::Open`] if the operating system refuses; [`Error::Closed`] once the end has begun.
     pub fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-        let thread = spawn(name, body)?;
         let mut threads = self.threads.lock();
+        let threads = threads.as_mut().ok_or(Error::Closed)?;
+        let thread = spawn(name, body)?;
         // Threads of earlier generations have ended; their handles are of no use.
         threads.retain(|t| !t.is_finished());
         threads.push(thread);
@@ -106,7 +108,7 @@ impl Runtime {
     /// Dropping it leaves the threads to end by themselves.
     pub async fn stop(&self, deadline: Duration) -> bool {
         self.stop_without_waiting();
-        let threads = std::mem::take(&mut *self.threads.lock());
+        let threads = self.threads.lock().take().unwrap_or_default();
         let arbiters = std::mem::take(&mut *self.arbiters.lock());
         let (ended, all) = oneshot::channel();
         // The timer's own thread is among those that end, so a thread keeps the time.
@@ -208,5 +210,23 @@ fn refused(error: &std::io::Error) -> Error {
     Error::Open {
         driver: "runtime".into(),
         reason: format!("the operating system refused a thread: {error}").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_thread_is_started_that_the_end_would_not_wait_for() {
+        let runtime = block_on(Runtime::start()).unwrap().unwrap();
+        let (ran, has_run) = std::sync::mpsc::channel();
+        runtime
+            .spawn("early", move || ran.send(()).unwrap())
+            .unwrap();
+        assert!(block_on(runtime.stop(Duration::from_secs(20))).unwrap());
+        assert!(has_run.recv().is_ok());
+        let late = runtime.spawn("late", || unreachable!("it was started"));
+        assert!(matches!(late, Err(Error::Closed)));
     }
 }

@@ -1,13 +1,18 @@
 //! Statistics: one serialisable snapshot of everything that larder counts.
 
+mod health;
+
+pub use health::{Condition, DriverHealth, Health};
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::breaker::BreakerStats;
 use crate::config::Config;
 use crate::health::ActorHealth;
 use crate::histogram::Latency;
-use crate::port::{BreakerState, Port};
+use crate::port::Port;
 use crate::shelf::ShelfStats;
 
 /// Everything that a larder counts, as it was when it was asked. Counters begin at zero with the
@@ -47,8 +52,8 @@ pub struct Stats {
 pub struct DriverStats {
     /// Its name.
     pub name: String,
-    /// Whether calls go to it.
-    pub breaker: BreakerState,
+    /// Whether calls go to it, since when, and for how much of the time.
+    pub breaker: BreakerStats,
     /// Records it holds, possibly estimated; `None` if it cannot tell or is not up.
     pub entries: Option<u64>,
     /// Bytes on its device; `None` if it is not up.
@@ -69,6 +74,10 @@ pub struct DriverStats {
     pub retries: u64,
     /// Records that could not be read.
     pub damaged: u64,
+    /// Records that the store refused again and again; they stay in memory only.
+    pub refused: u64,
+    /// Stores that were moved aside, or found empty, although something had been stored in them.
+    pub emptied: u64,
     /// How long reads took, waiting included.
     pub read_latency: Latency,
     /// How long commits took, waiting included.
@@ -119,7 +128,7 @@ impl DriverStats {
         let stats = &port.stats;
         Self {
             name: port.name.to_string(),
-            breaker: port.state(),
+            breaker: port.breaker(),
             entries: usage.and_then(|u| u.entries),
             bytes: usage.map(|u| u.bytes),
             hits: count(&stats.hits),
@@ -130,6 +139,8 @@ impl DriverStats {
             writes: count(&stats.writes),
             retries: count(&stats.retries),
             damaged: count(&stats.damaged),
+            refused: count(&stats.refused),
+            emptied: count(&stats.emptied),
             read_latency: stats.read_latency.latency(),
             commit_latency: stats.commit_latency.latency(),
         }

@@ -29,6 +29,7 @@ mod fence;
 mod flight;
 mod order;
 mod read;
+mod refile;
 mod scan;
 mod stored;
 mod warm;
@@ -60,7 +61,7 @@ use crate::hurry::Hurry;
 use crate::key::{Key, SEPARATOR};
 use crate::messages::hub::{Subscribe, SubscriptionId};
 use crate::port::Port;
-use crate::shelf::{Kind, Scope, Shelf, TierId, TierSet};
+use crate::shelf::{Encoded, Kind, Scope, Shelf, Slot, TierId, TierSet};
 use crate::wait::{Timer, Wait};
 
 /// A future that larder's own closures return.
@@ -137,7 +138,12 @@ pub(crate) struct Opened {
     pub defaults: Arc<dyn Any + Send + Sync>,
     /// All of it, for handles of the same type.
     pub definition: Arc<dyn Any + Send + Sync>,
+    /// The bytes of a slot, if it holds a value of its type or has them.
+    pub encode: Encode,
 }
+
+/// Makes the bytes of a slot.
+pub(crate) type Encode = Arc<dyn Fn(&Slot) -> Option<Arc<Encoded>> + Send + Sync>;
 
 impl Tiers {
     /// The current time.
@@ -249,21 +255,33 @@ impl Tiers {
         loop {
             let flush = (self.lines()?.flush)(durability);
             match wait.until(flush, || wait.exceeded()).await? {
-                Err(Error::Unavailable { driver, .. }) if *driver == *BATCH => {
-                    // Its supervisor is at it; what is dirty is still there for the next one.
-                    wait.until(self.sleep(BATCH_PAUSE), || wait.exceeded())
-                        .await?;
-                }
+                // Its supervisor is at it; what is dirty is still there.
+                Err(Error::Unavailable { driver, .. }) => self.await_back(&driver, wait).await?,
                 done => return done,
             }
         }
     }
 }
 
+impl Tiers {
+    /// Waits until a driver, or the batch writer, is there again.
+    async fn await_back(&self, name: &str, wait: &Wait<'_>) -> Result<(), Error> {
+        match self.tier_named(name).and_then(|tier| self.port(tier)) {
+            Some(port) => {
+                wait.until(port.taking_values(), || port.unavailable())
+                    .await?;
+                // One that is back and fails at once must not be asked without a pause.
+                wait.until(self.sleep(PAUSE), || port.unavailable()).await
+            }
+            None => wait.until(self.sleep(PAUSE), || wait.exceeded()).await,
+        }
+    }
+}
+
 /// The batch writer's name.
 pub(crate) const BATCH: &str = "batch";
-/// How long a flush waits for a batch writer that is being restarted before it asks again.
-const BATCH_PAUSE: Duration = Duration::from_millis(20);
+/// How long a flush waits before it asks again.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What every handle holds: the last one to go lets larder end.
 pub(crate) struct Home {

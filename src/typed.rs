@@ -77,6 +77,14 @@ pub fn encode<V: Value>(value: &V, codec: Codec, bytes_max: usize) -> Result<Arc
     }))
 }
 
+/// The bytes of a slot: those that it has, or those of a `V` that it holds decoded.
+pub fn bytes<V: Value>(slot: &Slot, codec: Codec, bytes_max: usize) -> Option<Arc<Encoded>> {
+    match &slot.body {
+        Body::Encoded(encoded) => Some(Arc::clone(encoded)),
+        Body::Decoded(any) => encode(any.downcast_ref::<V>()?, codec, bytes_max).ok(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +114,23 @@ mod tests {
         let bytes = encode(&"hello".to_owned(), Codec::Bincode, 100).unwrap();
         let encoded = slot(Body::Encoded(bytes));
         assert_eq!(*value::<String>(&encoded, 3).unwrap(), "hello");
+    }
+
+    #[test]
+    fn the_bytes_of_a_slot_are_made_if_it_is_of_that_type() {
+        let hello = slot(erase(Arc::new("hello".to_owned())));
+        let made = bytes::<String>(&hello, Codec::Bincode, 100).unwrap();
+        assert_eq!(
+            made,
+            encode(&"hello".to_owned(), Codec::Bincode, 100).unwrap()
+        );
+        assert!(bytes::<u64>(&hello, Codec::Bincode, 100).is_none());
+        assert!(bytes::<String>(&hello, Codec::Bincode, 2).is_none());
+        let stored = slot(Body::Encoded(Arc::clone(&made)));
+        assert!(Arc::ptr_eq(
+            &bytes::<u64>(&stored, Codec::Bincode, 2).unwrap(),
+            &made
+        ));
     }
 
     #[test]

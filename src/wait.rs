@@ -46,6 +46,11 @@ impl Timer {
         self.end.close();
     }
 
+    /// Whether it has been closed: larder ends.
+    pub fn is_closed(&self) -> bool {
+        self.end.is_closed()
+    }
+
     /// The runtime that the timer belongs to.
     pub fn runtime(&self) -> &tokio::runtime::Handle {
         &self.runtime

@@ -6,39 +6,37 @@ mod book;
 mod driver;
 mod lines;
 mod parts;
+mod supervised;
 
 pub(crate) use book::Book;
 pub(crate) use driver::DriverPlan;
-pub(crate) use parts::Parts;
+pub(crate) use parts::{Changes, Parts};
+use supervised::{simple, supervise};
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actix::{Actor, Addr, ArbiterHandle};
+use actix::{Actor, Addr};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use crate::actors::batch::{BatchWriter, Lane};
 use crate::actors::desk::{Desk, DeskLines};
-use crate::actors::guard::DeathGuard;
 use crate::actors::hub::{self, Hub};
 use crate::actors::memory::MemoryDriver;
-use crate::actors::supervisor::{Halt, Launch, Supervisor};
 use crate::actors::ttl::parts::{TtlConfig, TtlParts};
 use crate::actors::ttl::{self, TtlManager};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::drivers::Failure;
 use crate::error::Error;
 use crate::gate::Gate;
-use crate::health::{ActorHealth, ActorState};
 use crate::hurry::Hurry;
 use crate::messages::control::Stop;
 use crate::messages::ttl::Attend;
 use crate::port::Port;
-use crate::runtime::{Runtime, on};
+use crate::runtime::Runtime;
 use crate::shelf::{Bounds, Shelf, TierId};
 use crate::tiers::{Counts, Home, Tiers};
 use crate::version::VersionClock;
@@ -86,6 +84,8 @@ async fn assemble(
         ttl_stats: Arc::default(),
         registry: Arc::new(Mutex::new(Registry::new(subscriptions_max))),
         gate: Gate::new("messages_in_flight_max", messages_max),
+        started: AtomicBool::new(false),
+        changes: Changes::default(),
     });
     for (at, plan) in drivers.iter().enumerate() {
         let port = &parts.tiers.ports.get(at).ok_or(Error::Closed)?;
@@ -101,6 +101,7 @@ async fn assemble(
     });
     lines::hang(&parts);
     start_desk(&parts, &home).await?;
+    parts.started.store(true, Ordering::Release);
     Ok((home, parts))
 }
 
@@ -142,6 +143,8 @@ fn tiers(
             &plan.name,
             plan.source,
             limits.reads_in_flight_max,
+            plan.commits.breaker.clone(),
+            clock.clone(),
         ))
     });
     Tiers {
@@ -165,61 +168,6 @@ fn tiers(
     }
 }
 
-/// Starts a supervisor on the control arbiter and waits for its first launch.
-async fn supervise(parts: &Arc<Parts>, name: &str, launch: Launch) -> Result<(), Error> {
-    let health = Arc::new(Mutex::new(ActorHealth {
-        name: name.to_owned(),
-        state: ActorState::Starting,
-        reason: None,
-        since_ms: parts.tiers.now_ms(),
-        generation: 0,
-    }));
-    let (first, launched) = oneshot::channel();
-    let (book, called) = (Arc::clone(&parts.book), name.to_owned());
-    let halt: Halt = Box::new(move || book.stop(&called));
-    let (clock, backoff) = (
-        parts.tiers.clock.clone(),
-        parts.tiers.config.restart_backoff,
-    );
-    let for_health = Arc::clone(&health);
-    let start = move || Supervisor::start(for_health, launch, halt, clock, backoff, first);
-    let addr = on(parts.runtime.control(), start).await?;
-    parts.book.supervisor(name, addr, health);
-    let open_ms_max = parts.tiers.config.open_ms_max;
-    let wait = parts.tiers.timer.wait(Duration::from_millis(open_ms_max));
-    let launched = wait.until(launched, || Error::Open {
-        driver: name.into(),
-        reason: format!("it did not open within {open_ms_max} ms, which is open_ms_max").into(),
-    });
-    match launched.await? {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(failure)) => Err(Error::Open {
-            driver: name.into(),
-            reason: failure.to_string().into(),
-        }),
-        Err(_) => Err(Error::Closed),
-    }
-}
-
-/// A launch that starts an actor on an arbiter and files its address.
-fn simple<A, M, F>(arbiter: ArbiterHandle, make: M, file: F) -> Launch
-where
-    A: Actor<Context = actix::Context<A>>,
-    M: Fn(DeathGuard) -> Addr<A> + Send + Sync + 'static,
-    F: Fn(Addr<A>) + Send + Sync + 'static,
-{
-    let make = Arc::new(make);
-    let file = Arc::new(file);
-    Box::new(move |guard| {
-        let (make, file, arbiter) = (Arc::clone(&make), Arc::clone(&file), arbiter.clone());
-        Box::pin(async move {
-            let addr = on(&arbiter, move || make(guard)).await;
-            file(addr.map_err(Failure::reopen)?);
-            Ok(())
-        })
-    })
-}
-
 async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {
     let (shelf, clock) = (Arc::clone(&parts.tiers.shelf), parts.tiers.clock.clone());
     let make = move |guard| {
@@ -236,7 +184,7 @@ async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {
         *book.memory.write() = Some(addr);
     };
     let arbiter = parts.runtime.control().clone();
-    supervise(parts, "memory", simple(arbiter, make, file)).await
+    supervise(parts, "memory", simple(arbiter, make, file), None).await
 }
 
 async fn start_hub(parts: &Arc<Parts>) -> Result<(), Error> {
@@ -248,7 +196,7 @@ async fn start_hub(parts: &Arc<Parts>) -> Result<(), Error> {
         *book.hub.write() = Some(addr);
     };
     let arbiter = parts.runtime.control().clone();
-    supervise(parts, "hub", simple(arbiter, make, file)).await
+    supervise(parts, "hub", simple(arbiter, make, file), None).await
 }
 
 async fn start_desk(parts: &Arc<Parts>, home: &Arc<Home>) -> Result<(), Error> {
@@ -283,7 +231,7 @@ async fn start_desk(parts: &Arc<Parts>, home: &Arc<Home>) -> Result<(), Error> {
         book.stopper("desk", addr.clone().recipient::<Stop>());
         *book.desk.write() = Some(addr);
     };
-    supervise(parts, "desk", simple(arbiter, make, file)).await
+    supervise(parts, "desk", simple(arbiter, make, file), None).await
 }
 
 async fn start_ttl(parts: &Arc<Parts>) -> Result<(), Error> {
@@ -319,7 +267,7 @@ async fn start_ttl(parts: &Arc<Parts>) -> Result<(), Error> {
         *book.ttl.write() = Some(addr);
     };
     let arbiter = parts.runtime.control().clone();
-    supervise(parts, "ttl", simple(arbiter, make, file)).await
+    supervise(parts, "ttl", simple(arbiter, make, file), None).await
 }
 
 async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), Error> {
@@ -344,5 +292,5 @@ async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), E
         *book.batch.write() = Some(addr);
     };
     let arbiter = parts.runtime.control().clone();
-    supervise(parts, "batch", simple(arbiter, make, file)).await
+    supervise(parts, "batch", simple(arbiter, make, file), None).await
 }

@@ -276,7 +276,7 @@ async fn check(operation: Operation, asked: Option<Durability>, tier: Tier) {
     assert_eq!(answer, expected, "{operation:?} {asked:?} while {tier:?}");
     stage.gate.open();
     assert_eq!(stage.larder.stats().await.unwrap().memory.marks, 0);
-    let _ = stage.larder.shutdown(SOON).await;
+    let _ = stage.larder.shutdown(ms(50)).await;
 }
 
 #[tokio::test]

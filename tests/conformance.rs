@@ -2,8 +2,10 @@
 
 #![cfg(feature = "test-util")]
 
+use larder::clock::Clock;
 use larder::drivers::Factory;
 use larder::drivers::conformance::BEHAVIOURS;
+use larder::drivers::faults::{Faults, Platform, PlatformLimits};
 use larder::drivers::map::MapStore;
 
 #[test]
@@ -22,6 +24,24 @@ fn the_disk_driver_conforms() {
         dirs.borrow_mut().push(dir);
         factory
     });
+}
+
+#[test]
+fn a_driver_without_a_fault_conforms_under_the_fault_kit() {
+    run(|| Faults::new().over(MapStore::new().factory()));
+}
+
+#[test]
+fn the_platform_driver_conforms_within_its_limits() {
+    let limits = PlatformLimits {
+        transaction_bytes_max: usize::MAX / 2,
+        queue_messages_max: u64::MAX / 2,
+        writes_per_second_max: u64::MAX / 2,
+        write_ms: 0,
+        read_ms: 0,
+        ..PlatformLimits::default()
+    };
+    run(|| Platform::with(Clock::manual(0), limits.clone()).factory());
 }
 
 /// As `conformance::check`, but all failures at once, by name.

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use gated::Gated;
 use larder::config::{CommitConfig, Limits};
-use larder::{ActorState, Cache, Degraded, DegradedReason, Error, Larder};
+use larder::drivers::faults::{Fault, Faults, Op, When};
+use larder::drivers::map::MapStore;
+use larder::{ActorState, Cache, Degraded, DegradedReason, Durability, Error, Larder};
 use trial::{Trial, until_actor};
 use world::{NEVER_BACK, SOON, World, bring_back, cache, ms, read, take_down, text};
 
@@ -144,4 +146,31 @@ async fn reads_past_the_gate_wait_their_turn_and_are_refused_at_their_deadline()
     gate.open();
     assert_eq!(first.await.unwrap(), Some(text("a")));
     assert!(waiting.await.unwrap(), "it got its turn");
+}
+
+#[tokio::test]
+async fn a_store_that_fails_while_it_is_scanned_leaves_the_page_to_the_others_and_to_memory() {
+    for fault in [Fault::Retry, Fault::Reopen, Fault::Panic] {
+        let (faults, first, second) = (Faults::new(), MapStore::new(), MapStore::new());
+        let larder = Larder::builder()
+            .driver_factory(
+                "first",
+                CommitConfig::default(),
+                faults.over(first.factory()),
+            )
+            .driver_factory("second", CommitConfig::default(), second.factory())
+            .start()
+            .await
+            .unwrap();
+        fill(&larder).await;
+        let users = cache(&larder);
+        users.set("c", text("c")).drivers(["first"]).await.unwrap();
+        larder.flush(Durability::Written).await.unwrap();
+        faults.inject(Op::Scan, When::Nth(1), fault);
+        let page = users.scan("").await.unwrap();
+        assert!(page.partial);
+        let keys: Vec<_> = page.entries.iter().map(|(key, _)| &**key).collect();
+        assert_eq!(keys, ["a", "b"], "{fault:?}");
+        assert_eq!(faults.struck(), 1);
+    }
 }

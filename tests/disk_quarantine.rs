@@ -73,9 +73,13 @@ fn a_deleted_journal_and_a_deleted_store_are_noticed() {
     assert!(open(dir.path()).quarantined().is_some());
     let dir = filled(Written);
     fs::remove_dir_all(dir.path().join("store")).unwrap();
-    let quarantine = open(dir.path()).quarantined().cloned().unwrap();
-    assert_eq!(quarantine.path, None);
-    assert!(open(dir.path()).quarantined().is_none(), "once");
+    for _ in 0..2 {
+        // Whoever is told may die before it says so: it is told until something is stored.
+        let quarantine = open(dir.path()).quarantined().cloned().unwrap();
+        assert_eq!(quarantine.path, None);
+    }
+    put(&open(dir.path()), "k/1", 100, NEVER, Written);
+    assert!(open(dir.path()).quarantined().is_none());
 }
 
 #[test]
@@ -194,6 +198,31 @@ fn a_damaged_table_is_found_in_use_and_moved_aside_at_the_next_opening() {
 }
 
 #[test]
+fn so_many_stores_are_kept_and_the_oldest_goes_first() {
+    let config = DiskConfig {
+        quarantined_max: 2,
+        ..DiskConfig::default()
+    };
+    let dir = filled(Synced);
+    let mut kept = Vec::new();
+    for round in 0..4 {
+        fs::remove_dir_all(dir.path().join("store/keyspaces")).unwrap();
+        let driver = DiskDriver::open(dir.path(), &config).unwrap();
+        kept.push(driver.quarantined().unwrap().path.clone().unwrap());
+        put(&driver, "k/1", 100 + round, NEVER, Written);
+    }
+    let is_there: Vec<_> = kept.iter().map(|path| path.exists()).collect();
+    assert_eq!(is_there, [false, false, true, true]);
+    let none = DiskConfig {
+        quarantined_max: 0,
+        ..config
+    };
+    let driver = DiskDriver::open(dir.path(), &none).unwrap();
+    assert!(!kept.iter().any(|path| path.exists()));
+    assert!(driver.quarantined().is_none() && has(&driver, "k/1"));
+}
+
+#[test]
 fn what_its_recovery_would_panic_on_moves_the_store_aside() {
     for (place, reason) in [
         ("store/7.jnl", "a journal is a directory"),
@@ -204,6 +233,23 @@ fn what_its_recovery_would_panic_on_moves_the_store_aside() {
         let driver = open(dir.path());
         let quarantine = driver.quarantined().unwrap();
         assert!(quarantine.reason.contains(reason), "{quarantine:?}");
+        assert!(!has(&driver, "k/1"));
+    }
+}
+
+#[test]
+fn a_list_of_tables_that_is_not_as_it_was_written_moves_the_store_aside() {
+    for what in ["v0", "current"] {
+        let dir = filled(Synced);
+        let keyspace = dir.path().join("store/keyspaces/1");
+        // Its first bytes: fjall takes either for what it says.
+        damage(&keyspace.join(what), if what == "v0" { 0 } else { 12 });
+        let driver = open(dir.path());
+        let quarantine = driver.quarantined().unwrap();
+        assert!(
+            quarantine.reason.contains("list of tables"),
+            "{quarantine:?}"
+        );
         assert!(!has(&driver, "k/1"));
     }
 }

@@ -19,6 +19,7 @@ use larder::clock::{Clock, NEVER};
 use larder::config::CommitConfig;
 use larder::drivers::disk::{DiskConfig, DiskDriver};
 use larder::drivers::lanes::{Command, lanes};
+use larder::drivers::pulse::Pulse;
 use larder::drivers::{Driver, Factory, StoreDurability, Write};
 use larder::record::{self, Header};
 use larder::{ActorState, Durability, Error, Larder, Version};
@@ -73,7 +74,8 @@ fn a_record_that_was_set_anew_survives_the_reclaim_that_was_meant_for_its_elder(
         driver
             .commit(&[put(1, 100)], StoreDurability::Synced)
             .unwrap();
-        let (to, lane) = lanes(1, 2);
+        let pulse = Pulse::new(Clock::manual(0), 1, |_| ());
+        let (to, lane) = lanes(1, 2, pulse);
         let (stored, mut set) = oneshot::channel();
         let (reclaimed, _) = oneshot::channel();
         let newer = Command::Commit(vec![put(2, NEVER)], StoreDurability::Synced, stored);

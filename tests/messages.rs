@@ -181,7 +181,7 @@ fn host(
     let host = Host {
         desk: larder.desk().unwrap(),
         memory: larder.memory().unwrap(),
-        store: larder.driver("store").unwrap(),
+        store: larder.driver("store").unwrap().addresses().unwrap(),
         supervisor: larder.supervisor("store").unwrap(),
         events,
         sent: Arc::clone(&sent),
@@ -431,7 +431,10 @@ async fn a_hosts_actor_sends_every_message_of_the_catalogue() {
 async fn a_message_after_the_shutdown_gets_closed() {
     let larder = over(&Trial::default()).start().await.unwrap();
     let (host, ..) = host(&larder);
-    let (memory, store) = (larder.memory().unwrap(), larder.driver("store").unwrap());
+    let (memory, store) = (
+        larder.memory().unwrap(),
+        larder.driver("store").unwrap().addresses().unwrap(),
+    );
     larder.shutdown(SOON).await.unwrap();
     let get = entry::Get::<u64>::new("numbers", "a");
     let late = host.send(Say(get)).await.unwrap();
@@ -444,7 +447,9 @@ async fn a_message_after_the_shutdown_gets_closed() {
     let closed = |error: Error| matches!(error, Error::Closed);
     assert!(closed(larder.desk().err().unwrap()));
     assert!(closed(larder.memory().err().unwrap()));
-    assert!(closed(larder.driver("store").err().unwrap()));
+    assert!(closed(
+        larder.driver("store").unwrap().addresses().err().unwrap()
+    ));
     assert!(closed(larder.supervisor("store").err().unwrap()));
 }
 
@@ -466,7 +471,7 @@ async fn an_address_is_given_out_only_of_what_is_there() {
     let down = [
         larder.desk().err().unwrap(),
         larder.memory().unwrap_err(),
-        larder.driver("store").unwrap_err(),
+        larder.driver("store").unwrap().addresses().unwrap_err(),
     ];
     assert!(down.iter().all(|e| matches!(e, Error::Unavailable { .. })));
     clock.advance(Duration::from_secs(60));

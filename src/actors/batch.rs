@@ -1,43 +1,34 @@
 //! The batch writer: takes what is dirty down to the drivers, newest first of all.
 //!
 //! One lane per driver: one batch is under way at a time, and what becomes dirty meanwhile is the next
-//! one, so batches grow by themselves under load. Each attempt takes the slots as they are then; a
-//! failure leaves them dirty (the slot protocol, rules 6 and 7, SEMANTICS.md).
+//! one, so batches grow by themselves under load. `batch/run.rs` has the way down one lane.
 
+mod blame;
 mod purge;
+mod run;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
 
-use purge::purge;
-
 use super::guard::DeathGuard;
-use crate::clock::{Clock, Millis};
+use crate::clock::Clock;
 use crate::config::CommitConfig;
 use crate::drivers::{StoreDurability, Write};
 use crate::error::Error;
-use crate::hurry::{Hurry, either};
-use crate::key::stored_key;
+use crate::hurry::Hurry;
 use crate::messages::control::Stop;
 use crate::messages::write::{Flush, Wake};
 use crate::port::Port;
-use crate::record;
-use crate::shelf::{Shelf, Taken, Ticket};
+use crate::shelf::{Shelf, Ticket};
+use blame::Blame;
+use run::{HEAL_COUNT_MAX, Progress, RETRY_MS_MIN, Run};
 
 /// Messages that wait for it at most.
 const MAILBOX: usize = 1_024;
-/// The first wait after a failed commit; it doubles up to [`RETRY_MS_MAX`].
-const RETRY_MS_MIN: u64 = 10;
-/// The longest wait between two attempts.
-const RETRY_MS_MAX: u64 = 1_000;
-/// Keys that are healed in one go when a driver is back.
-const HEAL_COUNT_MAX: usize = 1_000;
-
 /// Sends a batch to a driver.
 pub type Send = Arc<dyn Fn(Vec<Write>, StoreDurability) -> Sent + std::marker::Send + Sync>;
 /// What came of it.
@@ -55,7 +46,8 @@ pub struct Lane {
 
 struct Course {
     lane: Arc<Lane>,
-    running: bool,
+    /// Nothing while a run has it.
+    progress: Option<Progress>,
     again: bool,
 }
 
@@ -80,7 +72,11 @@ impl BatchWriter {
     ) -> Self {
         let courses = lanes.iter().map(|lane| Course {
             lane: Arc::clone(lane),
-            running: false,
+            progress: Some(Progress {
+                blame: Blame::new(lane.config.commit_count_max),
+                from: 0,
+                next_ms: 0,
+            }),
             again: false,
         });
         Self {
@@ -93,30 +89,27 @@ impl BatchWriter {
     }
 
     fn set_off(&mut self, at: usize, ctx: &mut Context<Self>) {
+        // While one is down, more comes to be in doubt with each change that finds no room.
+        let all_up = self.courses.iter().all(|course| course.lane.port.is_up());
         let Some(course) = self.courses.get_mut(at) else {
             return;
         };
-        if course.running {
+        let Some(progress) = course.progress.take() else {
             course.again = true;
             return;
-        }
-        course.running = true;
-        let lane = Arc::clone(&course.lane);
-        // While one is down, more comes to be in doubt with each change that finds no room.
-        let all_up = self.courses.iter().all(|course| course.lane.port.is_up());
+        };
         let run = Run {
             shelf: Arc::clone(&self.shelf),
             clock: self.clock.clone(),
             hurry: Arc::clone(&self.hurry),
-            lane,
+            lane: Arc::clone(&course.lane),
             purges: all_up,
-            from: 0,
-            next_ms: 0,
+            progress,
         };
         let run = run.drain().into_actor(self);
-        ctx.spawn(run.map(move |(), this, ctx| {
+        ctx.spawn(run.map(move |progress, this, ctx| {
             let again = this.courses.get_mut(at).is_some_and(|course| {
-                course.running = false;
+                course.progress = Some(progress);
                 std::mem::take(&mut course.again)
             });
             if again {
@@ -159,7 +152,7 @@ impl Handler<Flush> for BatchWriter {
         let (mut lanes, mut in_doubt) = (Vec::new(), false);
         for course in &self.courses {
             let port = &course.lane.port;
-            if port.is_up() {
+            if port.takes_values() {
                 let healed = self
                     .shelf
                     .heal(port.id, HEAL_COUNT_MAX, self.clock.now_ms());
@@ -205,122 +198,5 @@ fn busy() -> Error {
     Error::Unavailable {
         driver: "batch".into(),
         retry_after: Duration::from_millis(RETRY_MS_MIN),
-    }
-}
-
-/// One run down one lane, until nothing is dirty or the driver is down.
-struct Run {
-    shelf: Arc<Shelf>,
-    clock: Clock,
-    hurry: Arc<Hurry>,
-    lane: Arc<Lane>,
-    /// Whether it deletes what is in doubt.
-    purges: bool,
-    from: usize,
-    next_ms: Millis,
-}
-
-impl Run {
-    async fn drain(mut self) {
-        let tier = self.lane.port.id;
-        if self.lane.port.is_up() {
-            // Only now: while it is down, the doubt itself keeps the old copies from being shown.
-            self.shelf.heal(tier, HEAL_COUNT_MAX, self.clock.now_ms());
-            if self.purges {
-                purge(&self.shelf, &self.lane.port).await;
-            }
-        }
-        self.linger().await;
-        let mut failures = 0;
-        while self.lane.port.is_up() {
-            // Also before a look that finds nothing: so the next run need not know of the pace.
-            self.clock.sleep_until(self.next_ms).await;
-            let taken = self.take();
-            if taken.is_empty() {
-                return;
-            }
-            match self.store(&taken).await {
-                Ok(durability) => {
-                    failures = 0;
-                    self.shelf.settle(tier, &taken, durability);
-                }
-                Err(_) => {
-                    failures += 1;
-                    self.shelf.unsettle(&taken);
-                    self.lane.port.stats.retries.fetch_add(1, Ordering::Relaxed);
-                    if !self.lane.port.is_up() {
-                        break;
-                    }
-                    let wait = RETRY_MS_MIN << (failures - 1).min(10);
-                    tokio::time::sleep(Duration::from_millis(wait.min(RETRY_MS_MAX))).await;
-                }
-            }
-        }
-        // While it is down there is no waiting (the slot protocol, rule 11, SEMANTICS.md). Whoever begins
-        // to wait from here on rings first, and is told by the run after this one.
-        let unavailable = self.lane.port.unavailable();
-        self.shelf.fail_waiters(tier, &unavailable);
-    }
-
-    /// Waits a little for more to come, unless somebody waits for an answer.
-    async fn linger(&self) {
-        let linger_ms = self.lane.config.linger_ms_max;
-        if linger_ms > 0 {
-            let over_ms = self.clock.now_ms().saturating_add(linger_ms);
-            either(self.clock.sleep_until(over_ms), self.hurry.somebody()).await;
-        }
-    }
-
-    fn take(&mut self) -> Vec<Taken> {
-        let config = &self.lane.config;
-        let now_ms = self.clock.now_ms();
-        let paced = config.writes_per_second_max.map(|rate| rate.get() as usize);
-        // At most a tenth of a second's worth at a time, so that the pace is even.
-        let count_max = paced.map_or(config.commit_count_max, |rate| {
-            config.commit_count_max.min((rate / 10).max(1))
-        });
-        let (tier, bytes_max) = (self.lane.port.id, config.commit_bytes_max);
-        let taken = self
-            .shelf
-            .take(tier, count_max, bytes_max, now_ms, &mut self.from);
-        if let Some(rate) = paced {
-            self.next_ms = now_ms + (taken.len() as u64 * 1_000).div_ceil(rate as u64);
-        }
-        taken
-    }
-
-    async fn store(&self, taken: &[Taken]) -> Result<StoreDurability, Error> {
-        let writes = taken.iter().filter_map(|one| self.write(one)).collect();
-        let durability = taken.iter().map(|one| one.durability).max();
-        let durability = durability.unwrap_or(StoreDurability::Written);
-        (self.lane.send)(writes, durability).await?;
-        Ok(durability)
-    }
-
-    fn write(&self, taken: &Taken) -> Option<Write> {
-        let scope = self.shelf.scope_by_id(taken.key.cache)?;
-        let key = stored_key(&scope.name, &taken.key.name).into();
-        let Some((slot, encoded)) = &taken.value else {
-            return Some(Write::Delete { key });
-        };
-        let header = record::Header {
-            version: slot.version,
-            created_ms: slot.created_ms,
-            expires_ms: slot.expires_ms,
-            keep_ms: slot.keep_ms(),
-            idle_ms: slot.idle_ms(),
-            ends_ms: slot.ends_ms(),
-            schema: slot.schema,
-            type_tag: encoded.type_tag,
-            codec: encoded.codec,
-            priority: slot.priority.to_byte(),
-            tags: slot.tags().into(),
-        };
-        Some(Write::Put {
-            record: record::encode(&key, &header, &encoded.payload),
-            key,
-            version: slot.version,
-            keep_ms: slot.keep_ms(),
-        })
     }
 }

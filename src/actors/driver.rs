@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::guard::DeathGuard;
 use crate::clock::{Clock, Millis};
 use crate::drivers::lanes::{Answer, Command, Lanes};
-use crate::drivers::{Failure, Reclaimed, Usage, Watermark};
+use crate::drivers::{Reclaimed, Usage, Watermark};
 use crate::error::Error;
 use crate::messages::control::Stop;
 use crate::messages::storage::{Commit, Get, GetMany, Measure, Reclaim, Scan};
@@ -27,6 +27,9 @@ pub const RESERVE_MS: Millis = 60_000;
 const RENEW_MS: Millis = 20_000;
 /// Commands that wait for the commit lane at most; each holds one batch.
 pub const COMMANDS_MAX: usize = 64;
+
+/// Why a port is closed that no failure has closed before.
+const STOPPED: &str = "its actor stopped or panicked";
 
 /// The actor of one driver in one generation.
 pub struct StorageDriver {
@@ -50,16 +53,18 @@ impl StorageDriver {
         let (answer, waiting) = oneshot::channel();
         let sent = self.lanes.command(command(answer));
         let (port, generation) = (Arc::clone(&self.port), self.guard.generation());
+        let pulse = Arc::clone(self.lanes.pulse());
+        // It outlives this actor, so it has to hear by itself that the generation is given up.
         Box::pin(async move {
-            let failure = match sent {
-                Ok(()) => match waiting.await {
-                    Ok(Ok(done)) => return Ok(done),
-                    Ok(Err(failure)) => failure,
-                    Err(_) => Failure::reopen("the commit lane ended"),
-                },
-                Err(failure) => failure,
-            };
-            Err(port.failed(generation, failure))
+            if let Err(failure) = sent {
+                port.not_sent(generation, failure);
+                return Err(port.unavailable());
+            }
+            match port.unless_given_up(&pulse, waiting).await {
+                Some(Ok(Ok(done))) => Ok(done),
+                // What went wrong has been told by the lane's own thread.
+                _ => Err(port.unavailable()),
+            }
         })
     }
 
@@ -118,11 +123,10 @@ impl Actor for StorageDriver {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(COMMANDS_MAX * 2);
-        self.port.open(self.guard.generation(), self.lanes.clone());
     }
 
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
-        self.port.close(self.guard.generation());
+        self.port.close(self.guard.generation(), STOPPED);
         Running::Stop
     }
 }
@@ -130,7 +134,7 @@ impl Actor for StorageDriver {
 impl Drop for StorageDriver {
     fn drop(&mut self) {
         // A panic skips `stopping`.
-        self.port.close(self.guard.generation());
+        self.port.close(self.guard.generation(), STOPPED);
     }
 }
 

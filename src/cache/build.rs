@@ -177,7 +177,9 @@ impl<V: Value> CacheBuilder<V> {
             weigher: self.weigher,
         });
         // Messages, and handles that are opened without settings, follow the one opened last.
+        let (codec, limit) = (self.defaults.codec, tiers.config.limits.value_bytes_max);
         let opened = Opened {
+            encode: Arc::new(move |slot| typed::bytes::<V>(slot, codec, limit)),
             place,
             defaults: Arc::new(self.defaults),
             definition: Arc::clone(&definition) as _,

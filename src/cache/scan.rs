@@ -38,8 +38,8 @@ impl<V: Value> Cache<V> {
     /// # Errors
     ///
     /// [`Error::Invalid`] for a page size of zero or above `page_size_max`, or for a cursor of another
-    /// scan; [`Error::Overloaded`], [`Error::Unavailable`] or [`Error::DeadlineExceeded`] if a store
-    /// fails while it is read. One that is not up makes the page [`partial`](Page::partial).
+    /// scan; [`Error::Overloaded`] or [`Error::DeadlineExceeded`] if a store has too much to do or does
+    /// not answer in time. One that is not up, or fails, makes the page [`partial`](Page::partial).
     ///
     /// # Cancel safety
     ///
@@ -72,7 +72,7 @@ pub struct Page<V> {
     pub entries: Vec<(String, Entry<V>)>,
     /// Where to go on; `None` at the end. A page may be short of entries and still have one.
     pub next: Option<Cursor>,
-    /// A store was not up, or entries kept moving between stores: keys may be missing.
+    /// A store was not up or failed, or entries kept moving between stores: keys may be missing.
     pub partial: bool,
 }
 

@@ -4,13 +4,13 @@
 //! drains all that is queued, commits it as one group and then answers everyone. This file runs
 //! loops; it starts no thread.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 
+use super::pulse::{Pulse, Thread};
 use super::{Driver, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write};
 use crate::clock::Millis;
 use crate::gate::Permit;
@@ -55,12 +55,14 @@ pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 pub struct Lanes {
     reads: Sender<(Read, Permit)>,
     commits: Sender<Command>,
+    pulse: Arc<Pulse>,
 }
 
 /// The threads' end.
 pub struct LaneEnds {
     reads: Receiver<(Read, Permit)>,
     commits: Receiver<Command>,
+    pulse: Arc<Pulse>,
 }
 
 /// How much is looked at in one go when a store is purged.
@@ -72,14 +74,21 @@ const PURGE_PAGE: PageLimit = PageLimit {
 const GROUP_MAX: usize = 256;
 
 /// Lanes that hold at most `reads_max` questions and `commits_max` commands.
-pub fn lanes(reads_max: usize, commits_max: usize) -> (Lanes, LaneEnds) {
+pub fn lanes(reads_max: usize, commits_max: usize, pulse: Pulse) -> (Lanes, LaneEnds) {
     let (reads, read_end) = bounded(reads_max);
     let (commits, commit_end) = bounded(commits_max);
+    let pulse = Arc::new(pulse);
     let ends = LaneEnds {
         reads: read_end,
         commits: commit_end,
+        pulse: Arc::clone(&pulse),
     };
-    (Lanes { reads, commits }, ends)
+    let lanes = Lanes {
+        reads,
+        commits,
+        pulse,
+    };
+    (lanes, ends)
 }
 
 impl Lanes {
@@ -91,6 +100,11 @@ impl Lanes {
     /// Queues a command.
     pub fn command(&self, command: Command) -> Result<(), Failure> {
         self.commits.try_send(command).map_err(full)
+    }
+
+    /// What the threads are doing.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 }
 
@@ -105,16 +119,19 @@ fn full<T>(error: TrySendError<T>) -> Failure {
 }
 
 impl LaneEnds {
-    /// What one read thread does: answers questions until the lanes are gone.
-    pub fn read_loop(&self, driver: &Arc<dyn Driver>) {
+    /// What the `nth` read thread does: answers questions until the lanes are gone.
+    pub fn read_loop(&self, nth: usize, driver: &Arc<dyn Driver>) {
+        let thread = Thread::Read(nth);
         while let Ok((read, permit)) = self.reads.recv() {
             match read {
-                Read::Get(key, answer) => reply(answer, || driver.get(&key)),
-                Read::GetMany(keys, answer) => reply(answer, || driver.get_many(&keys)),
-                Read::Scan(prefix, after, page, answer) => {
-                    reply(answer, || driver.scan(&prefix, &after, page));
+                Read::Get(key, answer) => self.reply(thread, answer, || driver.get(&key)),
+                Read::GetMany(keys, answer) => {
+                    self.reply(thread, answer, || driver.get_many(&keys));
                 }
-                Read::Usage(answer) => reply(answer, || Ok(driver.usage())),
+                Read::Scan(prefix, after, page, answer) => {
+                    self.reply(thread, answer, || driver.scan(&prefix, &after, page));
+                }
+                Read::Usage(answer) => self.reply(thread, answer, || Ok(driver.usage())),
             }
             drop(permit);
         }
@@ -128,14 +145,14 @@ impl LaneEnds {
                 Command::Commit(batch, durability, answer) => {
                     next = self.commit_group(driver, batch, durability, answer);
                 }
-                Command::Repair(key, answer) => carry_out(answer, || repair(driver, &key)),
+                Command::Repair(key, answer) => self.carry_out(answer, || repair(driver, &key)),
                 Command::Purge(after, doubtful, answer) => {
-                    carry_out(answer, || purge(driver, &after, &doubtful));
+                    self.carry_out(answer, || purge(driver, &after, &doubtful));
                 }
                 Command::Reclaim(now_ms, count_max, answer) => {
-                    carry_out(answer, || driver.reclaim(now_ms, count_max));
+                    self.carry_out(answer, || driver.reclaim(now_ms, count_max));
                 }
-                Command::Reserve(mark, answer) => carry_out(answer, || driver.reserve(mark)),
+                Command::Reserve(mark, answer) => self.carry_out(answer, || driver.reserve(mark)),
             }
         }
     }
@@ -165,12 +182,30 @@ impl LaneEnds {
                 Err(_) => break,
             }
         }
-        let result = guarded(|| driver.commit(&batch, durability));
+        let commit = || driver.commit(&batch, durability);
+        let result = self.pulse.call(Thread::Commit, commit);
         for answer in answers {
             // Whoever asked may have left; the commit stands.
             let _ = answer.send(result.clone());
         }
         ended_by
+    }
+
+    fn reply<T>(
+        &self,
+        thread: Thread,
+        answer: Answer<T>,
+        call: impl FnOnce() -> Result<T, Failure>,
+    ) {
+        // Nobody waits any more: a read need not be made.
+        if !answer.is_closed() {
+            let _ = answer.send(self.pulse.call(thread, call));
+        }
+    }
+
+    /// A command is carried out whether anybody waits for it or not.
+    fn carry_out<T>(&self, answer: Answer<T>, call: impl FnOnce() -> Result<T, Failure>) {
+        let _ = answer.send(self.pulse.call(Thread::Commit, call));
     }
 }
 
@@ -208,23 +243,6 @@ fn purge(
         driver.commit(&deletes, StoreDurability::Written)?;
     }
     Ok(records.last().map(|(key, _)| key.clone()))
-}
-
-fn reply<T>(answer: Answer<T>, call: impl FnOnce() -> Result<T, Failure>) {
-    // Nobody waits any more: a read need not be made.
-    if !answer.is_closed() {
-        carry_out(answer, call);
-    }
-}
-
-/// A command is carried out whether anybody waits for it or not.
-fn carry_out<T>(answer: Answer<T>, call: impl FnOnce() -> Result<T, Failure>) {
-    let _ = answer.send(guarded(call));
-}
-
-fn guarded<T>(call: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|_| Err(Failure::reopen("the driver panicked")))
 }
 
 #[cfg(test)]

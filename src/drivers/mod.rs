@@ -15,8 +15,11 @@ use crate::version::Version;
 pub mod conformance;
 #[cfg(feature = "disk")]
 pub mod disk;
+#[cfg(feature = "test-util")]
+pub mod faults;
 pub mod lanes;
 pub mod map;
+pub mod pulse;
 
 /// A store that larder can use as a tier. See `examples/custom_driver.rs` for a whole one, and
 /// `drivers::conformance` (feature `test-util`) for what it must pass.
@@ -99,6 +102,28 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The mark that was remembered last, by this process or an earlier one.
     fn reserved(&self) -> Watermark;
+
+    /// What became, when this instance was opened, of what had been stored before. A driver that
+    /// wraps another one must hand this on.
+    fn opened(&self) -> Opening {
+        Opening::default()
+    }
+}
+
+/// What a driver found when it was opened. By default: everything that was stored before.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Opening {
+    /// It lost everything: what it holds now was stored by this instance.
+    pub emptied: Option<Emptied>,
+}
+
+/// A store that begins anew.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Emptied {
+    /// Why what was there before is not believed, or that it is gone.
+    pub reason: String,
+    /// Where it is kept; `None` if there is nothing of it.
+    pub kept: Option<String>,
 }
 
 /// One change of a batch.
@@ -222,6 +247,12 @@ pub enum Failure {
         /// How long to wait first.
         after: Duration,
     },
+    /// There is no room for new values. Reads and deletions may go on.
+    #[error("{reason}")]
+    Full {
+        /// What happened and what would help.
+        reason: String,
+    },
     /// This instance is of no more use; a new one from the factory may be.
     #[error("{reason}")]
     Reopen {
@@ -240,6 +271,13 @@ impl Failure {
     /// A [`Failure::Reopen`] with this reason.
     pub fn reopen(reason: impl ToString) -> Self {
         Self::Reopen {
+            reason: reason.to_string(),
+        }
+    }
+
+    /// A [`Failure::Full`] with this reason.
+    pub fn full(reason: impl ToString) -> Self {
+        Self::Full {
             reason: reason.to_string(),
         }
     }

@@ -1,8 +1,10 @@
 //! Reaching a driver: when it is full, gone, silent, or of an older generation.
 
+use bytes::Bytes;
+
 use super::*;
 use crate::clock::NEVER;
-use crate::drivers::lanes::{LaneEnds, lanes};
+use crate::drivers::lanes::{self, LaneEnds};
 use crate::drivers::map::MapStore;
 use crate::drivers::{Driver, StoreDurability, Write};
 use crate::record::{FORMAT, HEADER_BYTES, MAGIC};
@@ -14,15 +16,56 @@ const SOON: Duration = Duration::from_secs(20);
 /// No time at all: whoever waits so long waits for nothing.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-fn port() -> Port {
-    Port::new(TierId(0), "store", Source::Custom(0), 1)
+fn port() -> Arc<Port> {
+    let breaker = BreakerConfig::default();
+    let clock = Clock::manual(1_000);
+    let port = Port::new(TierId(0), "store", Source::Custom(0), 1, breaker, clock);
+    Arc::new(port)
+}
+
+/// Lanes of a generation whose threads tell the port of their calls.
+fn lanes(port: &Arc<Port>, generation: u64) -> (Lanes, LaneEnds) {
+    let (clock, to) = (port.clock.clone(), Arc::downgrade(port));
+    let told = move |ended: Ended<'_>| {
+        if let Some(port) = to.upgrade() {
+            port.called(generation, &ended);
+        }
+    };
+    lanes::lanes(1, 1, Pulse::new(clock, 1, told))
 }
 
 /// A port whose generation 1 is open; nobody serves its lanes yet.
-fn open() -> (Port, LaneEnds) {
-    let (port, (lanes, ends)) = (port(), lanes(1, 1));
-    port.open(1, lanes);
+fn open() -> (Arc<Port>, LaneEnds) {
+    let port = port();
+    let (lanes, ends) = lanes(&port, 1);
+    port.half_open(1, lanes);
     (port, ends)
+}
+
+type Log = Arc<Mutex<Vec<(u64, String)>>>;
+
+/// What the port reports.
+fn reports(port: &Port) -> Log {
+    let log = Log::default();
+    let to = Arc::clone(&log);
+    port.tell(Told {
+        failed: Box::new(move |generation, failure| {
+            to.lock().push((generation, failure.to_string()));
+        }),
+        changed: Box::new(|| {}),
+    });
+    log
+}
+
+fn ended(failure: Option<&Failure>) -> Ended<'_> {
+    Ended {
+        failure,
+        took_ms: 0,
+    }
+}
+
+fn state(port: &Port) -> BreakerState {
+    port.breaker().state
 }
 
 fn timer() -> Timer {
@@ -54,11 +97,11 @@ async fn a_full_gate_lets_a_caller_wait_for_its_turn_and_refuses_it_at_its_deadl
     );
     assert_eq!((port.gate.refused(), failures(&port)), (1, 0));
     let driver: Arc<dyn Driver> = Arc::new(MapStore::new().open());
-    let served = tokio::task::spawn_blocking(move || ends.read_loop(&driver));
+    let served = tokio::task::spawn_blocking(move || ends.read_loop(0, &driver));
     let (found, ()) = tokio::join!(get(&port, SOON), async { drop(inside) });
     assert_eq!(found.unwrap(), None);
     assert_eq!(port.gate.refused(), 1, "who got in was not refused");
-    port.close(1);
+    port.close(1, "ended");
     served.await.unwrap();
     assert_eq!(port.gate.in_flight(), 0);
 }
@@ -66,12 +109,12 @@ async fn a_full_gate_lets_a_caller_wait_for_its_turn_and_refuses_it_at_its_deadl
 #[tokio::test]
 async fn a_closed_gate_and_a_driver_that_is_gone_answer_at_once() {
     let port = port();
-    assert_eq!(port.state(), BreakerState::Open);
+    assert_eq!(state(&port), BreakerState::Open);
     assert!(is_unavailable(&get(&port, SOON).await), "never opened");
-    let (lanes, _ends) = lanes(1, 1);
-    port.open(1, lanes);
-    assert_eq!(port.state(), BreakerState::Closed);
-    port.close(1);
+    let (lanes, _ends) = lanes(&port, 1);
+    port.half_open(1, lanes);
+    assert_eq!(state(&port), BreakerState::Closed);
+    port.close(1, "ended");
     assert!(is_unavailable(&get(&port, SOON).await), "closed");
     assert_eq!(port.gate.in_flight(), 0, "the permit is given back");
     port.gate.close();
@@ -83,7 +126,7 @@ async fn a_generation_that_ends_answers_the_questions_in_its_lanes() {
     let (port, ends) = open();
     let (found, ()) = tokio::join!(get(&port, SOON), async {
         drop(ends);
-        port.close(1);
+        port.close(1, "ended");
     });
     assert!(is_unavailable(&found), "{found:?}");
     assert_eq!(port.gate.in_flight(), 0);
@@ -92,17 +135,13 @@ async fn a_generation_that_ends_answers_the_questions_in_its_lanes() {
 #[tokio::test]
 async fn a_lane_that_has_ended_is_reported_once_with_its_generation() {
     let (port, ends) = open();
-    let reports = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&reports);
-    port.on_failure(move |generation, failure| {
-        told.lock().push((generation, failure.to_string()));
-    });
+    let reports = reports(&port);
     drop(ends);
     for _ in 0..2 {
         assert!(is_unavailable(&get(&port, SOON).await));
     }
     assert_eq!(*reports.lock(), [(1, "the lane has ended".to_owned())]);
-    assert_eq!((port.is_up(), failures(&port)), (false, 1));
+    assert!(!port.is_up());
 }
 
 #[tokio::test]
@@ -113,7 +152,7 @@ async fn who_is_not_answered_in_time_leaves_and_the_driver_stays_up() {
     assert!(port.is_up());
     assert_eq!(port.gate.in_flight(), 1, "its question still takes a place");
     drop(ends);
-    port.close(1);
+    port.close(1, "ended");
     assert_eq!(port.gate.in_flight(), 0);
 }
 
@@ -124,15 +163,82 @@ fn only_a_failure_of_the_present_generation_that_cannot_pass_closes_the_way() {
         reason: "busy".into(),
         after: AT_ONCE,
     };
-    port.failed(1, retry);
+    port.called(1, &ended(Some(&retry)));
     assert!(port.is_up(), "it may work the next time");
-    let (lanes, _later_ends) = lanes(1, 1);
-    port.open(2, lanes);
-    port.failed(1, Failure::reopen("late news"));
-    assert!(port.is_up(), "that one is gone already");
-    port.failed(2, Failure::fatal("broken"));
-    assert!(!port.is_up());
+    port.close(1, "ended");
+    let (lanes, _later_ends) = lanes(&port, 2);
+    port.half_open(2, lanes);
+    let late = Failure::reopen("late news");
+    port.called(1, &ended(Some(&late)));
+    assert_eq!(
+        state(&port),
+        BreakerState::HalfOpen,
+        "that one is gone already"
+    );
+    let broken = Failure::fatal("broken");
+    port.called(2, &ended(Some(&broken)));
+    assert_eq!(state(&port), BreakerState::Open);
+    assert_eq!(port.reason().as_deref(), Some("broken"));
     assert_eq!(failures(&port), 3);
+}
+
+#[test]
+fn failures_in_a_row_that_may_pass_give_the_generation_up_and_say_the_last() {
+    let (port, _ends) = open();
+    let reports = reports(&port);
+    let retry = Failure::Retry {
+        reason: "busy".into(),
+        after: AT_ONCE,
+    };
+    (0..9).for_each(|_| port.called(1, &ended(Some(&retry))));
+    let reason = "5 calls in a row failed, the last one: busy";
+    assert_eq!(*reports.lock(), [(1, reason.to_owned())]);
+    assert!(!port.is_up());
+}
+
+#[test]
+fn a_driver_without_room_is_up_takes_no_values_and_says_why_until_one_was_stored() {
+    let (port, _ends) = open();
+    let full = Failure::full("1 byte is free");
+    (0..9).for_each(|_| port.called(1, &ended(Some(&full))));
+    assert!(port.is_up() && !port.takes_values());
+    assert_eq!(port.fullness().as_deref(), Some("1 byte is free"));
+    port.has_room();
+    assert!(port.takes_values() && port.fullness().is_none());
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_given_up_by_the_watchdog_and_frees_who_waits() {
+    let (port, ends) = open();
+    let reports = reports(&port);
+    let (entered, inside) = std::sync::mpsc::channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (_, lanes) = port.lanes.read().clone().unwrap();
+    let pulse = Arc::clone(lanes.pulse());
+    drop(lanes);
+    let hung = tokio::task::spawn_blocking(move || {
+        pulse.call(crate::drivers::pulse::Thread::Commit, || {
+            entered.send(()).unwrap();
+            released.recv().unwrap();
+            Ok(())
+        })
+    });
+    inside.recv().unwrap();
+    port.clock.advance(Duration::from_millis(9_999));
+    port.watch();
+    assert!(port.is_up(), "it may be slow");
+    let (found, ()) = tokio::join!(get(&port, SOON), async {
+        port.clock.advance(AT_ONCE);
+        port.watch();
+    });
+    assert!(is_unavailable(&found), "{found:?}");
+    let reason = "a call on the commit lane hangs for 10000 ms";
+    assert_eq!(*reports.lock(), [(1, reason.to_owned())]);
+    assert!(port.oldest_call().is_some(), "it has not returned");
+    release.send(()).unwrap();
+    hung.await.unwrap().unwrap();
+    assert!(port.oldest_call().is_none());
+    drop(ends);
 }
 
 #[test]
@@ -153,7 +259,7 @@ fn a_repair_is_counted_and_waits_for_nobody_however_full_the_lane_is() {
     for name in &names {
         port.repair(name.clone());
     }
-    port.close(1);
+    port.close(1, "ended");
     port.repair(Bytes::from_static(b"c"));
     assert_eq!(port.stats.damaged.load(Ordering::Relaxed), 3);
     ends.commit_loop(&driver);

@@ -253,6 +253,29 @@ impl DirtySet {
         settled
     }
 
+    /// A tier will not store what it took; nobody waits for that any more.
+    pub fn give_up(&mut self, tier: TierId, taken: &Taken) -> Settled {
+        let (cache, name) = (taken.key.cache, &taken.key.name);
+        let Some(dirty) = self.get_mut(taken.hash, cache, name) else {
+            return Settled::default();
+        };
+        let waiters = dirty.waiters.extract_if(.., |w| w.tier == tier);
+        let done = waiters.map(|w| w.ticket).collect();
+        let before = dirty.tiers();
+        dirty.put = dirty.put.without(tier);
+        let left = dirty.tiers();
+        self.leaves(before.minus(left));
+        let gone = match left.is_empty() {
+            true => self.forget(taken.hash, cache, name),
+            false => None,
+        };
+        Settled {
+            done,
+            gone,
+            again: false,
+        }
+    }
+
     /// Takes a slot out without its having been stored: its change is superseded by one that is not to
     /// be stored.
     pub fn forget(&mut self, hash: u64, cache: CacheId, name: &str) -> Option<Dirty> {
@@ -262,9 +285,9 @@ impl DirtySet {
         Some(gone)
     }
 
-    /// Takes out everybody who waits for a tier.
-    pub fn take_waiters(&mut self, tier: TierId) -> Vec<Waiter> {
-        let slots = self.slots.iter_mut();
+    /// Takes out everybody who waits for a tier to store a slot that `of` says so of.
+    pub fn take_waiters(&mut self, tier: TierId, of: impl Fn(&Dirty) -> bool) -> Vec<Waiter> {
+        let slots = self.slots.iter_mut().filter(|dirty| of(dirty));
         let waiting = slots.flat_map(|d| d.waiters.extract_if(.., |w| w.tier == tier));
         waiting.collect()
     }

@@ -116,6 +116,14 @@ impl Distrusts {
         wholes.map(|(_, cache, as_of)| (*cache, *as_of))
     }
 
+    /// What is distrusted in a tier is so up to `as_of` at least.
+    pub fn redate(&mut self, tier: TierId, as_of: Version) {
+        let wholes = self.wholes.iter_mut().filter(|(t, ..)| *t == tier);
+        wholes.for_each(|(.., since)| *since = (*since).max(as_of));
+        let doubts = self.keys.iter_mut().filter(|d| d.tiers.has(tier));
+        doubts.for_each(|d| d.as_of = d.as_of.max(as_of));
+    }
+
     /// Distrusted keys of these tiers, with their hashes and with those of the tiers that it is about.
     pub fn keys_of(&self, tiers: TierSet) -> impl Iterator<Item = (u64, &Key, TierSet)> {
         let doubts = self.keys.iter();

@@ -121,6 +121,18 @@ impl Scope {
         Covers::Tag(tag)
     }
 
+    /// What is fenced at a version up to `ceiling`.
+    pub fn fences_up_to(&self, ceiling: u64) -> Vec<Covers> {
+        let whole = self.fence.load(Ordering::Acquire);
+        let tags = self.tags.read();
+        let low = tags.iter().filter(|(_, fence)| **fence <= ceiling);
+        let mut all: Vec<_> = low.map(|(tag, _)| Covers::Tag(tag.clone())).collect();
+        if (1..=ceiling).contains(&whole) {
+            all.push(Covers::All);
+        }
+        all
+    }
+
     /// Runs `decide` while no fence is being raised.
     pub fn undisturbed<R>(&self, decide: impl FnOnce() -> R) -> R {
         let _shared = self.order.read();

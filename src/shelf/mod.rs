@@ -19,6 +19,7 @@ mod marks;
 mod news;
 mod policy;
 mod promote;
+mod refile;
 mod slot;
 mod stats;
 mod store;
@@ -37,8 +38,9 @@ pub use expiry::Due;
 pub use fence::{Covers, Scope};
 pub use lookup::{Freshness, Listed, Listing, Seen};
 pub use marks::MarkId;
+pub use refile::Lost;
 pub use slot::{Body, Encoded, Extra, Priority, Shared, Slot};
-pub use stats::ShelfStats;
+pub use stats::{Owed, ShelfStats};
 pub use table::{ENTRY_OVERHEAD_BYTES, PINNED_SHARE};
 pub use taken::{Taken, Waiter};
 pub use ticket::{Ticket, Waiting};
@@ -154,6 +156,11 @@ impl Shelf {
     pub fn has_scope(&self, name: &str) -> (bool, usize) {
         let scopes = self.scopes.read();
         (scopes.by_name.contains_key(name), scopes.by_id.len())
+    }
+
+    /// Every cache that anybody has opened.
+    pub fn all_scopes(&self) -> Vec<Arc<Scope>> {
+        self.scopes().to_vec()
     }
 
     fn scopes(&self) -> Arc<Vec<Arc<Scope>>> {

@@ -1,6 +1,7 @@
 //! What the shelf counts: one short look at each stripe.
 
 use super::Shelf;
+use super::tier::TierId;
 use crate::sync::Ordering;
 
 /// What the shelf counts.
@@ -32,7 +33,24 @@ pub struct ShelfStats {
     pub distrusted: usize,
 }
 
+/// What is not yet as it should be in a tier.
+pub struct Owed {
+    /// Changes that are not stored in it yet.
+    pub dirty_slots: usize,
+    /// Whether any of its copies is not believed.
+    pub distrusted: bool,
+}
+
 impl Shelf {
+    /// What is not yet as it should be in a tier.
+    pub fn owed(&self, tier: TierId) -> Owed {
+        let cells = self.stripes.iter();
+        Owed {
+            dirty_slots: cells.map(|c| c.stripe.read().dirty.count(tier)).sum(),
+            distrusted: self.is_distrusted(tier),
+        }
+    }
+
     /// What the shelf counts, summed over its stripes.
     pub fn stats(&self) -> ShelfStats {
         let mut sum = ShelfStats {

@@ -1,5 +1,6 @@
 //! The way down: what a lane takes from the dirty set, and what becomes of it afterwards.
 
+use super::dirty::Dirty;
 use super::effects::let_go;
 use super::taken::{Taken, Waiter};
 use super::ticket::Ticket;
@@ -86,6 +87,31 @@ impl Shelf {
         }
     }
 
+    /// Gives up storing what was taken, unless it has changed since: it stays in memory only, and the
+    /// stored copy of the key is distrusted before its slot goes (the slot protocol, rule 11). Whoever
+    /// waits for it is told `error`. `false` if it has changed.
+    pub fn refuse(&self, tier: TierId, taken: &Taken, error: &Error) -> bool {
+        let cell = self.cell(taken.hash);
+        let mut stripe = cell.stripe.write();
+        let (cache, name) = (taken.key.cache, &taken.key.name);
+        let is_same = |d: &Dirty| d.stamp == taken.stamp;
+        if !stripe
+            .dirty
+            .get(taken.hash, cache, name)
+            .is_some_and(is_same)
+        {
+            return false;
+        }
+        stripe.distrust_taken(tier, taken, self.bounds.distrusted_max);
+        let given_up = stripe.dirty.give_up(tier, taken);
+        drop(stripe);
+        for ticket in given_up.done {
+            ticket.fail(error.clone());
+        }
+        given_up.gone.into_iter().for_each(let_go);
+        true
+    }
+
     /// Queues everything that is dirty again: a batch writer that died may have taken slots that it
     /// never settled.
     pub fn requeue(&self) {
@@ -96,8 +122,17 @@ impl Shelf {
 
     /// Tells everybody who waits for a tier that it cannot be.
     pub fn fail_waiters(&self, tier: TierId, error: &Error) {
+        self.fail_those(tier, error, |_| true);
+    }
+
+    /// As [`fail_waiters`](Shelf::fail_waiters), but for those who wait for a deletion.
+    pub fn fail_waiters_of_values(&self, tier: TierId, error: &Error) {
+        self.fail_those(tier, error, |dirty| dirty.put.has(tier));
+    }
+
+    fn fail_those(&self, tier: TierId, error: &Error, of: impl Fn(&Dirty) -> bool) {
         for cell in &self.stripes {
-            let waiters = cell.stripe.write().dirty.take_waiters(tier);
+            let waiters = cell.stripe.write().dirty.take_waiters(tier, &of);
             for waiter in waiters {
                 waiter.ticket.fail(error.clone());
             }
@@ -192,6 +227,16 @@ impl Shelf {
             for (cache, as_of) in wholes {
                 stripe.distrusts.end_whole(tier, *cache, *as_of);
             }
+        }
+    }
+
+    /// A tier holds versions up to `ceiling` although they are older than what is distrusted in it.
+    pub fn redate(&self, tier: TierId, ceiling: u64) {
+        let Some(as_of) = Version::new(ceiling) else {
+            return;
+        };
+        for cell in &self.stripes {
+            cell.stripe.write().distrusts.redate(tier, as_of);
         }
     }
 

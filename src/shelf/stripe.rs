@@ -13,6 +13,7 @@ use super::event::{Deadlines, EventKind, OldSlot, Outbox, RawEvent};
 use super::marks::{MarkId, Marks};
 use super::slot::{Body, Slot};
 use super::table::Table;
+use super::taken::Taken;
 use super::tier::{TierId, TierSet};
 use crate::clock::{Millis, NEVER};
 use crate::key::{CacheId, Key};
@@ -120,6 +121,18 @@ impl Stripe {
             as_of,
         };
         self.distrusts.add(unstored, call.bounds.distrusted_max);
+    }
+
+    /// As [`distrust`](Stripe::distrust), of what a lane took and will not store.
+    pub fn distrust_taken(&mut self, tier: TierId, taken: &Taken, count_max: usize) {
+        let unstored = Unstored {
+            hash: taken.hash,
+            key: taken.key.clone(),
+            tiers: TierSet::NONE.with(tier),
+            stamp: taken.stamp,
+            as_of: taken.version,
+        };
+        self.distrusts.add(unstored, count_max);
     }
 
     /// Files tombstones for up to `count_max` distrusted keys, so that a tier that is back deletes

@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::key::{SEPARATOR, split_stored_key, stored_key};
 use crate::outcome::{Durability, WriteOutcome};
 use crate::record::{self, Damage, Header};
-use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Scope};
+use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Scope, TierId, TierSet};
 use crate::sync::Arc;
 use crate::version::Version;
 
@@ -42,13 +42,7 @@ impl Tiers {
         self.check_open()?;
         let now_ms = self.now_ms();
         let wait = self.wait(wait);
-        let fences = Place {
-            scope: self.shelf.scope(FENCES),
-            memory: false,
-            tiers: place.tiers,
-            schema: 0,
-            kind: None,
-        };
+        let fences = self.fences(place.tiers);
         let room = self.fence_room();
         let covers = if room.is_some() { covers } else { Covers::All };
         let room = room.or_else(|| Arc::clone(&self.fence_room).try_acquire_many_owned(0).ok());
@@ -98,6 +92,53 @@ impl Tiers {
     /// fence that were not stored would leave an older one, or none, for the next start.
     fn fence_room(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.fence_room).try_acquire_owned().ok()
+    }
+
+    /// A store that was unknown until now holds versions up to `ceiling`, which may be above those that
+    /// this process has issued. Fences raised meanwhile are raised again above it, so that they hide
+    /// what they were raised for; what was set after them may be forgotten with it (the slot protocol,
+    /// rule 13). Before the first read of that store, and after versions begin above the ceiling.
+    pub(crate) fn outbid(&self, tier: TierId, ceiling: u64) {
+        self.shelf.redate(tier, ceiling);
+        let now_ms = self.now_ms();
+        for scope in self.shelf.all_scopes() {
+            for covers in scope.fences_up_to(ceiling) {
+                let place = self.definitions.read().get(&*scope.name).cloned();
+                let tiers = place.map_or(TierSet::NONE, |opened| opened.place.tiers);
+                let fences = self.fences(tiers);
+                let _one_by_one = self.fence_order.lock();
+                let (version, covers) = self.shelf.fence(&scope, covers, now_ms);
+                let name = fence_name(&scope, &covers);
+                if tiers.is_empty() {
+                    continue;
+                }
+                let mut order = Order {
+                    name: &name,
+                    intent: Intent::Put(fence_value(version, now_ms)),
+                    condition: Condition::None,
+                    targets: None,
+                    durability: Durability::Queued,
+                    by_name: false,
+                    ticket: None,
+                    wait: None,
+                };
+                // It is stored as soon as it can be; nobody waits for it.
+                let room = Arc::clone(&self.fence_room).try_acquire_many_owned(0).ok();
+                self.attempt(&fences, &mut order, None, room);
+            }
+        }
+        self.shelf.bells.sweep.ring();
+    }
+
+    /// The reserved cache of fences, over these tiers.
+    fn fences(&self, tiers: TierSet) -> Place {
+        Place {
+            scope: self.shelf.scope(FENCES),
+            memory: false,
+            tiers,
+            schema: 0,
+            kind: None,
+        }
     }
 
     /// Raises the fences that a store remembers. Before the first read of that store.

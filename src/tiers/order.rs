@@ -6,6 +6,7 @@ use super::Place;
 use crate::clock::Millis;
 use crate::drivers::StoreDurability;
 use crate::outcome::Durability;
+use crate::port::Port;
 use crate::shelf::{Body, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket, TierSet};
 use crate::sync::Arc;
 
@@ -68,7 +69,11 @@ impl Order<'_> {
 
     /// What its caller waits for.
     pub(super) fn promise(&self, place: &Place) -> Promise {
-        Promise::new(place, self.durability, self.by_name)
+        let promise = Promise::new(place, self.durability, self.by_name);
+        Promise {
+            needs_room: !matches!(self.intent, Intent::Remove),
+            ..promise
+        }
     }
 }
 
@@ -81,6 +86,8 @@ pub(crate) struct Promise {
     /// The tiers whose commits acknowledge it: for `Written` and `Synced` all of the cache's. After a
     /// crash nothing says which of two tiers is newer, so what is promised must be true of each.
     pub tiers: TierSet,
+    /// Whether there is a value to be stored, which a driver that is full does not do.
+    pub needs_room: bool,
 }
 
 impl Promise {
@@ -93,6 +100,16 @@ impl Promise {
             durability,
             by_name,
             tiers,
+            needs_room: true,
+        }
+    }
+
+    /// Whether a driver is in a state to keep it.
+    pub(super) fn is_kept_by(&self, port: &Port) -> bool {
+        if self.needs_room {
+            port.takes_values()
+        } else {
+            port.is_up()
         }
     }
 }

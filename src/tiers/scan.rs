@@ -93,10 +93,18 @@ impl Tiers {
     pub(crate) async fn page(&self, place: &Place, ask: PageAsk<'_>) -> Result<PageFound, Error> {
         self.check_open()?;
         let wait = self.wait(ask.wait);
-        let mut looks = 1;
+        let (mut looks, mut failed) = (1, TierSet::NONE);
         loop {
             let moves = place.scope.moves_done();
-            let mut found = self.look(place, &ask, &wait).await?;
+            let mut found = match self.look(place, &ask, failed, &wait).await {
+                Ok(found) => found,
+                // As one that is not up: memory may know what it would have shown.
+                Err((tier, Error::Unavailable { .. })) => {
+                    failed = failed.with(tier);
+                    continue;
+                }
+                Err((_, error)) => return Err(error),
+            };
             if found.partial || place.scope.moves_begun() == moves {
                 return Ok(found);
             }
@@ -109,16 +117,19 @@ impl Tiers {
         }
     }
 
+    /// Reads a page without the tiers that have failed. An error says which tier it is of.
     async fn look(
         &self,
         place: &Place,
         ask: &PageAsk<'_>,
+        failed: TierSet,
         wait: &Wait<'_>,
-    ) -> Result<PageFound, Error> {
+    ) -> Result<PageFound, (TierId, Error)> {
         // IMPORTANT: memory first, then the stores. A key that is dirty now may be stored and clean a
         // moment later; looked for in the other order it would be found in neither.
         let ports: Vec<_> = place.tiers.iter().filter_map(|t| self.port(t)).collect();
-        let up: Vec<_> = ports.iter().copied().filter(|port| port.is_up()).collect();
+        let is_up = |port: &&Arc<Port>| port.is_up() && !failed.has(port.id);
+        let up: Vec<_> = ports.iter().copied().filter(is_up).collect();
         let partial = up.len() < ports.len();
         let listed = self.shelf.list(&Listing {
             scope: &place.scope,
@@ -140,7 +151,8 @@ impl Tiers {
             .collect();
         // All of them, in the order of reads: a call may have stored an entry in a lower one only.
         for port in up {
-            let stored_end = self.add_stored(place, ask, port, wait, &mut page).await?;
+            let stored_end = self.add_stored(place, ask, port, wait, &mut page).await;
+            let stored_end = stored_end.map_err(|error| (port.id, error))?;
             // Beyond the last key that one side has looked at, the page is not complete.
             ends_at = match (ends_at, stored_end) {
                 (Some(a), Some(b)) => Some(a.min(b)),

@@ -6,7 +6,8 @@ use super::order::Promise;
 use super::{Place, Tiers};
 use crate::error::Error;
 use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
-use crate::shelf::{TierSet, Waiting};
+use crate::port::Port;
+use crate::shelf::Waiting;
 use crate::wait::Wait;
 
 impl Tiers {
@@ -20,19 +21,19 @@ impl Tiers {
         wait: &Wait<'_>,
         degraded: &mut Vec<Degraded>,
     ) -> Result<Durability, Error> {
-        match self.stored(promise.tiers, waiting, wait).await {
+        match self.stored(promise, waiting, wait).await {
             Ok(()) => return Ok(promise.durability),
             Err(error) if promise.by_name => return Err(error),
             Err(_) => {}
         }
         let ports: Vec<_> = promise.tiers.iter().filter_map(|t| self.port(t)).collect();
-        let is_down = ports.iter().any(|port| !port.is_up());
-        // With one down nobody has waited for the others: they are not late.
-        for port in ports.into_iter().filter(|port| !(is_down && port.is_up())) {
-            let reason = if is_down {
-                DegradedReason::Down
-            } else {
-                DegradedReason::Late
+        let is_down = ports.iter().any(|port| !promise.is_kept_by(port));
+        for port in ports {
+            let reason = match unfit(port) {
+                Some(reason) => reason,
+                // With one down nobody has waited for the others: they are not late.
+                None if is_down => continue,
+                None => DegradedReason::Late,
             };
             if !degraded.iter().any(|d| *d.driver == *port.name) {
                 degraded.push(Degraded::new(&port.name, reason));
@@ -43,14 +44,14 @@ impl Tiers {
 
     async fn stored(
         &self,
-        awaited: TierSet,
+        promise: Promise,
         mut waiting: Waiting,
         wait: &Wait<'_>,
     ) -> Result<(), Error> {
-        let first = awaited.first().and_then(|tier| self.port(tier));
+        let first = promise.tiers.first().and_then(|tier| self.port(tier));
         let down = || {
-            let mut ports = awaited.iter().filter_map(|tier| self.port(tier));
-            ports.find(|port| !port.is_up())
+            let mut ports = promise.tiers.iter().filter_map(|tier| self.port(tier));
+            ports.find(|port| !promise.is_kept_by(port))
         };
         let unknown = || down().or(first).map_or(Error::Closed, |p| p.unavailable());
         match waiting.try_recv() {
@@ -77,11 +78,17 @@ impl Tiers {
                 outcome
                     .degraded
                     .push(Degraded::new(&port.name, DegradedReason::MemoryOnly));
-            } else if !port.is_up() {
-                outcome
-                    .degraded
-                    .push(Degraded::new(&port.name, DegradedReason::Down));
+            } else if let Some(reason) = unfit(port) {
+                outcome.degraded.push(Degraded::new(&port.name, reason));
             }
         }
     }
+}
+
+/// Why a driver stores nothing new at present.
+fn unfit(port: &Port) -> Option<DegradedReason> {
+    if !port.is_up() {
+        return Some(DegradedReason::Down);
+    }
+    (!port.takes_values()).then_some(DegradedReason::Full)
 }

@@ -22,7 +22,7 @@ const LOOK_RETRY_AFTER: Duration = Duration::from_millis(10);
 /// When to try again where there was no room.
 const ROOM_RETRY_AFTER: Duration = Duration::from_millis(100);
 /// What an entry counts for in the dirty set beyond its bytes.
-const DIRTY_OVERHEAD_BYTES: usize = 256;
+pub(super) const DIRTY_OVERHEAD_BYTES: usize = 256;
 
 impl Tiers {
     /// Carries out a mutation and waits as long as its durability asks for.
@@ -208,7 +208,7 @@ impl Tiers {
         wait.until(either, late).await?
     }
 
-    /// Waits until a tier of this cache is not up.
+    /// Waits until a tier of this cache takes no values.
     async fn one_down(&self, place: &Place) {
         let ports: Vec<_> = place.tiers.iter().filter_map(|t| self.port(t)).collect();
         let mut gone: Vec<_> = ports.iter().map(|p| Box::pin(p.gone.notified())).collect();
@@ -216,7 +216,7 @@ impl Tiers {
             // Before the look, so that none goes unnoticed after it.
             gone.as_mut().enable();
         }
-        if ports.iter().any(|port| !port.is_up()) {
+        if ports.iter().any(|port| !port.takes_values()) {
             return;
         }
         poll_fn(|cx| {

@@ -1,36 +1,25 @@
-//! Launching a storage driver: open on a storage thread, take in what the store remembers, start its
-//! lanes, then its actor.
-//!
-//! A successor is opened only when every thread of its predecessor has returned and the store has
-//! been let go (the slot protocol, rule 10, SEMANTICS.md).
+//! How the rest reaches a storage driver: its plan, its supervisor, the ways of the batch writer and of
+//! the TTL manager.
 
-use std::sync::atomic::Ordering;
+mod heal;
+mod launch;
+
 use std::sync::{Arc, Weak};
-
-use actix::{Actor, Addr, ArbiterHandle};
-use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 use super::{Book, Parts, supervise};
 use crate::actors::batch::Lane;
-use crate::actors::driver::{COMMANDS_MAX, RESERVE_MS, StorageDriver};
-use crate::actors::guard::DeathGuard;
-use crate::actors::supervisor::Launch;
+use crate::actors::supervisor::Watchdog;
 use crate::actors::ttl::parts::Reclaimer;
 use crate::clock::NEVER;
-use crate::config::CommitConfig;
-use crate::drivers::lanes::{LaneEnds, Lanes, lanes};
-use crate::drivers::{Driver, Factory, Failure, Watermark, Write};
+use crate::config::{CommitConfig, OnOpenFailure};
+use crate::drivers::{Factory, Write};
 use crate::entry::Source;
 use crate::error::Error;
-use crate::messages::control::Stop;
 use crate::messages::storage::{Commit, Reclaim};
 use crate::messages::supervise::Failed;
 use crate::messages::ttl::ReclaimAt;
-use crate::port::Port;
-use crate::runtime::{Runtime, on};
-use crate::tiers::{Raised, load_fences};
-use crate::version::Version;
+use crate::port::{Port, Told};
+use launch::launch;
 
 /// One driver of a configuration.
 pub(crate) struct DriverPlan {
@@ -40,21 +29,6 @@ pub(crate) struct DriverPlan {
     pub factory: Factory,
 }
 
-/// Resolves when every thread of a generation has let its driver go.
-type Ended = oneshot::Receiver<()>;
-
-/// A driver that has been opened, with what it remembers.
-struct Opened {
-    driver: Arc<dyn Driver>,
-    /// As it was found.
-    mark: Watermark,
-    /// As it is reserved now.
-    reserved: Watermark,
-    fences: Vec<Raised>,
-    /// How many of them could not be read.
-    damaged: u64,
-}
-
 /// Starts a driver under its supervisor.
 pub(super) async fn start(
     parts: &Arc<Parts>,
@@ -62,21 +36,36 @@ pub(super) async fn start(
     port: &Arc<Port>,
 ) -> Result<(), Error> {
     let arbiter = parts.runtime.arbiter().await?;
-    let launch = launch(parts, plan, port, arbiter);
-    supervise(parts, &plan.name, launch).await?;
     let (book, name) = (Arc::downgrade(&parts.book), plan.name.clone());
-    port.on_failure(move |generation, failure| {
-        if let Some(book) = book.upgrade() {
-            book.failed(
-                &name,
-                Failed {
-                    generation,
-                    failure,
-                },
-            );
-        }
+    let changes = parts.changes.clone();
+    port.tell(Told {
+        failed: Box::new(move |generation, failure| {
+            let failed = Failed {
+                generation,
+                failure,
+            };
+            if let Some(book) = book.upgrade() {
+                book.failed(&name, failed);
+            }
+        }),
+        changed: Box::new(move || changes.note()),
     });
-    Ok(())
+    let launch = launch(parts, plan, port, arbiter);
+    let watched = Arc::clone(port);
+    let watchdog = Watchdog {
+        look: Box::new(move || watched.watch()),
+        every_ms: (plan.commits.breaker.hung_ms / 4).max(1),
+    };
+    let started = supervise(parts, &plan.name, launch, Some(watchdog)).await;
+    let is_optional = parts.tiers.config.on_open_failure == OnOpenFailure::StartDegraded;
+    match started {
+        Err(error @ Error::Open { .. }) if is_optional => {
+            // Its supervisor goes on trying.
+            tracing::warn!(%error, "starts without this driver");
+            Ok(())
+        }
+        started => started,
+    }
 }
 
 /// How the batch writer reaches a driver's present generation.
@@ -129,189 +118,4 @@ fn note_keep(book: &Book, port: &Port, batch: &[Write]) {
             at_ms,
         });
     }
-}
-
-fn launch(
-    parts: &Arc<Parts>,
-    plan: &DriverPlan,
-    port: &Arc<Port>,
-    arbiter: ArbiterHandle,
-) -> Launch {
-    let (parts, port) = (Arc::downgrade(parts), Arc::clone(port));
-    let (name, factory, commits) = (
-        plan.name.clone(),
-        Arc::clone(&plan.factory),
-        plan.commits.clone(),
-    );
-    let ended: Arc<Mutex<Option<Ended>>> = Arc::default();
-    Box::new(move |guard| {
-        let (parts, port, arbiter) = (parts.clone(), Arc::clone(&port), arbiter.clone());
-        let (name, factory, commits) = (name.clone(), Arc::clone(&factory), commits.clone());
-        let ended = Arc::clone(&ended);
-        Box::pin(async move {
-            let parts = parts
-                .upgrade()
-                .ok_or_else(|| Failure::fatal("larder is shut down"))?;
-            let before = ended.lock().take();
-            if let Some(before) = before {
-                // An error means that the other end is gone, which is what is waited for.
-                let _ = before.await;
-            }
-            let now_ms = parts.tiers.now_ms();
-            let opened = open(&parts.runtime, &name, factory, now_ms).await?;
-            take_in(&parts, &port, &opened);
-            let (ends, lanes, all_ended) = start_lanes(&parts, &name, &commits, opened.driver);
-            *ended.lock() = Some(all_ended);
-            ends?;
-            let addr = start_actor(&parts, &port, lanes, arbiter, guard).await?;
-            parts.book.stopper(&name, addr.clone().recipient::<Stop>());
-            parts.book.drivers.write().insert(name, addr);
-            // What could not be stored meanwhile.
-            parts.tiers.shelf.bells.dirty.ring();
-            Ok(())
-        })
-    })
-}
-
-/// Runs the factory, and everything that must be known before the first read, on a storage thread.
-async fn open(
-    runtime: &Runtime,
-    name: &str,
-    factory: Factory,
-    now_ms: u64,
-) -> Result<Opened, Failure> {
-    let (opened, waiting) = oneshot::channel();
-    let body = move || {
-        let open = std::panic::AssertUnwindSafe(|| {
-            let driver: Arc<dyn Driver> = Arc::from(factory()?);
-            let mark = driver.reserved();
-            let now_ms = now_ms.max(mark.clock_ms);
-            let from = Version::at(now_ms).get().max(mark.ceiling);
-            let newest = Version::new(from).unwrap_or(Version::at(now_ms));
-            let (fences, damaged) = load_fences(&*driver, newest)?;
-            let next = Watermark {
-                ceiling: from.saturating_add(Version::at(RESERVE_MS).get()),
-                clock_ms: now_ms,
-            };
-            driver.reserve(next)?;
-            let reserved = driver.reserved();
-            Ok(Opened {
-                driver,
-                mark,
-                reserved,
-                fences,
-                damaged,
-            })
-        });
-        let result = std::panic::catch_unwind(open);
-        let _ =
-            opened.send(result.unwrap_or_else(|_| {
-                Err(Failure::reopen("the driver panicked while it was opened"))
-            }));
-    };
-    runtime
-        .spawn(&format!("larder-{name}-open"), body)
-        .map_err(Failure::reopen)?;
-    waiting
-        .await
-        .map_err(|_| Failure::reopen("the opening thread ended"))?
-}
-
-/// Versions begin above everything the store has seen issued, time does not go back, and what it
-/// remembers as cleared stays cleared.
-fn take_in(parts: &Parts, port: &Port, opened: &Opened) {
-    let mark = opened.mark;
-    let fences = opened.fences.iter().map(|(_, version)| version.get());
-    parts.versions.raise(fences.fold(mark.ceiling, u64::max));
-    port.stats
-        .damaged
-        .fetch_add(opened.damaged, Ordering::Relaxed);
-    parts.tiers.clock.raise(mark.clock_ms);
-    parts.versions.reserve(opened.reserved.ceiling);
-    parts.tiers.raise_stored(&opened.fences);
-}
-
-/// Starts the threads. Each holds the driver; the last to end lets it go and says so.
-fn start_lanes(
-    parts: &Parts,
-    name: &str,
-    commits: &CommitConfig,
-    driver: Arc<dyn Driver>,
-) -> (Result<(), Failure>, Lanes, Ended) {
-    let (lanes, ends) = lanes(parts.tiers.config.limits.reads_in_flight_max, COMMANDS_MAX);
-    let (gone, all_ended) = oneshot::channel();
-    let held = Arc::new(Held {
-        ends,
-        driver,
-        _gone: Gone(Some(gone)),
-    });
-    let mut started = Ok(());
-    for nth in 0..commits.read_threads {
-        let held = Arc::clone(&held);
-        let body = move || held.ends.read_loop(&held.driver);
-        let thread = parts
-            .runtime
-            .spawn(&format!("larder-{name}-read-{nth}"), body);
-        started = started.and(thread);
-    }
-    let body = move || held.ends.commit_loop(&held.driver);
-    let thread = parts.runtime.spawn(&format!("larder-{name}-commit"), body);
-    (
-        started.and(thread).map_err(Failure::reopen),
-        lanes,
-        all_ended,
-    )
-}
-
-/// What the threads share. IMPORTANT: in this order, so that the driver is gone when `_gone` tells.
-struct Held {
-    ends: LaneEnds,
-    driver: Arc<dyn Driver>,
-    _gone: Gone,
-}
-
-struct Gone(Option<oneshot::Sender<()>>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        if let Some(gone) = self.0.take() {
-            let _ = gone.send(());
-        }
-    }
-}
-
-async fn start_actor(
-    parts: &Parts,
-    port: &Arc<Port>,
-    lanes: Lanes,
-    arbiter: ArbiterHandle,
-    guard: DeathGuard,
-) -> Result<Addr<StorageDriver>, Failure> {
-    let tiers = &parts.tiers;
-    let (port, clock, versions) = (
-        Arc::clone(port),
-        tiers.clock.clone(),
-        Arc::clone(&parts.versions),
-    );
-    let (timer, call_ms_max, reserved_ms) = (
-        tiers.timer.clone(),
-        tiers.config.call_ms_max,
-        tiers.now_ms(),
-    );
-    let make = move || {
-        // Open before anybody is told that it is up.
-        port.open(guard.generation(), lanes.clone());
-        StorageDriver {
-            port,
-            lanes,
-            clock,
-            versions,
-            reserved_ms,
-            call_ms_max,
-            timer,
-            guard,
-        }
-        .start()
-    };
-    on(&arbiter, make).await.map_err(Failure::reopen)
 }

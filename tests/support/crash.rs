@@ -77,36 +77,9 @@ impl Shim {
         shim
     }
 
-    /// Compiles the preloaded library, once per version of its source, and says where it is.
+    /// Compiles the preloaded library and says where it is.
     pub fn build() -> PathBuf {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let mut hasher = DefaultHasher::new();
-        SHIM_SOURCE.hash(&mut hasher);
-        let dir = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        fs::create_dir_all(&dir).unwrap();
-        let library = dir.join(format!("sync_shim-{:016x}.so", hasher.finish()));
-        if library.exists() {
-            return library;
-        }
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let unfinished = dir.join(format!("sync_shim-{}-{count}.tmp", process::id()));
-        let mut compiler = Command::new("cc")
-            .args(["-std=gnu11", "-O2", "-Wall", "-shared", "-fPIC"])
-            .args(["-x", "c", "-", "-o"])
-            .arg(&unfinished)
-            .args(["-ldl", "-lpthread"])
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("crash tests need a C compiler called cc");
-        let mut source = compiler.stdin.take().unwrap();
-        source.write_all(SHIM_SOURCE.as_bytes()).unwrap();
-        drop(source);
-        assert!(
-            compiler.wait().unwrap().success(),
-            "sync_shim.c does not compile"
-        );
-        fs::rename(&unfinished, &library).unwrap();
-        library
+        build("sync_shim", SHIM_SOURCE)
     }
 
     /// The test called `test` of this binary as a child on the device; its [`child_dir`] is the root.
@@ -162,6 +135,38 @@ impl Shim {
     }
 }
 
+/// Compiles a library to be preloaded, once per version of its source, and says where it is.
+pub fn build(name: &str, source: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let mut hasher = DefaultHasher::new();
+    source.hash(&mut hasher);
+    let dir = option_env!("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    fs::create_dir_all(&dir).unwrap();
+    let library = dir.join(format!("{name}-{:016x}.so", hasher.finish()));
+    if library.exists() {
+        return library;
+    }
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let unfinished = dir.join(format!("{name}-{}-{count}.tmp", process::id()));
+    let mut compiler = Command::new("cc")
+        .args(["-std=gnu11", "-O2", "-Wall", "-shared", "-fPIC"])
+        .args(["-x", "c", "-", "-o"])
+        .arg(&unfinished)
+        .args(["-ldl", "-lpthread"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("crash tests need a C compiler called cc");
+    let mut stdin = compiler.stdin.take().unwrap();
+    stdin.write_all(source.as_bytes()).unwrap();
+    drop(stdin);
+    assert!(
+        compiler.wait().unwrap().success(),
+        "{name}.c does not compile"
+    );
+    fs::rename(&unfinished, &library).unwrap();
+    library
+}
+
 /// Copies all but long runs of zeros, so that preallocated files stay cheap.
 fn copy_sparse(mut from: File, to: &mut File) {
     let len = from.metadata().unwrap().len();
@@ -177,6 +182,13 @@ fn copy_sparse(mut from: File, to: &mut File) {
         }
         at += count as u64;
     }
+}
+
+/// A directory in memory, where there is such a place: for kills, and faults that are made, a device's own
+/// slowness adds nothing.
+pub fn quick_dir() -> tempfile::TempDir {
+    let in_memory = tempfile::tempdir_in("/dev/shm");
+    in_memory.unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
 
 /// The test called `test` (with its module path, without the crate's name) of this binary as a child
@@ -257,6 +269,18 @@ impl Child {
         let status = self.process.wait().unwrap();
         assert!(status.success(), "{self} failed: {status}");
         std::mem::take(&mut self.acknowledged)
+    }
+
+    /// Lets the child come to its end, whatever that is. `false` if something killed it.
+    pub fn end(mut self) -> (Vec<String>, bool) {
+        drop(self.process.stdin.take());
+        while self.next_line() {}
+        let status = self.process.wait().unwrap();
+        assert!(
+            status.success() || status.code().is_none(),
+            "{self} failed: {status}"
+        );
+        (std::mem::take(&mut self.acknowledged), status.success())
     }
 
     /// Waits for one more line; `false` at the end of the child's output.

@@ -33,7 +33,11 @@ pub fn fatal(dir: &Path) -> String {
 
 /// A directory with the records `k/1` to `k/9`, a batch for each.
 pub fn filled(durability: StoreDurability) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
+    filled_in(tempfile::tempdir().unwrap(), durability)
+}
+
+/// As [`filled`], in this directory.
+pub fn filled_in(dir: TempDir, durability: StoreDurability) -> TempDir {
     let driver = open(dir.path());
     for n in 1..=9 {
         put(&driver, &format!("k/{n}"), n, NEVER, durability);

@@ -14,6 +14,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("key", ""),
     ("version", "sync"),
     ("error", "version"),
+    ("breaker", "clock"),
     ("health", "clock"),
     ("codec", "error"),
     ("gate", "error"),
@@ -23,12 +24,13 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("bell", "sync"),
     ("hurry", "sync"),
     ("wait", "clock error"),
-    ("config", "error health record"),
+    ("config", "breaker error health record"),
     // Storage, without an actor.
     ("drivers", "clock version"),
     ("drivers::map", "clock version drivers"),
     ("drivers::lanes", "clock gate version record drivers"),
     ("drivers::disk", "clock version record drivers"),
+    ("drivers::faults", "clock drivers drivers::map"),
     ("drivers::conformance", "clock version record drivers"),
     ("shelf", "sync clock key version error bell drivers"),
     ("entry", "clock version shelf"),
@@ -147,6 +149,18 @@ pub const SHARED: &[(&str, &str)] = &[
         "src/drivers/disk/mod.rs",
         "where the store stands: writing thread and readers of one driver",
     ),
+    (
+        "src/drivers/faults/driver.rs",
+        "whether an instance is poisoned, for its readers and its writer",
+    ),
+    (
+        "src/drivers/faults/mod.rs",
+        "the hand that a test keeps and the drivers that it steers",
+    ),
+    (
+        "src/drivers/faults/platform.rs",
+        "what all callers of a platform's store share",
+    ),
     ("src/drivers/map.rs", "the map that is the store"),
     ("src/gate.rs", "permits"),
     ("src/histogram.rs", "counts per bucket"),
@@ -191,6 +205,10 @@ pub const SHARED: &[(&str, &str)] = &[
     (
         "src/wiring/driver.rs",
         "the end of a generation's threads, for its successor",
+    ),
+    (
+        "src/wiring/driver/heal.rs",
+        "what a driver is owed from memory, which outlives its generations",
     ),
     (
         "src/wiring/parts.rs",

@@ -178,6 +178,10 @@ impl Driver for TrialDriver {
         );
         let keys = |write: &Write| String::from_utf8_lossy(write.key()).into_owned();
         let keys: Vec<String> = batch.iter().map(keys).collect();
+        if keys.iter().any(|key| key.starts_with("\0probes/")) {
+            // A supervisor's probe is nobody's change.
+            return self.map.commit(batch, durability);
+        }
         for key in &keys {
             *inner
                 .attempts

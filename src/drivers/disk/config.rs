@@ -11,6 +11,11 @@ pub const WORKER_THREADS: usize = 2;
 /// Default of [`DiskConfig::open_files_max`].
 pub const OPEN_FILES_MAX: usize = 128;
 
+/// Default of [`DiskConfig::quarantined_max`].
+pub const QUARANTINED_MAX: usize = 3;
+/// Default of [`DiskConfig::disk_free_bytes_min`].
+pub const DISK_FREE_BYTES_MIN: u64 = 64 << 20;
+
 /// How much memory, disk and threads a store may take.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DiskConfig {
@@ -25,6 +30,13 @@ pub struct DiskConfig {
     pub worker_threads: usize,
     /// Files kept open, at least 10. 128.
     pub open_files_max: usize,
+    /// Stores that could not be trusted and are kept for whoever wants to look at them; beyond that the
+    /// oldest is deleted. With 0 none is kept. 3.
+    pub quarantined_max: usize,
+    /// No new values are stored while the disk has less room than this; reads, removals and reclaiming
+    /// go on. 0 takes what there is, until the disk is full. 64 MiB, since a store that runs out of room
+    /// in the middle of a write has to be opened anew.
+    pub disk_free_bytes_min: u64,
 }
 
 impl DiskConfig {
@@ -53,6 +65,8 @@ impl Default for DiskConfig {
             journal_bytes_max: JOURNAL_BYTES_MAX,
             worker_threads: WORKER_THREADS,
             open_files_max: OPEN_FILES_MAX,
+            quarantined_max: QUARANTINED_MAX,
+            disk_free_bytes_min: DISK_FREE_BYTES_MIN,
         }
     }
 }

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,23 +17,28 @@ use parking_lot::Mutex;
 
 use self::layout::{Expiry, HEAD_KEY, Head, KEY_BYTES_MAX};
 use self::reclaim::Floor;
+use self::room::Room;
 use self::store::{Changes, Closing, Store, Verdict};
 use self::watermark::{Marks, Moved, SYNC_INTERVAL_MS, WatermarkFile};
 use super::{
-    Driver, Factory, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write,
+    Driver, Emptied, Factory, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Usage,
+    Watermark, Write,
 };
 use crate::clock::{Millis, NEVER};
 
+mod aside;
 mod config;
 mod layout;
 mod open;
 mod reclaim;
+mod room;
 mod store;
 mod trust;
 mod watermark;
 
 pub use config::{
-    CACHE_BYTES, DiskConfig, JOURNAL_BYTES_MAX, MEMTABLE_BYTES, OPEN_FILES_MAX, WORKER_THREADS,
+    CACHE_BYTES, DISK_FREE_BYTES_MIN, DiskConfig, JOURNAL_BYTES_MAX, MEMTABLE_BYTES,
+    OPEN_FILES_MAX, QUARANTINED_MAX, WORKER_THREADS,
 };
 
 /// What became of a store that could not be trusted. Nothing of it is served; a new and empty one
@@ -51,6 +57,8 @@ pub struct DiskDriver {
     quarantined: Option<Quarantine>,
     /// Where the index of expiry begins. Held by the writing thread for the length of a commit.
     floor: Mutex<Floor>,
+    /// The writing thread's alone.
+    room: Mutex<Room>,
     /// IMPORTANT: not held during a commit, so that no reader waits for one.
     marked: Mutex<Marked>,
     // IMPORTANT: the store is closed before the lock is given back.
@@ -77,11 +85,16 @@ impl DiskDriver {
     /// [`Failure::Fatal`] if `dir` is in use, is no directory, or may not be written to;
     /// [`Failure::Reopen`] for what may pass, such as a full disk.
     pub fn open(dir: &Path, config: &DiskConfig) -> Result<Self, Failure> {
-        let opened = open::open(dir, config)?;
+        Self::open_known(dir, config, false)
+    }
+
+    fn open_known(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Self, Failure> {
+        let opened = open::open(dir, config, is_known)?;
         Ok(Self {
             dir: dir.to_owned(),
             quarantined: opened.quarantined,
             floor: Mutex::new(Floor::new()),
+            room: Mutex::new(Room::new(dir, config.disk_free_bytes_min)),
             marked: Mutex::new(Marked {
                 head: opened.head,
                 file: opened.file,
@@ -96,7 +109,12 @@ impl DiskDriver {
     /// Makes drivers on `dir`.
     pub fn factory(dir: &Path, config: &DiskConfig) -> Factory {
         let (dir, config) = (dir.to_owned(), config.clone());
-        Arc::new(move || Ok(Box::new(Self::open(&dir, &config)?)))
+        let is_known = AtomicBool::new(false);
+        Arc::new(move || {
+            let driver = Self::open_known(&dir, &config, is_known.load(Ordering::Acquire))?;
+            is_known.store(true, Ordering::Release);
+            Ok(Box::new(driver))
+        })
     }
 
     /// The store that was found at opening and not trusted, if there was one.
@@ -117,6 +135,7 @@ impl DiskDriver {
         marked.head = head;
         let Marked { file, marks, .. } = marked;
         marks.written_seq = head.seq;
+        marks.is_lost = false;
         let moved = match durability {
             StoreDurability::Written => Moved::Cache,
             StoreDurability::Synced => {
@@ -181,6 +200,11 @@ impl Driver for DiskDriver {
 
     fn commit(&self, batch: &[Write], durability: StoreDurability) -> Result<(), Failure> {
         batch.iter().try_for_each(|write| self.check(write))?;
+        let puts = batch.iter().filter(|w| matches!(w, Write::Put { .. }));
+        // Deletions make room in the end: they are taken while there is any.
+        if let Some(bytes) = puts.map(Write::weight).reduce(|a, b| a + b) {
+            self.room.lock().check(bytes as u64)?;
+        }
         let mut floor = self.floor.lock();
         let mut changes = self.store.changes(2 * batch.len() + 1);
         let mut head = self.marked.lock().head;
@@ -286,6 +310,14 @@ impl Driver for DiskDriver {
             ceiling: marks.ceiling,
             clock_ms: marks.clock_ms,
         }
+    }
+
+    fn opened(&self) -> Opening {
+        let emptied = self.quarantined.as_ref().map(|lost| Emptied {
+            reason: lost.reason.clone(),
+            kept: lost.path.as_ref().map(|path| path.display().to_string()),
+        });
+        Opening { emptied }
     }
 }
 

@@ -6,14 +6,14 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::layout::Head;
 use super::store::{self, Passport, Store, Verdict};
 use super::trust;
 use super::watermark::{Marks, WatermarkFile};
-use super::{DiskConfig, Quarantine};
-use crate::clock::{Clock, Millis};
+use super::{DiskConfig, Quarantine, aside};
 use crate::drivers::Failure;
 
 /// fjall's directory.
@@ -43,8 +43,8 @@ pub struct Opened {
     pub lock: File,
 }
 
-/// Opens `dir`.
-pub fn open(dir: &Path, config: &DiskConfig) -> Result<Opened, Failure> {
+/// Opens `dir`. `is_known`: it was open before, so a store that is not there any more is a loss.
+pub fn open(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Opened, Failure> {
     let lock = lock(dir)?;
     let path = dir.join(WATERMARK);
     let (mut file, known) = WatermarkFile::open(&path).map_err(|e| path_failure(&path, &e))?;
@@ -55,29 +55,49 @@ pub fn open(dir: &Path, config: &DiskConfig) -> Result<Opened, Failure> {
         is_damaged: false,
         ..known.unwrap_or_default()
     };
-    let (found, quarantined) = match examine(dir, config, known.as_ref(), boot)? {
-        Found::Trusted(store, passport) => (Some((store, passport)), None),
-        Found::Nothing => (None, vanished(known.as_ref())),
+    let mut opening = Opening {
+        dir,
+        config,
+        file: &mut file,
+        marks: &mut marks,
+    };
+    let (store, passport, quarantined) = match opening.examine(known.as_ref(), boot)? {
+        Found::Trusted(store, passport) => {
+            let lost = marks.is_lost.then(|| lost("an earlier store was given up"));
+            (store, passport, lost)
+        }
+        Found::Nothing => {
+            let given_up = known.is_some_and(|marks| marks.is_lost);
+            let reason = match given_up {
+                true => "an earlier store was given up",
+                false => "the store has vanished",
+            };
+            let had = given_up || known.is_some_and(|marks| marks.written_seq > 0);
+            let lost = (had || is_known).then(|| lost(reason));
+            let (store, passport) = opening.begin_anew(lost.is_some(), || Ok(()))?;
+            (store, passport, lost)
+        }
         Found::Doubtful {
             reason,
             version_max,
         } => {
-            // Kept although nothing else of it is believed: a version must not be issued twice.
-            marks.ceiling = marks.ceiling.max(version_max);
-            let quarantine = move_aside(dir, reason)?;
-            (None, Some(quarantine))
+            let (store, passport, path) = opening.replace(version_max)?;
+            let lost = Quarantine {
+                path: Some(path),
+                reason,
+            };
+            (store, passport, Some(lost))
         }
-    };
-    let (store, passport) = match found {
-        Some(found) => found,
-        None => create(dir, config, &mut file, &mut marks)?,
     };
     marks.store_id = passport.id;
     marks.ceiling = marks.ceiling.max(passport.head.version_max);
+    // Until something is stored in it: whoever opened it may have died before it could say so.
+    marks.is_lost = quarantined.is_some();
     // fjall has synced the journal while it recovered it.
     (marks.written_seq, marks.synced_seq) = (passport.head.seq, passport.head.seq);
     file.write_synced(&marks)
         .map_err(|e| path_failure(&path, &e))?;
+    aside::prune(dir, config.quarantined_max);
     Ok(Opened {
         store,
         head: passport.head,
@@ -88,6 +108,13 @@ pub fn open(dir: &Path, config: &DiskConfig) -> Result<Opened, Failure> {
     })
 }
 
+fn lost(reason: &str) -> Quarantine {
+    Quarantine {
+        path: None,
+        reason: reason.into(),
+    }
+}
+
 /// What stands in the directory.
 enum Found {
     Nothing,
@@ -95,105 +122,107 @@ enum Found {
     Doubtful { reason: String, version_max: u64 },
 }
 
-fn examine(
-    dir: &Path,
-    config: &DiskConfig,
-    known: Option<&Marks>,
-    boot: u128,
-) -> Result<Found, Failure> {
-    let path = dir.join(STORE);
-    if !path.try_exists().map_err(|e| path_failure(&path, &e))? {
-        return Ok(Found::Nothing);
-    }
-    let doubtful = |reason: String, version_max| Found::Doubtful {
-        reason,
-        version_max,
-    };
-    if let Some(reason) = trust::strange_entry(&path) {
-        return Ok(doubtful(reason, 0));
-    }
-    let opened = Store::open(&path, config).and_then(|store| Ok((store.passport()?, store)));
-    let (passport, store) = match opened {
-        Ok(opened) => opened,
-        Err(error) => match store::judge(&error) {
-            (Verdict::Damaged, reason) => return Ok(doubtful(reason, 0)),
-            (verdict, reason) => return Err(failure(dir, verdict, &reason)),
-        },
-    };
-    let Some(passport) = passport else {
-        return Ok(doubtful("the store has no identity".into(), 0));
-    };
-    Ok(match trust::doubt(known, &passport, boot) {
-        Some(reason) => doubtful(reason, passport.head.version_max),
-        None => Found::Trusted(store, passport),
-    })
+/// A directory while it is being opened.
+struct Opening<'a> {
+    dir: &'a Path,
+    config: &'a DiskConfig,
+    file: &'a mut WatermarkFile,
+    marks: &'a mut Marks,
 }
 
-/// A directory whose store is gone although something was stored in it.
-fn vanished(known: Option<&Marks>) -> Option<Quarantine> {
-    known.filter(|marks| marks.written_seq > 0)?;
-    let reason = "the store has vanished".to_owned();
-    tracing::warn!(reason, "begins with an empty store");
-    Some(Quarantine { path: None, reason })
-}
-
-fn move_aside(dir: &Path, reason: String) -> Result<Quarantine, Failure> {
-    let path = free_place(dir, Clock::system().now_ms());
-    std::fs::rename(dir.join(STORE), &path)
-        .and_then(|()| sync_dir(dir))
-        .map_err(|e| path_failure(dir, &e))?;
-    tracing::warn!(
-        reason,
-        kept = %path.display(),
-        "the store cannot be trusted: moved aside, begins with an empty one"
-    );
-    Ok(Quarantine {
-        path: Some(path),
-        reason,
-    })
-}
-
-/// A name for what is moved aside at this time that nothing has yet.
-fn free_place(dir: &Path, mut at_ms: Millis) -> PathBuf {
-    loop {
-        let path = dir.join(format!("{QUARANTINED}{at_ms}"));
-        if !path.exists() {
-            return path;
+impl Opening<'_> {
+    fn examine(&self, known: Option<&Marks>, boot: u128) -> Result<Found, Failure> {
+        let path = self.dir.join(STORE);
+        if !path.try_exists().map_err(|e| path_failure(&path, &e))? {
+            return Ok(Found::Nothing);
         }
-        at_ms += 1;
+        let doubtful = |reason: String, version_max| Found::Doubtful {
+            reason,
+            version_max,
+        };
+        let damage = trust::strange_entry(&path).or_else(|| trust::altered_list(&path));
+        if let Some(reason) = damage {
+            return Ok(doubtful(reason, 0));
+        }
+        // fjall's recovery panics over some damage, and would over it each time.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let store = Store::open(&path, self.config)?;
+            Ok((store.passport()?, store))
+        }));
+        let (passport, store) = match opened {
+            Ok(Ok(opened)) => opened,
+            Err(_) => return Ok(doubtful("damaged files, its recovery panicked".into(), 0)),
+            Ok(Err(error)) => match store::judge(&error) {
+                (Verdict::Damaged, reason) => return Ok(doubtful(reason, 0)),
+                (verdict, reason) => return Err(failure(self.dir, verdict, &reason)),
+            },
+        };
+        let Some(passport) = passport else {
+            return Ok(doubtful("the store has no identity".into(), 0));
+        };
+        Ok(match trust::doubt(known, &passport, boot) {
+            Some(reason) => doubtful(reason, passport.head.version_max),
+            None => Found::Trusted(store, passport),
+        })
     }
-}
 
-/// Makes a store beside its place and moves it there when it is whole: fjall cannot open, nor
-/// complete, one whose creation died half-way.
-fn create(
-    dir: &Path,
-    config: &DiskConfig,
-    file: &mut WatermarkFile,
-    marks: &mut Marks,
-) -> Result<(Store, Passport), Failure> {
-    let (beside, path) = (dir.join(CREATING), dir.join(STORE));
-    let failed = |error: fjall::Error| {
-        let (verdict, reason) = store::judge(&error);
-        failure(dir, verdict, &reason)
-    };
-    private_dir(&beside).map_err(|e| path_failure(&beside, &e))?;
-    let id = fastrand::u64(1..);
-    let store = Store::open(&beside, config).map_err(failed)?;
-    store.found(id).map_err(failed)?;
-    drop(store);
-    // IMPORTANT: the watermark first. A store that has its place always has one, so that a missing
-    // watermark means that somebody removed it.
-    (marks.store_id, marks.written_seq, marks.synced_seq) = (id, 0, 0);
-    file.write_synced(marks)
-        .and_then(|()| sync_dir(&beside))
-        .and_then(|()| std::fs::rename(&beside, &path))
-        .and_then(|()| sync_dir(dir))
-        .map_err(|e| path_failure(dir, &e))?;
-    let store = Store::open(&path, config).map_err(failed)?;
-    let passport = store.passport().map_err(failed)?;
-    let passport = passport.ok_or_else(|| Failure::reopen("a new store lost its identity"))?;
-    Ok((store, passport))
+    /// Gives up the store that is there for an empty one. Also where the old one is.
+    fn replace(&mut self, version_max: u64) -> Result<(Store, Passport, PathBuf), Failure> {
+        // Kept although nothing else of it is believed: a version must not be issued twice.
+        self.marks.ceiling = self.marks.ceiling.max(version_max);
+        // IMPORTANT: first of all, so that whoever finds this half done, at any step, does it again.
+        (self.marks.is_damaged, self.marks.is_lost) = (true, true);
+        self.file
+            .write_synced(self.marks)
+            .map_err(|e| path_failure(&self.dir.join(WATERMARK), &e))?;
+        let (dir, mut kept) = (self.dir, PathBuf::new());
+        let (store, passport) = self.begin_anew(true, || {
+            kept = aside::move_aside(dir)?;
+            Ok(())
+        })?;
+        Ok((store, passport, kept))
+    }
+
+    /// Makes a store beside its place and moves it there when it is whole: fjall cannot open, nor
+    /// complete, one whose creation died half-way. `make_way` runs just before the watermark is
+    /// written; `is_lost` says that there was a store before.
+    fn begin_anew(
+        &mut self,
+        is_lost: bool,
+        make_way: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(Store, Passport), Failure> {
+        let (beside, path) = (self.dir.join(CREATING), self.dir.join(STORE));
+        let failed = |error: fjall::Error| {
+            let (verdict, reason) = store::judge(&error);
+            failure(self.dir, verdict, &reason)
+        };
+        private_dir(&beside).map_err(|e| path_failure(&beside, &e))?;
+        let id = fastrand::u64(1..);
+        let store = Store::open(&beside, self.config).map_err(failed)?;
+        store.found(id).map_err(failed)?;
+        drop(store);
+        let marks = Marks {
+            store_id: id,
+            written_seq: 0,
+            synced_seq: 0,
+            is_damaged: false,
+            is_lost,
+            ..*self.marks
+        };
+        // IMPORTANT: the watermark before the store. A store that has its place always has one, so that
+        // a missing watermark means that somebody removed it.
+        make_way()
+            .and_then(|()| self.file.write_synced(&marks))
+            .and_then(|()| sync_dir(&beside))
+            .and_then(|()| std::fs::rename(&beside, &path))
+            .and_then(|()| sync_dir(self.dir))
+            .map_err(|e| path_failure(self.dir, &e))?;
+        *self.marks = marks;
+        let store = Store::open(&path, self.config).map_err(failed)?;
+        let passport = store.passport().map_err(failed)?;
+        let passport = passport.ok_or_else(|| Failure::reopen("a new store lost its identity"))?;
+        Ok((store, passport))
+    }
 }
 
 fn lock(dir: &Path) -> Result<File, Failure> {
@@ -229,14 +258,15 @@ fn private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Makes the names in a directory durable.
 #[cfg(unix)]
-fn sync_dir(path: &Path) -> io::Result<()> {
+pub fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-// Elsewhere a directory cannot be opened as a file.
+/// Elsewhere a directory cannot be opened as a file.
 #[cfg(not(unix))]
-fn sync_dir(_: &Path) -> io::Result<()> {
+pub fn sync_dir(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
@@ -290,16 +320,6 @@ mod tests {
         drop(foreign);
         let driver = DiskDriver::open(dir.path(), &config).unwrap();
         assert_eq!(driver.quarantined(), None, "nothing was moved");
-    }
-
-    #[test]
-    fn what_is_moved_aside_replaces_nothing_that_was_moved_before() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["7", "8", "10"] {
-            std::fs::create_dir(dir.path().join(format!("{QUARANTINED}{name}"))).unwrap();
-        }
-        let free = free_place(dir.path(), 7);
-        assert_eq!(free, dir.path().join("store.quarantined-9"));
     }
 
     #[test]

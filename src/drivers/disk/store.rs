@@ -261,8 +261,9 @@ fn judge_io(error: &io::Error) -> Verdict {
     use io::ErrorKind as Kind;
     match error.kind() {
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem | Kind::NotADirectory => Verdict::Denied,
-        // Within a store that exists: files are missing, cut short, or left by a died creation.
+        // In a store that exists: files missing, cut short (a seek before them), or left half made.
         Kind::NotFound
+        | Kind::InvalidInput
         | Kind::UnexpectedEof
         | Kind::InvalidData
         | Kind::AlreadyExists
@@ -332,7 +333,7 @@ mod tests {
     #[test]
     fn errors_are_judged_by_what_would_help() {
         let io = |kind: io::ErrorKind| judge(&fjall::Error::Io(kind.into()));
-        assert_eq!(io(io::ErrorKind::NotFound).0, Verdict::Damaged);
+        assert_eq!(io(io::ErrorKind::InvalidInput).0, Verdict::Damaged);
         assert_eq!(io(io::ErrorKind::PermissionDenied).0, Verdict::Denied);
         let full = (Verdict::Broken, "no space left on the device".into());
         assert_eq!(io(io::ErrorKind::StorageFull), full);

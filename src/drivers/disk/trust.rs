@@ -4,6 +4,8 @@
 
 use std::path::Path;
 
+use bytes::Buf;
+
 use super::layout::FORMAT;
 use super::store::Passport;
 use super::watermark::Marks;
@@ -56,6 +58,31 @@ pub fn strange_entry(store: &Path) -> Option<String> {
     }
     let is_strange = entries(store.join("keyspaces")).any(tree);
     is_strange.then(|| "a foreign directory stands among the keyspaces".into())
+}
+
+/// Whether the list of a keyspace's tables is not what was written. fjall keeps a checksum of it and
+/// does not look at it: its recovery would leave tables out, or panic in a way that aborts the process.
+///
+/// What is missing is left to fjall, which says so.
+pub fn altered_list(store: &Path) -> Option<String> {
+    let keyspaces = std::fs::read_dir(store.join("keyspaces"));
+    let is_altered = |dir: std::fs::DirEntry| is_altered(&dir.path()) == Some(true);
+    let mut keyspaces = keyspaces.into_iter().flatten().flatten();
+    keyspaces
+        .any(is_altered)
+        .then(|| "a list of tables is damaged".into())
+}
+
+/// `None` if there is nothing to compare, or in a form that is not known.
+fn is_altered(keyspace: &Path) -> Option<bool> {
+    let mut current = bytes::Bytes::from(std::fs::read(keyspace.join("current")).ok()?);
+    // Number of the list (u64), its checksum (u128), the kind of the checksum (0 is XXH3).
+    if current.len() != 25 || current.last() != Some(&0) {
+        return None;
+    }
+    let number = current.get_u64_le();
+    let list = std::fs::read(keyspace.join(format!("v{number}"))).ok()?;
+    Some(xxhash_rust::xxh3::xxh3_128(&list) != current.get_u128_le())
 }
 
 #[cfg(test)]

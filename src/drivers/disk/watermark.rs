@@ -44,8 +44,10 @@ pub struct Marks {
     pub synced_seq: u64,
     /// The boot of the machine under which `written_seq` holds; 0 if it is not known.
     pub boot: u128,
-    /// The store was found damaged while it was in use.
+    /// The store is not to be trusted: damage was found while it was in use, or at an opening.
     pub is_damaged: bool,
+    /// A store was given up, and whoever did it may have died before it could say so.
+    pub is_lost: bool,
 }
 
 /// The open file.
@@ -181,7 +183,7 @@ fn encode(generation: u64, marks: &Marks) -> [u8; SLOT_BYTES] {
     out.put_u64_le(marks.written_seq);
     out.put_u64_le(marks.synced_seq);
     out.put_u128_le(marks.boot);
-    out.put_u32_le(u32::from(marks.is_damaged));
+    out.put_u32_le(u32::from(marks.is_damaged) | u32::from(marks.is_lost) << 1);
     let sum = crc32fast::hash(&out);
     out.put_u32_le(sum);
     let mut slot = [0; SLOT_BYTES];
@@ -199,15 +201,17 @@ fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Marks)> {
         return None;
     }
     let generation = rest.get_u64_le();
-    let marks = Marks {
+    let mut marks = Marks {
         store_id: rest.get_u64_le(),
         ceiling: rest.get_u64_le(),
         clock_ms: rest.get_u64_le(),
         written_seq: rest.get_u64_le(),
         synced_seq: rest.get_u64_le(),
         boot: rest.get_u128_le(),
-        is_damaged: rest.get_u32_le() & 1 != 0,
+        ..Marks::default()
     };
+    let flags = rest.get_u32_le();
+    (marks.is_damaged, marks.is_lost) = (flags & 1 != 0, flags & 2 != 0);
     Some((generation, marks))
 }
 
@@ -249,6 +253,7 @@ mod tests {
             synced_seq: seq / 2,
             boot: 10,
             is_damaged: seq == 3,
+            is_lost: seq == 4,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::*;
-use crate::clock::NEVER;
+use crate::clock::{Clock, NEVER};
 use crate::gate::Gate;
 use crate::record::Header;
 use crate::version::Version;
@@ -53,6 +53,15 @@ impl Driver for Noting {
     fn reserved(&self) -> Watermark {
         Watermark::default()
     }
+}
+
+/// Lanes that tell nobody of their calls.
+fn lanes_of(reads_max: usize, commits_max: usize) -> (Lanes, LaneEnds) {
+    lanes(
+        reads_max,
+        commits_max,
+        Pulse::new(Clock::manual(0), 1, |_| ()),
+    )
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -109,7 +118,7 @@ fn record_of(name: &'static str) -> Bytes {
 fn queued_commits_are_one_group_with_the_highest_durability_and_everybody_is_answered() {
     use StoreDurability::{Synced, Written};
     let (noting, driver) = noting();
-    let (lanes, ends) = lanes(1, 8);
+    let (lanes, ends) = lanes_of(1, 8);
     let answers = [
         commit(&lanes, &["a", "b"], Written),
         commit(&lanes, &["c"], Synced),
@@ -127,7 +136,7 @@ fn queued_commits_are_one_group_with_the_highest_durability_and_everybody_is_ans
 fn a_group_that_fails_fails_for_everybody_in_it() {
     let (noting, driver) = noting();
     noting.fails.store(true, Ordering::Relaxed);
-    let (lanes, ends) = lanes(1, 8);
+    let (lanes, ends) = lanes_of(1, 8);
     let left = commit(&lanes, &["a"], StoreDurability::Written);
     let waiting = commit(&lanes, &["b"], StoreDurability::Written);
     drop((left, lanes));
@@ -140,7 +149,7 @@ fn a_group_that_fails_fails_for_everybody_in_it() {
 #[test]
 fn a_command_that_is_no_commit_ends_the_group_and_keeps_its_place() {
     let (noting, driver) = noting();
-    let (lanes, ends) = lanes(1, 8);
+    let (lanes, ends) = lanes_of(1, 8);
     let mark = Watermark {
         ceiling: 7,
         clock_ms: 1,
@@ -165,7 +174,7 @@ fn a_command_that_is_no_commit_ends_the_group_and_keeps_its_place() {
 #[test]
 fn a_group_has_a_limit_and_the_rest_is_the_next_one() {
     let (noting, driver) = noting();
-    let (lanes, ends) = lanes(1, GROUP_MAX + 2);
+    let (lanes, ends) = lanes_of(1, GROUP_MAX + 2);
     let commit = |_| commit(&lanes, &["k"], StoreDurability::Written);
     let answers: Vec<_> = (0..GROUP_MAX + 2).map(commit).collect();
     drop(lanes);
@@ -182,7 +191,7 @@ fn a_group_has_a_limit_and_the_rest_is_the_next_one() {
 
 #[test]
 fn a_full_lane_asks_to_try_again_and_an_ended_one_to_reopen() {
-    let (lanes, ends) = lanes(1, 1);
+    let (lanes, ends) = lanes_of(1, 1);
     let gate = Gate::new("reads_in_flight_max", 3);
     let read = || {
         let (answer, _nobody) = oneshot::channel();
@@ -211,7 +220,7 @@ fn a_full_lane_asks_to_try_again_and_an_ended_one_to_reopen() {
 #[test]
 fn a_read_nobody_waits_for_is_not_made_and_gives_its_permit_back() {
     let (noting, driver) = noting();
-    let (lanes, ends) = lanes(8, 1);
+    let (lanes, ends) = lanes_of(8, 1);
     let gate = Gate::new("reads_in_flight_max", 8);
     let (answer, left) = oneshot::channel();
     let get = Read::Get(key("four"), answer);
@@ -225,7 +234,7 @@ fn a_read_nobody_waits_for_is_not_made_and_gives_its_permit_back() {
     lanes.read(scan, gate.try_pass().unwrap()).unwrap();
     drop((left, lanes));
     assert_eq!(gate.in_flight(), 2, "leaving early gives no place back");
-    ends.read_loop(&driver);
+    ends.read_loop(0, &driver);
     assert_eq!(*noting.calls.lock(), ["scan 3"]);
     assert!(scanned.blocking_recv().unwrap().unwrap().is_empty());
     assert_eq!(gate.in_flight(), 0);
@@ -234,7 +243,7 @@ fn a_read_nobody_waits_for_is_not_made_and_gives_its_permit_back() {
 #[test]
 fn a_panic_is_answered_as_a_call_for_a_new_driver_and_the_loops_go_on() {
     let (noting, driver) = noting();
-    let (lanes, ends) = lanes(8, 8);
+    let (lanes, ends) = lanes_of(8, 8);
     let gate = Gate::new("reads_in_flight_max", 8);
     let (answer, got) = oneshot::channel();
     let get = Read::Get(key("panic"), answer);
@@ -248,7 +257,7 @@ fn a_panic_is_answered_as_a_call_for_a_new_driver_and_the_loops_go_on() {
     lanes.command(repair).unwrap();
     let after = commit(&lanes, &["a"], StoreDurability::Written);
     drop(lanes);
-    ends.read_loop(&driver);
+    ends.read_loop(0, &driver);
     ends.commit_loop(&driver);
     let said = |failure: Failure| match failure {
         Failure::Reopen { reason } => reason,
@@ -283,7 +292,7 @@ fn a_repair_deletes_what_is_damaged_when_it_looks_and_nothing_else() {
     ] {
         let (noting, driver) = noting();
         *noting.stored.lock() = stored;
-        let (lanes, ends) = lanes(1, 1);
+        let (lanes, ends) = lanes_of(1, 1);
         let (answer, repaired) = oneshot::channel();
         lanes.command(Command::Repair(key("k"), answer)).unwrap();
         drop(lanes);

@@ -7,6 +7,7 @@ mod eviction;
 mod listing;
 mod mutations;
 mod overflow;
+mod refile;
 mod settling;
 
 use std::sync::Arc as StdArc;

@@ -112,6 +112,20 @@ fn a_change_that_memory_skips_leaves_no_older_one_in_it() {
 }
 
 #[test]
+fn without_room_for_values_who_waits_for_a_deletion_waits_on() {
+    let bench = bench();
+    let mut set = set_and_wait(&bench, "set", DISK, Written);
+    let (ticket, mut removal) = Ticket::new();
+    let mut ask = bench.ask("removed", Change::Remove);
+    ask.waiters = vec![(DISK, Written, ticket)];
+    version(bench.shelf.apply(ask));
+    bench.shelf.fail_waiters_of_values(DISK, &Error::Closed);
+    assert!(matches!(set.try_recv(), Ok(Err(Error::Closed))));
+    bench.flush(DISK);
+    assert!(matches!(removal.try_recv(), Ok(Ok(()))));
+}
+
+#[test]
 fn who_waits_for_a_tier_that_fails_is_told_and_others_wait_on() {
     let mut bench = bench();
     bench.tiers = TierSet::NONE.with(DISK).with(FAR);

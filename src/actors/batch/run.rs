@@ -1,0 +1,243 @@
+//! One run down one lane, until nothing is dirty or the driver is down.
+//!
+//! Each attempt takes the slots as they are then; a failure leaves them dirty (the slot protocol, rules
+//! 6 and 7, SEMANTICS.md).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::Lane;
+use super::blame::Blame;
+use super::purge::purge;
+use crate::clock::{Clock, Millis};
+use crate::drivers::{StoreDurability, Write};
+use crate::error::Error;
+use crate::hurry::{Hurry, either};
+use crate::key::stored_key;
+use crate::record;
+use crate::shelf::{Shelf, Taken};
+
+/// The first wait after a failed commit; it doubles up to [`RETRY_MS_MAX`].
+pub const RETRY_MS_MIN: u64 = 10;
+/// The longest wait between two attempts, and the one while there is no room.
+const RETRY_MS_MAX: u64 = 1_000;
+/// Keys that are healed in one go when a driver is back.
+pub const HEAL_COUNT_MAX: usize = 1_000;
+
+/// What outlasts a run.
+pub struct Progress {
+    /// Who is to blame for what was not stored.
+    pub blame: Blame,
+    /// The stripe to begin with.
+    pub from: usize,
+    /// No commit before then.
+    pub next_ms: Millis,
+}
+
+/// One run down one lane.
+pub struct Run {
+    pub shelf: Arc<Shelf>,
+    pub clock: Clock,
+    pub hurry: Arc<Hurry>,
+    pub lane: Arc<Lane>,
+    /// Whether it deletes what is in doubt.
+    pub purges: bool,
+    pub progress: Progress,
+}
+
+impl Run {
+    pub async fn drain(mut self) -> Progress {
+        let tier = self.lane.port.id;
+        if self.lane.port.is_up() {
+            // Only now: while it is down, the doubt itself keeps the old copies from being shown.
+            self.shelf.heal(tier, HEAL_COUNT_MAX, self.clock.now_ms());
+            if self.purges {
+                purge(&self.shelf, &self.lane.port).await;
+            }
+        }
+        self.linger().await;
+        let mut failures = 0;
+        while self.lane.port.is_up() {
+            // Also before a look that finds nothing: so the next run need not know of the pace.
+            self.clock.sleep_until(self.progress.next_ms).await;
+            let taken = self.take();
+            match self.store(&taken).await {
+                Ok(None) => {
+                    // With no value left to try, there is no telling whether there is room.
+                    self.has_room();
+                    return self.progress;
+                }
+                Ok(Some(durability)) => {
+                    failures = 0;
+                    self.stored(&taken, durability);
+                    continue;
+                }
+                Err(_) => self.not_stored(taken).await,
+            }
+            failures += 1;
+            if !self.lane.port.is_up() {
+                break;
+            }
+            let wait = if self.lane.port.takes_values() {
+                RETRY_MS_MIN << (failures - 1).min(10)
+            } else {
+                RETRY_MS_MAX
+            };
+            tokio::time::sleep(Duration::from_millis(wait.min(RETRY_MS_MAX))).await;
+        }
+        // While it is down there is no waiting (the slot protocol, rule 11, SEMANTICS.md). Whoever begins
+        // to wait from here on rings first, and is told by the run after this one.
+        self.tell_waiters();
+        self.progress
+    }
+
+    /// Waits a little for more to come, unless somebody waits for an answer.
+    async fn linger(&self) {
+        let linger_ms = self.lane.config.linger_ms_max;
+        if linger_ms > 0 {
+            let over_ms = self.clock.now_ms().saturating_add(linger_ms);
+            either(self.clock.sleep_until(over_ms), self.hurry.somebody()).await;
+        }
+    }
+
+    fn take(&mut self) -> Vec<Taken> {
+        let config = &self.lane.config;
+        let now_ms = self.clock.now_ms();
+        let paced = config.writes_per_second_max.map(|rate| rate.get() as usize);
+        // At most a tenth of a second's worth at a time, so that the pace is even.
+        let count_max = self
+            .progress
+            .blame
+            .count()
+            .min(paced.map_or(usize::MAX, |rate| (rate / 10).max(1)));
+        let (tier, bytes_max) = (self.lane.port.id, config.commit_bytes_max);
+        let from = &mut self.progress.from;
+        let taken = self.shelf.take(tier, count_max, bytes_max, now_ms, from);
+        if let Some(rate) = paced {
+            self.progress.next_ms = now_ms + (taken.len() as u64 * 1_000).div_ceil(rate as u64);
+        }
+        taken
+    }
+
+    /// How safely it was stored; `None` if there was nothing to store.
+    async fn store(&self, taken: &[Taken]) -> Result<Option<StoreDurability>, Error> {
+        let Some(durability) = taken.iter().map(|one| one.durability).max() else {
+            return Ok(None);
+        };
+        let writes = taken.iter().filter_map(|one| self.write(one)).collect();
+        (self.lane.send)(writes, durability).await?;
+        Ok(Some(durability))
+    }
+
+    fn stored(&mut self, taken: &[Taken], durability: StoreDurability) {
+        let lane = &self.lane;
+        if taken.iter().any(|one| one.value.is_some()) {
+            self.has_room();
+        }
+        self.progress.blame.stored();
+        self.shelf.settle(lane.port.id, taken, durability);
+    }
+
+    /// Values are stored again. What came to be in doubt without room is the next run's to delete.
+    fn has_room(&self) {
+        if self.lane.port.has_room() {
+            self.shelf.bells.dirty.ring();
+        }
+    }
+
+    async fn not_stored(&mut self, taken: Vec<Taken>) {
+        let port = Arc::clone(&self.lane.port);
+        port.stats.retries.fetch_add(1, Ordering::Relaxed);
+        if port.is_up() && !port.takes_values() {
+            self.delete_only(taken).await;
+            // Deletions wait for their turn: there may be room for them.
+            let error = port.unavailable();
+            self.shelf.fail_waiters_of_values(port.id, &error);
+            return;
+        }
+        self.shelf.unsettle(&taken);
+        let [one] = &*taken else {
+            self.progress.blame.failed(taken.len());
+            return;
+        };
+        // A deletion is never given up.
+        if one.value.is_none() {
+            return;
+        }
+        // An empty batch shows whether the store takes anything at all.
+        let other = (self.lane.send)(Vec::new(), StoreDurability::Written);
+        let proven = port.is_up() && other.await.is_ok();
+        if !proven && port.is_up() {
+            // It takes nothing at present, which says nothing of the record.
+            return;
+        }
+        let blame = &mut self.progress.blame;
+        if blame.alone(one.hash, one.stamp, proven)
+            && self.shelf.refuse(port.id, one, &port.unavailable())
+        {
+            port.stats.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(
+                driver = %port.name,
+                "a record was refused again and again: it stays in memory only"
+            );
+        }
+    }
+
+    /// Without room for values there may be some for deletions: those that wait behind values too.
+    async fn delete_only(&mut self, mut taken: Vec<Taken>) {
+        let mut values = Vec::new();
+        while !taken.is_empty() {
+            let (kept, deletions): (Vec<_>, Vec<_>) =
+                taken.into_iter().partition(|one| one.value.is_some());
+            values.extend(kept);
+            match self.store(&deletions).await {
+                Ok(Some(durability)) => {
+                    let tier = self.lane.port.id;
+                    self.shelf.settle(tier, &deletions, durability);
+                }
+                Ok(None) => {}
+                Err(_) => {
+                    self.shelf.unsettle(&deletions);
+                    break;
+                }
+            }
+            self.clock.sleep_until(self.progress.next_ms).await;
+            // Values do not come twice: they are queued again below.
+            taken = self.take();
+        }
+        self.shelf.unsettle(&values);
+    }
+
+    fn tell_waiters(&self) {
+        let port = &self.lane.port;
+        self.shelf.fail_waiters(port.id, &port.unavailable());
+    }
+
+    fn write(&self, taken: &Taken) -> Option<Write> {
+        let scope = self.shelf.scope_by_id(taken.key.cache)?;
+        let key = stored_key(&scope.name, &taken.key.name).into();
+        let Some((slot, encoded)) = &taken.value else {
+            return Some(Write::Delete { key });
+        };
+        let header = record::Header {
+            version: slot.version,
+            created_ms: slot.created_ms,
+            expires_ms: slot.expires_ms,
+            keep_ms: slot.keep_ms(),
+            idle_ms: slot.idle_ms(),
+            ends_ms: slot.ends_ms(),
+            schema: slot.schema,
+            type_tag: encoded.type_tag,
+            codec: encoded.codec,
+            priority: slot.priority.to_byte(),
+            tags: slot.tags().into(),
+        };
+        Some(Write::Put {
+            record: record::encode(&key, &header, &encoded.payload),
+            key,
+            version: slot.version,
+            keep_ms: slot.keep_ms(),
+        })
+    }
+}

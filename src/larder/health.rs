@@ -1,0 +1,159 @@
+//! Operating a larder: how it is, what changes in that, and the drivers' breakers by hand.
+
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use tokio::sync::watch;
+
+use super::Larder;
+use crate::breaker::BreakerMode;
+use crate::error::Error;
+use crate::port::Port;
+use crate::stats::{Condition, DriverHealth, Health};
+use crate::wiring::Parts;
+
+/// One driver of a larder, for those who operate it.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+/// # use larder::{BreakerMode, BreakerState, Condition, Larder, drivers::map::MapStore};
+/// # let larder = Larder::builder()
+/// #     .driver_factory("store", larder::CommitConfig::default(), MapStore::default().factory())
+/// #     .start().await?;
+/// let store = larder.driver("store")?;
+/// assert_eq!(store.health().condition, Condition::Up);
+///
+/// // Nobody calls it while its disk is exchanged; memory goes on answering.
+/// store.set_breaker(BreakerMode::ForcedOpen);
+/// assert_eq!(store.health().breaker.state, BreakerState::Open);
+/// store.set_breaker(BreakerMode::Auto);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct DriverHandle {
+    pub(crate) larder: Larder,
+    pub(crate) port: Arc<Port>,
+}
+
+impl DriverHandle {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.port.name
+    }
+
+    /// How it is, and why.
+    pub fn health(&self) -> DriverHealth {
+        self.larder.parts.driver_health(&self.port)
+    }
+
+    /// Has its supervisor open it now if it is down, without waiting for the backoff or for the end of
+    /// a rest. While threads of its last generation have not returned, that is still waited for.
+    pub fn restart(&self) {
+        self.larder.parts.book.restart(self.name());
+    }
+
+    /// Takes the decision whether calls go to it from its breaker, or gives it back.
+    pub fn set_breaker(&self, mode: BreakerMode) {
+        self.larder.parts.set_breaker(&self.port, mode);
+    }
+}
+
+/// Shows the name.
+impl std::fmt::Debug for DriverHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DriverHandle")
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Larder {
+    /// How larder is: each driver up, degraded or down, since when and why, and the age of its oldest
+    /// call. Cheap enough for a health check.
+    pub fn health(&self) -> Health {
+        self.parts.health()
+    }
+
+    /// How larder is now, and again whenever that changes. Changes that follow each other faster than
+    /// they are read are seen as one; the latest is never missed. It keeps no larder alive and ends with
+    /// it.
+    pub fn watch_health(&self) -> HealthWatch {
+        HealthWatch {
+            parts: Arc::downgrade(&self.parts),
+            changes: changes(self.parts.changes.subscribe()),
+        }
+    }
+
+    /// A driver below memory, to operate it and to get its addresses.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is no driver of this name.
+    pub fn driver(&self, name: &str) -> Result<DriverHandle, Error> {
+        let ports = &self.parts.tiers.ports;
+        let found = ports.iter().find(|port| &*port.name == name);
+        let port = found.ok_or_else(|| {
+            let names: Vec<_> = ports.iter().map(|port| &*port.name).collect();
+            Error::Invalid {
+                field: "driver",
+                reason: format!("is {name:?}, there are {names:?}"),
+            }
+        })?;
+        Ok(DriverHandle {
+            larder: self.clone(),
+            port: Arc::clone(port),
+        })
+    }
+}
+
+/// How larder is, whenever that changes. See [`Larder::watch_health`].
+#[must_use = "changes are seen by those who poll it"]
+pub struct HealthWatch {
+    parts: Weak<Parts>,
+    changes: Changes,
+}
+
+type Changes = Pin<Box<dyn Future<Output = Option<watch::Receiver<u64>>> + Send>>;
+
+impl HealthWatch {
+    /// How larder is, now or after the next change; `None` after its end was told.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it loses no change.
+    pub async fn next(&mut self) -> Option<Health> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Stream for HealthWatch {
+    type Item = Health;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Health>> {
+        let Some(receiver) = ready!(self.changes.as_mut().poll(cx)) else {
+            self.changes = Box::pin(std::future::ready(None));
+            return Poll::Ready(None);
+        };
+        let health = self.parts.upgrade().map(|parts| parts.health());
+        let is_over = health
+            .as_ref()
+            .is_none_or(|h| h.condition == Condition::Down);
+        self.changes = if is_over {
+            Box::pin(std::future::ready(None))
+        } else {
+            Box::pin(next_change(receiver))
+        };
+        Poll::Ready(health)
+    }
+}
+
+/// The first answer comes at once.
+fn changes(receiver: watch::Receiver<u64>) -> Changes {
+    Box::pin(std::future::ready(Some(receiver)))
+}
+
+async fn next_change(mut receiver: watch::Receiver<u64>) -> Option<watch::Receiver<u64>> {
+    receiver.changed().await.ok().map(|()| receiver)
+}

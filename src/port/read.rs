@@ -1,0 +1,195 @@
+//! Questions to a driver, on its read lanes: each has a permit, a deadline, and an end when the
+//! generation that was asked is given up.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, oneshot};
+
+use super::Port;
+use crate::clock::Clock;
+use crate::drivers::lanes::{Answer, Command, Doubtful, Read};
+use crate::drivers::pulse::Pulse;
+use crate::drivers::{Failure, PageLimit, Usage};
+use crate::error::Error;
+use crate::wait::Wait;
+
+impl Port {
+    /// [`Driver::get`](crate::drivers::Driver::get), on a read lane.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the driver is not up or failed, [`Error::Overloaded`] if no permit
+    /// was free in time, [`Error::DeadlineExceeded`].
+    pub async fn get(&self, key: Bytes, wait: &Wait<'_>) -> Result<Option<Bytes>, Error> {
+        let found = self.read(|answer| Read::Get(key, answer), wait).await?;
+        let counter = if found.is_some() {
+            &self.stats.hits
+        } else {
+            &self.stats.misses
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(found)
+    }
+
+    /// [`Driver::get_many`](crate::drivers::Driver::get_many), on a read lane.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Port::get).
+    pub async fn get_many(
+        &self,
+        keys: Vec<Bytes>,
+        wait: &Wait<'_>,
+    ) -> Result<Vec<Option<Bytes>>, Error> {
+        let found = self
+            .read(|answer| Read::GetMany(keys, answer), wait)
+            .await?;
+        let hits = found.iter().filter(|f| f.is_some()).count();
+        self.stats.hits.fetch_add(hits as u64, Ordering::Relaxed);
+        self.stats
+            .misses
+            .fetch_add((found.len() - hits) as u64, Ordering::Relaxed);
+        Ok(found)
+    }
+
+    /// [`Driver::scan`](crate::drivers::Driver::scan), on a read lane.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Port::get).
+    pub async fn scan(
+        &self,
+        prefix: Bytes,
+        after: Bytes,
+        page: PageLimit,
+        wait: &Wait<'_>,
+    ) -> Result<Vec<(Bytes, Bytes)>, Error> {
+        self.read(|answer| Read::Scan(prefix, after, page, answer), wait)
+            .await
+    }
+
+    /// [`Driver::usage`](crate::drivers::Driver::usage), on a read lane: whoever asks how much is
+    /// stored does not wait for a commit. Its refusals are not counted: nobody's call was refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Port::get).
+    pub async fn usage(&self, wait: &Wait<'_>) -> Result<Usage, Error> {
+        self.ask(Read::Usage, wait).await
+    }
+
+    async fn read<T>(
+        &self,
+        read: impl FnOnce(Answer<T>) -> Read,
+        wait: &Wait<'_>,
+    ) -> Result<T, Error> {
+        let began = Clock::instant();
+        let found = self.ask(read, wait).await.map_err(|error| match error {
+            Error::Overloaded { .. } => self.gate.refuse(),
+            other => other,
+        })?;
+        self.stats.read_latency.record(began.elapsed());
+        Ok(found)
+    }
+
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(Answer<T>) -> Read,
+        wait: &Wait<'_>,
+    ) -> Result<T, Error> {
+        let permit = match self.gate.try_pass() {
+            Ok(permit) => permit,
+            Err(Error::Overloaded { .. }) => {
+                let pass = unless(self.gate.pass(), &self.gone, || !self.is_up());
+                let passed = wait.until(pass, || self.gate.refusal()).await?;
+                passed.ok_or_else(|| self.unavailable())??
+            }
+            Err(error) => return Err(error),
+        };
+        let lanes = self.lanes.read().clone().filter(|_| self.is_up());
+        let (generation, lanes) = lanes.ok_or_else(|| self.unavailable())?;
+        let (answer, waiting) = oneshot::channel();
+        let sent = lanes.read(ask(answer), permit);
+        let pulse = Arc::clone(lanes.pulse());
+        // Only the lane threads may keep the driver alive from here on.
+        drop(lanes);
+        if let Err(failure) = sent {
+            self.not_sent(generation, failure);
+            return Err(self.unavailable());
+        }
+        // A call that hangs is waited for until its generation is given up.
+        let waiting = self.unless_given_up(&pulse, waiting);
+        match wait.until(waiting, || wait.exceeded()).await? {
+            Some(Ok(Ok(found))) => Ok(found),
+            Some(Ok(Err(_)) | Err(_)) | None => Err(self.unavailable()),
+        }
+    }
+
+    /// A lane has not taken something: it is full, or its threads are gone without a word.
+    pub fn not_sent(&self, generation: u64, failure: Failure) {
+        if !matches!(failure, Failure::Retry { .. }) {
+            self.give_up(generation, failure);
+        }
+    }
+
+    /// Has the commit lane delete what is in doubt from the page of records after a key. Where the next
+    /// page begins; `None` after the last one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the driver is not up or failed.
+    pub async fn purge(&self, after: Bytes, doubtful: Doubtful) -> Result<Option<Bytes>, Error> {
+        let lanes = self.lanes.read().clone().filter(|_| self.is_up());
+        let (_, lanes) = lanes.ok_or_else(|| self.unavailable())?;
+        let (answer, waiting) = oneshot::channel();
+        let sent = lanes.command(Command::Purge(after, doubtful, answer));
+        let pulse = Arc::clone(lanes.pulse());
+        drop(lanes);
+        sent.map_err(|_| self.unavailable())?;
+        match self.unless_given_up(&pulse, waiting).await {
+            Some(Ok(Ok(next))) => Ok(next),
+            _ => Err(self.unavailable()),
+        }
+    }
+
+    /// `future`'s outcome, or nothing once the generation with this pulse is given up.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `future`.
+    pub async fn unless_given_up<F: Future>(&self, pulse: &Pulse, future: F) -> Option<F::Output> {
+        unless(future, &self.given_up, || pulse.is_condemned()).await
+    }
+
+    /// Asks the commit lane to delete a record if it is damaged. Nobody waits for it.
+    pub fn repair(&self, key: Bytes) {
+        self.stats.damaged.fetch_add(1, Ordering::Relaxed);
+        if let Some((_, lanes)) = self.lanes.read().as_ref().filter(|_| self.is_up()) {
+            let (answer, _ignored) = oneshot::channel();
+            // A full lane means that it will be found damaged, and tried, again.
+            let _ = lanes.command(Command::Repair(key, answer));
+        }
+    }
+}
+
+/// `future`'s outcome, or nothing once `over` says so; `told` is told when it may.
+async fn unless<F: Future>(future: F, told: &Notify, over: impl Fn() -> bool) -> Option<F::Output> {
+    let (mut future, mut told) = (pin!(future), pin!(told.notified()));
+    // Before the look, so that nothing goes unnoticed after it.
+    told.as_mut().enable();
+    if over() {
+        return None;
+    }
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(done) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        told.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}

@@ -1,0 +1,152 @@
+//! Storing again what a tier has lost and memory still has (the slot protocol, rule 12, SEMANTICS.md).
+//!
+//! Bytes are made outside of the lock, so a slot is looked at twice; what has changed between the looks
+//! is stored by its own change.
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Shelf;
+use super::dirty::{Dirty, NewDirty};
+use super::effects::let_go;
+use super::fence::Scope;
+use super::slot::{Encoded, Slot};
+use super::stripe::Stripe;
+use super::tier::{TierId, TierSet};
+use crate::clock::Millis;
+use crate::key::{CacheId, Key};
+use crate::sync::Arc;
+
+/// A slot that memory has and a tier has not.
+pub struct Lost {
+    hash: u64,
+    key: Key,
+    stamp: u64,
+}
+
+impl Lost {
+    /// The cache that it belongs to.
+    pub fn cache(&self) -> CacheId {
+        self.key.cache
+    }
+}
+
+impl Shelf {
+    /// What one stripe holds and a tier that was emptied does not: entries that are shown, of the
+    /// caches that `stores` names, and that are not on their way there already.
+    pub fn lost(
+        &self,
+        stripe: usize,
+        tier: TierId,
+        stores: impl Fn(CacheId) -> bool,
+        now_ms: Millis,
+    ) -> Vec<Lost> {
+        let scopes = self.scopes();
+        let Some(cell) = self.stripes.get(stripe) else {
+            return Vec::new();
+        };
+        let stripe = cell.stripe.read();
+        let residents = stripe.table.iter().filter(|(hash, key, slot)| {
+            let scope = scopes.get(key.cache.0 as usize);
+            stores(key.cache)
+                && scope.is_some_and(|scope| belongs(scope, slot, tier, now_ms))
+                && !stripe.is_filed(*hash, key, tier)
+        });
+        let lost = residents.map(|(hash, key, slot)| Lost {
+            hash,
+            key: key.clone(),
+            stamp: slot.stamp,
+        });
+        lost.collect()
+    }
+
+    /// What `encode` makes of a lost slot, and how many bytes it counts for on its way down. `None` if
+    /// it has changed or cannot be encoded.
+    pub fn bytes_of(
+        &self,
+        lost: &Lost,
+        encode: impl Fn(&Slot) -> Option<Arc<Encoded>>,
+    ) -> Option<(Arc<Encoded>, usize)> {
+        let stripe = self.cell(lost.hash).stripe.read();
+        let slot = stripe.resident(lost)?.clone();
+        drop(stripe);
+        let tags = slot.extra.as_ref().map_or(0, |extra| extra.tag_bytes());
+        let encoded = encode(&slot);
+        // It may be the last reference by now.
+        let_go(slot);
+        let encoded = encoded?;
+        let bytes = encoded.payload.len() + tags + lost.key.name.len();
+        Some((encoded, bytes))
+    }
+
+    /// Files a lost slot for a tier, with its part of the dirty budget. `false` if it has changed.
+    pub fn refile(
+        &self,
+        tier: TierId,
+        lost: &Lost,
+        encoded: Arc<Encoded>,
+        room: OwnedSemaphorePermit,
+    ) -> bool {
+        let mut stripe = self.cell(lost.hash).stripe.write();
+        let filed = stripe.refile(tier, lost, encoded, room);
+        drop(stripe);
+        let Ok(superseded) = filed else {
+            return false;
+        };
+        let_go(superseded);
+        self.bells.dirty.ring();
+        true
+    }
+}
+
+fn belongs(scope: &Scope, slot: &Slot, tier: TierId, now_ms: Millis) -> bool {
+    slot.keep_ms() > now_ms && !slot.skipped().has(tier) && scope.accepts(slot.version, slot.tags())
+}
+
+impl Stripe {
+    fn resident(&self, lost: &Lost) -> Option<&Slot> {
+        let key = &lost.key;
+        let slot = self.table.peek(lost.hash, key.cache, &key.name)?;
+        (slot.stamp == lost.stamp).then_some(slot)
+    }
+
+    /// Whether the tier is to be told of the key anyway; a deletion that others wait for stands in the
+    /// way of a value.
+    fn is_filed(&self, hash: u64, key: &Key, tier: TierId) -> bool {
+        let dirty = self.dirty.get(hash, key.cache, &key.name);
+        dirty.is_some_and(|d| d.tiers().has(tier) || d.value.is_none())
+    }
+
+    /// Returns what it replaces, or the room if the slot has changed.
+    fn refile(
+        &mut self,
+        tier: TierId,
+        lost: &Lost,
+        encoded: Arc<Encoded>,
+        room: OwnedSemaphorePermit,
+    ) -> Result<Option<Dirty>, OwnedSemaphorePermit> {
+        let (hash, cache, name) = (lost.hash, lost.key.cache, lost.key.name.as_str());
+        if self.resident(lost).is_none() || self.is_filed(hash, &lost.key, tier) {
+            return Err(room);
+        }
+        // It may be on its way to other tiers.
+        let others = self.dirty.get(hash, cache, name);
+        let (put, delete) = others.map_or((TierSet::NONE, TierSet::NONE), |d| (d.put, d.delete));
+        // A new one: what was taken of this slot before may still be settled.
+        let stamp = self.stamp();
+        let Some(slot) = self.table.get_mut(hash, cache, name) else {
+            return Err(room);
+        };
+        slot.stamp = stamp;
+        let new = NewDirty {
+            key: lost.key.clone(),
+            version: slot.version,
+            stamp,
+            value: Some((slot.clone(), encoded)),
+            put: put.with(tier),
+            delete,
+            waiters: Vec::new(),
+            room: Some(room),
+        };
+        Ok(self.dirty.put(hash, new))
+    }
+}

@@ -1,0 +1,121 @@
+//! Health: how larder and each of its drivers is, and why.
+
+use serde::Serialize;
+
+use crate::breaker::{BreakerState, BreakerStats};
+use crate::clock::Millis;
+use crate::health::{ActorHealth, ActorState};
+use crate::port::Port;
+use crate::shelf::Owed;
+
+/// How something is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// It does all that it is there for.
+    Up,
+    /// It does some of it. `reason` says what not.
+    Degraded,
+    /// It does nothing at present.
+    Down,
+}
+
+/// How larder is. A larder with every driver down is degraded, not down: memory goes on answering.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Health {
+    /// All of it: down only after a shutdown.
+    pub condition: Condition,
+    /// Each driver below memory, in their order.
+    pub drivers: Vec<DriverHealth>,
+    /// Every actor.
+    pub actors: Vec<ActorHealth>,
+}
+
+/// How one driver is.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct DriverHealth {
+    /// Its name.
+    pub name: String,
+    /// How it is.
+    pub condition: Condition,
+    /// Why it is not up.
+    pub reason: Option<String>,
+    /// Whether calls go to it, since when, and for how much of the time.
+    pub breaker: BreakerStats,
+    /// How often it has been opened.
+    pub generation: u64,
+    /// Until the next attempt to open it, in milliseconds, if it is down.
+    pub retry_in_ms: Option<u64>,
+    /// The age of its oldest call under way, in milliseconds; also of one that hangs and was given up.
+    pub oldest_call_ms: Option<u64>,
+    /// Which thread makes that call.
+    pub oldest_call: Option<String>,
+    /// Keys whose change is not stored in it yet.
+    pub dirty_slots: usize,
+    /// Whether stored copies of some keys are not believed until they are deleted or overwritten.
+    pub distrusted: bool,
+}
+
+impl Health {
+    pub(crate) fn of(drivers: Vec<DriverHealth>, actors: Vec<ActorHealth>, closed: bool) -> Self {
+        let all_up = drivers.iter().all(|d| d.condition == Condition::Up)
+            && actors.iter().all(|a| a.state == ActorState::Up);
+        let condition = match (closed, all_up) {
+            (true, _) => Condition::Down,
+            (false, true) => Condition::Up,
+            (false, false) => Condition::Degraded,
+        };
+        Self {
+            condition,
+            drivers,
+            actors,
+        }
+    }
+}
+
+impl DriverHealth {
+    pub(crate) fn of(
+        port: &Port,
+        actor: Option<&ActorHealth>,
+        owed: &Owed,
+        now_ms: Millis,
+    ) -> Self {
+        let breaker = port.breaker();
+        let oldest = port.oldest_call();
+        let is_up = breaker.state == BreakerState::Closed;
+        let half = port.fullness().or_else(|| {
+            let doubt = "some stored copies are not believed until they are replaced";
+            owed.distrusted.then(|| doubt.into())
+        });
+        let condition = match (is_up, &half) {
+            (false, _) => Condition::Down,
+            (true, Some(_)) => Condition::Degraded,
+            (true, None) => Condition::Up,
+        };
+        // What its supervisor says is later, and may say more.
+        let down = || {
+            let supervisor = actor.and_then(|actor| actor.reason.clone());
+            let reason = supervisor.or_else(|| port.reason().map(|reason| reason.to_string()));
+            reason.or_else(|| Some("it is being opened".into()))
+        };
+        let next_ms = actor.and_then(|actor| actor.next_ms);
+        Self {
+            name: port.name.to_string(),
+            condition,
+            reason: if is_up {
+                half.map(|half| half.to_string())
+            } else {
+                down()
+            },
+            generation: actor.map_or(0, |actor| actor.generation),
+            retry_in_ms: next_ms.map(|next_ms| next_ms.saturating_sub(now_ms)),
+            oldest_call_ms: oldest.map(|call| now_ms.saturating_sub(call.began_ms)),
+            oldest_call: oldest.map(|call| call.thread.to_string()),
+            dirty_slots: owed.dirty_slots,
+            distrusted: owed.distrusted,
+            breaker,
+        }
+    }
+}

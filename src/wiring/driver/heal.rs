@@ -1,0 +1,61 @@
+//! What follows when a driver says that it was emptied: it is counted and said, nothing in it is
+//! distrusted any more, and what memory still has is stored again (the slot protocol, rules 11 and 12,
+//! SEMANTICS.md).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::drivers::Emptied;
+use crate::port::Port;
+use crate::tiers::Tiers;
+
+/// What one driver is to get back from memory. Outlives its generations.
+pub(super) struct Healing {
+    tiers: Arc<Tiers>,
+    port: Arc<Port>,
+    /// It was emptied, and not all that memory has was filed for it since.
+    owed: AtomicBool,
+    /// The latest one that got calls.
+    generation: AtomicU64,
+}
+
+impl Healing {
+    pub fn new(tiers: &Arc<Tiers>, port: &Arc<Port>) -> Self {
+        Self {
+            tiers: Arc::clone(tiers),
+            port: Arc::clone(port),
+            owed: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// A driver that has just been opened was emptied. To be called before anything can be taken for it.
+    pub fn emptied(&self, emptied: &Emptied) {
+        let (tiers, port) = (&self.tiers, &self.port);
+        tracing::warn!(
+            driver = %port.name,
+            reason = %emptied.reason,
+            kept = emptied.kept.as_deref().unwrap_or("nothing"),
+            "driver begins with an empty store; what memory has is stored again, the rest is fetched \
+             anew; check the device, and delete what is kept when nobody needs it"
+        );
+        port.stats.emptied.fetch_add(1, Ordering::Relaxed);
+        self.owed.store(true, Ordering::Release);
+        let as_of = tiers.shelf.versions().next(tiers.now_ms());
+        tiers.shelf.trust_all(port.id, as_of);
+    }
+
+    /// A generation gets calls. Resolves when it has all that it is owed, or gets no more calls.
+    pub async fn run(self: Arc<Self>, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
+        if !self.owed.load(Ordering::Acquire) {
+            return;
+        }
+        let goes_on = || self.port.is_up() && self.generation.load(Ordering::Acquire) == generation;
+        let (filed, is_all) = self.tiers.refile(self.port.id, goes_on).await;
+        if is_all && goes_on() {
+            self.owed.store(false, Ordering::Release);
+        }
+        tracing::info!(driver = %self.port.name, filed, is_all, "stored again from memory");
+    }
+}
