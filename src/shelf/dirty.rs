@@ -265,13 +265,12 @@ impl DirtySet {
         dirty.put = dirty.put.without(tier);
         let left = dirty.tiers();
         self.leaves(before.minus(left));
-        let gone = match left.is_empty() {
-            true => self.forget(taken.hash, cache, name),
-            false => None,
-        };
+        let gone = left
+            .is_empty()
+            .then(|| self.forget(taken.hash, cache, name));
         Settled {
             done,
-            gone,
+            gone: gone.flatten(),
             again: false,
         }
     }
@@ -307,9 +306,8 @@ impl DirtySet {
 
     /// How many of them concern a tier.
     pub fn count(&self, tier: TierId) -> usize {
-        self.lanes
-            .get(usize::from(tier.0))
-            .map_or(0, |lane| lane.count)
+        let lane = self.lanes.get(usize::from(tier.0));
+        lane.map_or(0, |lane| lane.count)
     }
 
     #[cfg(test)]

@@ -28,7 +28,11 @@ pub const ARROWS: &[(&str, &str)] = &[
     // Storage, without an actor.
     ("drivers", "clock version"),
     ("drivers::map", "clock version drivers"),
-    ("drivers::lanes", "clock gate version record drivers"),
+    ("drivers::pulse", "clock drivers"),
+    (
+        "drivers::lanes",
+        "clock gate version record drivers drivers::pulse",
+    ),
     ("drivers::disk", "clock version record drivers"),
     ("drivers::faults", "clock drivers drivers::map"),
     ("drivers::conformance", "clock version record drivers"),
@@ -36,13 +40,16 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("entry", "clock version shelf"),
     (
         "port",
-        "histogram clock error gate wait drivers drivers::lanes shelf entry",
+        "histogram clock key version error breaker gate wait drivers drivers::pulse drivers::lanes shelf entry",
     ),
     // What hosts are told.
     ("outcome", "clock version shelf entry"),
     ("typed", "clock error codec shelf entry"),
     ("event", "clock version error codec shelf entry typed"),
-    ("stats", "histogram health config drivers shelf port"),
+    (
+        "stats",
+        "histogram clock breaker health config drivers shelf port",
+    ),
     (
         "messages",
         "clock key version error codec drivers shelf entry outcome event stats cache",
@@ -94,11 +101,11 @@ pub const ARROWS: &[(&str, &str)] = &[
     // What puts it all together.
     (
         "wiring",
-        "sync clock version error health gate runtime hurry wait config drivers drivers::lanes shelf entry port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk",
+        "sync clock version error breaker health gate runtime hurry wait config drivers drivers::pulse drivers::lanes shelf entry port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk",
     ),
     (
         "larder",
-        "clock error health codec runtime outcome stats messages tiers cache wiring builder",
+        "clock error breaker health codec runtime port outcome stats messages tiers cache wiring builder",
     ),
     ("addresses", "error cache messages actors::desk larder"),
     (
@@ -162,6 +169,10 @@ pub const SHARED: &[(&str, &str)] = &[
         "what all callers of a platform's store share",
     ),
     ("src/drivers/map.rs", "the map that is the store"),
+    (
+        "src/drivers/pulse.rs",
+        "what each thread of a driver does at present, for the watchdog",
+    ),
     ("src/gate.rs", "permits"),
     ("src/histogram.rs", "counts per bucket"),
     (
@@ -172,6 +183,7 @@ pub const SHARED: &[(&str, &str)] = &[
         "src/port.rs",
         "breaker state, the present generation's lanes, counters",
     ),
+    ("src/port/read.rs", "hears that a generation is given up"),
     (
         "src/runtime.rs",
         "threads and arbiters to be joined at the end",
@@ -203,7 +215,7 @@ pub const SHARED: &[(&str, &str)] = &[
     ("src/wiring.rs", "makes the above"),
     ("src/wiring/book.rs", "addresses and health by name"),
     (
-        "src/wiring/driver.rs",
+        "src/wiring/driver/launch.rs",
         "the end of a generation's threads, for its successor",
     ),
     (
