@@ -2,7 +2,7 @@
 
 mod health;
 
-pub use health::{DriverHandle, HealthWatch};
+pub use health::DriverHandle;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -73,6 +73,8 @@ pub struct PortStats {
     pub hits: AtomicU64,
     /// Reads that found none.
     pub misses: AtomicU64,
+    /// Reads of a key that passed it over because it was not up.
+    pub passed_over: AtomicU64,
     /// Calls that failed.
     pub failures: AtomicU64,
     /// Commits.

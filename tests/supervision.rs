@@ -148,6 +148,8 @@ async fn a_hung_commit_is_given_up_and_stored_by_the_next_generation() {
     let below = house.cache.get("below").outcome().await.unwrap();
     assert!(below.entry.is_none());
     assert_eq!(below.degraded[0].reason, DegradedReason::Down);
+    let stats = house.larder.stats().await.unwrap();
+    assert_eq!(stats.drivers[0].passed_over, 1);
     assert_eq!(*house.cache.get("a").await.unwrap().unwrap(), 2);
     // A successor is opened only when the hung thread has returned.
     house.clock.advance(BACKOFF);

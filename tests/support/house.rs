@@ -52,7 +52,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "messages",
-        "clock key version error codec drivers shelf entry outcome event stats cache",
+        "clock key version error breaker codec drivers shelf entry outcome event stats cache",
     ),
     // The paths, and the handle over them.
     (
@@ -96,7 +96,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "actors::desk",
-        "version error codec gate entry outcome stats messages watch tiers cache actors::guard",
+        "version error breaker codec gate entry outcome stats messages watch tiers cache actors::guard",
     ),
     // What puts it all together.
     (
