@@ -45,6 +45,11 @@ impl fmt::Debug for Key {
 /// A cache's name may not contain it, so the first one always ends the name.
 pub const SEPARATOR: char = '/';
 
+/// Whether a cache is one of larder's own, for fences and probes. No host can name it.
+pub(crate) fn is_reserved(cache: &str) -> bool {
+    cache.starts_with('\0')
+}
+
 /// The bytes under which a driver files an entry: `users/42`.
 ///
 /// All entries of a cache are contiguous and ordered by key, which is what scans rely on.

@@ -102,6 +102,58 @@ async fn what_was_cleared_before_the_store_was_there_does_not_come_back_with_it(
     again.shutdown(SOON).await.unwrap();
 }
 
+#[tokio::test]
+async fn what_was_set_after_an_earlier_clear_is_there_when_its_store_is() {
+    let (faults, store, clock) = (Faults::new(), MapStore::new(), Clock::manual(START_MS));
+    let before = builder(&faults, &store, &clock).start().await.unwrap();
+    let numbers: Cache<u64> = before.cache("numbers").unwrap();
+    numbers.set("cleared", 1).tag("tag").await.unwrap();
+    numbers.remove_tag("tag").await.unwrap();
+    numbers.clear().await.unwrap();
+    let set = numbers.set("kept", 2).tag("tag");
+    set.durability(Durability::Synced).await.unwrap();
+    before.shutdown(SOON).await.unwrap();
+
+    faults.inject(Op::Open, When::First(1), Fault::Fatal);
+    let builder = builder(&faults, &store, &clock).on_open_failure(OnOpenFailure::StartDegraded);
+    let larder = builder.start().await.unwrap();
+    recover(&larder, &clock).await;
+    let numbers: Cache<u64> = larder.cache("numbers").unwrap();
+    assert_eq!(*numbers.get("kept").await.unwrap().unwrap(), 2);
+    assert!(numbers.get("cleared").await.unwrap().is_none());
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_is_late_costs_nothing_that_another_one_has() {
+    let (faults, clock) = (Faults::new(), Clock::manual(START_MS));
+    let (first, late) = (MapStore::new(), MapStore::new());
+    let builder = || {
+        builder(&faults, &late, &clock)
+            .driver_factory("first", CommitConfig::default(), first.factory())
+            .on_open_failure(OnOpenFailure::StartDegraded)
+    };
+    let only_first = |larder: &Larder| {
+        let cache = larder.cache_builder::<u64>("first");
+        cache.drivers(["first"]).open().unwrap()
+    };
+    let before = builder().start().await.unwrap();
+    for cache in [before.cache("both").unwrap(), only_first(&before)] {
+        cache.clear().await.unwrap();
+        cache.set("kept", 1).await.unwrap();
+    }
+    before.shutdown(SOON).await.unwrap();
+
+    faults.inject(Op::Open, When::First(1), Fault::Fatal);
+    let larder = builder().start().await.unwrap();
+    let caches = [larder.cache("both").unwrap(), only_first(&larder)];
+    recover(&larder, &clock).await;
+    for cache in caches {
+        assert!(cache.get("kept").await.unwrap().is_some(), "{cache:?}");
+    }
+    larder.shutdown(SOON).await.unwrap();
+}
+
 async fn builder_again(faults: &Faults, store: &MapStore, clock: &Clock) -> Larder {
     builder(faults, store, clock).start().await.unwrap()
 }

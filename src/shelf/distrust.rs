@@ -54,7 +54,8 @@ impl Distrusts {
         let (cache, name) = (new.key.cache, new.key.name.as_str());
         if let Some(doubt) = self.keys.find_mut(new.hash, |d| is(&d.key, cache, name)) {
             doubt.tiers = doubt.tiers.or(new.tiers);
-            (doubt.stamp, doubt.as_of) = (new.stamp, new.as_of);
+            doubt.stamp = doubt.stamp.max(new.stamp);
+            doubt.as_of = doubt.as_of.max(new.as_of);
         } else if self.keys.len() < count_max {
             let doubt = Doubt {
                 hash: new.hash,
@@ -66,9 +67,12 @@ impl Distrusts {
             self.keys.insert_unique(new.hash, doubt, |d| d.hash);
         } else {
             for tier in new.tiers.iter() {
-                self.wholes
-                    .retain(|(t, of, _)| (*t, *of) != (tier, new.key.cache));
-                self.wholes.push((tier, new.key.cache, new.as_of));
+                let mut wholes = self.wholes.iter_mut();
+                // What a lane gives up may be older than what is in doubt already.
+                match wholes.find(|(t, of, _)| (*t, *of) == (tier, new.key.cache)) {
+                    Some((.., since)) => *since = (*since).max(new.as_of),
+                    None => self.wholes.push((tier, new.key.cache, new.as_of)),
+                }
             }
         }
     }
@@ -208,6 +212,19 @@ mod tests {
         assert_eq!(all.stores(), TierSet(1));
         all.end_all(A, Version::at(7));
         assert_eq!(all.of(9, C, "anything"), TierSet::NONE);
+    }
+
+    #[test]
+    fn a_change_that_is_older_than_what_is_in_doubt_already_takes_nothing_from_it() {
+        let mut all = Distrusts::default();
+        all.add(unstored("k", 1, 9), 1);
+        all.add(unstored("m", 1, 8), 1);
+        all.add(unstored("n", 1, 6), 1);
+        assert_eq!(all.wholes(A).collect::<Vec<_>>(), [(C, Version::at(8))]);
+        all.add(unstored("k", 1, 7), 1);
+        all.end(7, &Key::new(C, "k"), A, 8);
+        all.end_all(A, Version::at(8));
+        assert_eq!(all.of(7, C, "k"), TierSet::NONE.with(A));
     }
 
     #[test]

@@ -121,15 +121,16 @@ impl Scope {
         Covers::Tag(tag)
     }
 
-    /// What is fenced at a version up to `ceiling`.
-    pub fn fences_up_to(&self, ceiling: u64) -> Vec<Covers> {
-        let whole = self.fence.load(Ordering::Acquire);
+    /// What is fenced, up to which version, where that is not above `ceiling`.
+    pub fn fences_up_to(&self, ceiling: u64) -> Vec<(Covers, Version)> {
+        let whole = self.cleared().map(|fence| (Covers::All, fence));
         let tags = self.tags.read();
-        let low = tags.iter().filter(|(_, fence)| **fence <= ceiling);
-        let mut all: Vec<_> = low.map(|(tag, _)| Covers::Tag(tag.clone())).collect();
-        if (1..=ceiling).contains(&whole) {
-            all.push(Covers::All);
-        }
+        let tags = tags.iter().filter_map(|(tag, fence)| {
+            let fence = Version::new(*fence)?;
+            Some((Covers::Tag(tag.clone()), fence))
+        });
+        let mut all: Vec<_> = tags.chain(whole).collect();
+        all.retain(|(_, fence)| fence.get() <= ceiling);
         all
     }
 

@@ -97,14 +97,25 @@ impl Tiers {
     /// A store that was unknown until now holds versions up to `ceiling`, which may be above those that
     /// this process has issued. Fences raised meanwhile are raised again above it, so that they hide
     /// what they were raised for; what was set after them may be forgotten with it (the slot protocol,
-    /// rule 13). Before the first read of that store, and after versions begin above the ceiling.
-    pub(crate) fn outbid(&self, tier: TierId, ceiling: u64) {
+    /// rule 13). Not those that it remembers itself, nor those of caches that it is no driver of: what
+    /// was set after them would be forgotten for nothing.
+    ///
+    /// Before the first read of that store, before its own fences are raised, and after versions begin
+    /// above the ceiling.
+    pub(crate) fn outbid(&self, tier: TierId, ceiling: u64, own: &[Raised]) {
         self.shelf.redate(tier, ceiling);
         let now_ms = self.now_ms();
         for scope in self.shelf.all_scopes() {
-            for covers in scope.fences_up_to(ceiling) {
-                let place = self.definitions.read().get(&*scope.name).cloned();
-                let tiers = place.map_or(TierSet::NONE, |opened| opened.place.tiers);
+            let place = self.definitions.read().get(&*scope.name).cloned();
+            let tiers = place.map(|opened| opened.place.tiers);
+            if tiers.is_some_and(|tiers| !tiers.has(tier)) {
+                continue;
+            }
+            let tiers = tiers.unwrap_or(TierSet::NONE);
+            for (covers, fence) in scope.fences_up_to(ceiling) {
+                if own.contains(&(fence_name(&scope, &covers), fence)) {
+                    continue;
+                }
                 let fences = self.fences(tiers);
                 let _one_by_one = self.fence_order.lock();
                 let (version, covers) = self.shelf.fence(&scope, covers, now_ms);

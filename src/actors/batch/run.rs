@@ -15,7 +15,7 @@ use crate::clock::{Clock, Millis};
 use crate::drivers::{StoreDurability, Write};
 use crate::error::Error;
 use crate::hurry::{Hurry, either};
-use crate::key::stored_key;
+use crate::key::{is_reserved, stored_key};
 use crate::record;
 use crate::shelf::{Shelf, Taken};
 
@@ -177,8 +177,7 @@ impl Run {
             self.progress.blame.failed(taken.len());
             return;
         };
-        // A deletion is never given up.
-        if one.value.is_none() {
+        if !self.may_be_given_up(one) {
             return;
         }
         // An empty batch shows whether the store takes anything at all.
@@ -206,6 +205,13 @@ impl Run {
         let port = &self.lane.port;
         self.shelf
             .fail_waiters_of_values(port.id, &port.unavailable());
+    }
+
+    /// Not a deletion, nor a fence: the store would go on to hold what they hide, and the older fence of
+    /// the same name would be deleted with the one that is given up.
+    fn may_be_given_up(&self, one: &Taken) -> bool {
+        let scope = self.shelf.scope_by_id(one.key.cache);
+        one.value.is_some() && scope.is_some_and(|scope| !is_reserved(&scope.name))
     }
 
     /// Without room for values there may be some for deletions: those that wait behind values too.

@@ -72,11 +72,8 @@ pub(super) fn launch(
             }
             let now_ms = parts.tiers.now_ms();
             let opened = open(&parts.runtime, &name, factory, now_ms, &healing).await?;
-            take_in(&parts, &port, &opened);
-            if !was_open.swap(true, Ordering::AcqRel) && parts.started.load(Ordering::Acquire) {
-                // It is opened for the first time, and calls have been made meanwhile.
-                parts.tiers.outbid(port.id, opened.mark.ceiling);
-            }
+            let is_first = !was_open.swap(true, Ordering::AcqRel);
+            take_in(&parts, &port, &opened, is_first);
             let generation = guard.generation();
             let pulse = pulse(&parts, &port, generation, commits.read_threads);
             let (ends, lanes, all_ended) =
@@ -153,7 +150,7 @@ async fn open(
 
 /// Versions begin above everything the store has seen issued, time does not go back, and what it
 /// remembers as cleared stays cleared.
-fn take_in(parts: &Parts, port: &Port, opened: &Opened) {
+fn take_in(parts: &Parts, port: &Port, opened: &Opened, is_first: bool) {
     let mark = opened.mark;
     let fences = opened.fences.iter().map(|(_, version)| version.get());
     parts.versions.raise(fences.fold(mark.ceiling, u64::max));
@@ -162,6 +159,10 @@ fn take_in(parts: &Parts, port: &Port, opened: &Opened) {
         .fetch_add(opened.damaged, Ordering::Relaxed);
     parts.tiers.clock.raise(mark.clock_ms);
     parts.versions.reserve(opened.reserved.ceiling);
+    if is_first && parts.started.load(Ordering::Acquire) {
+        // Calls have been made before anything was known of it.
+        parts.tiers.outbid(port.id, mark.ceiling, &opened.fences);
+    }
     parts.tiers.raise_stored(&opened.fences);
 }
 
