@@ -1,6 +1,10 @@
 //! Configuration as plain data: every default is a named constant, every bound has its unit in its
 //! name.
 
+mod bound;
+
+pub use bound::MemoryBound;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 

@@ -24,7 +24,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("bell", "sync"),
     ("hurry", "sync"),
     ("wait", "clock error"),
-    ("config", "breaker error health record"),
+    ("config", "breaker error health record timers"),
     // Storage, without an actor.
     ("drivers", "clock version"),
     ("drivers::map", "clock version drivers"),
