@@ -53,7 +53,7 @@ async fn a_snapshot_is_serialisable_and_holds_the_configuration() {
     assert_eq!(json["config"]["memory_bytes"], 8 << 20);
     assert_eq!(json["memory"]["bytes_max"], 8 << 20);
     assert_eq!(json["drivers"][0]["name"], "store");
-    assert_eq!(json["drivers"][0]["breaker"], "closed");
+    assert_eq!(json["drivers"][0]["breaker"]["state"], "closed");
     assert_eq!(json["config"]["limits"]["dirty_bytes_max"], 16 << 20);
     let actors = json["actors"].as_array().unwrap();
     let names: Vec<_> = actors.iter().map(|a| a["name"].as_str().unwrap()).collect();

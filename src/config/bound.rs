@@ -43,7 +43,7 @@ const OWN_BYTES: u64 = 4 << 20;
 pub struct MemoryBound {
     /// Entries: three times `memory_bytes`.
     pub entries_bytes: u64,
-    /// What is acknowledged and not stored: three times `dirty_bytes_max`.
+    /// What is acknowledged and not stored: three times `dirty_bytes_max` for each driver.
     pub dirty_bytes: u64,
     /// `distrusted_keys_max` keys, and the deletions that heal them.
     pub doubts_bytes: u64,
@@ -125,7 +125,7 @@ impl Config {
         );
         MemoryBound {
             entries_bytes: times(self.memory_bytes, TABLE_FACTOR),
-            dirty_bytes: times(limits.dirty_bytes_max, DIRTY_FACTOR),
+            dirty_bytes: times(drivers.len(), times(limits.dirty_bytes_max, DIRTY_FACTOR)),
             doubts_bytes: times(limits.distrusted_keys_max, sum(&[key, DOUBT_BYTES])),
             lanes_bytes: lanes.fold(0, u64::saturating_add),
             calls_bytes: times(calls, sum(&[two_values, CALL_BYTES])),
