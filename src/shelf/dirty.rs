@@ -160,11 +160,8 @@ impl DirtySet {
         dirty.queued = dirty.queued.or(wanted);
         for tier in missing.iter() {
             if let Some(lane) = self.lanes.get_mut(usize::from(tier.0)) {
-                lane.queue.push_back(Place {
-                    hash,
-                    key: dirty.key.clone(),
-                    born: dirty.born,
-                });
+                let (key, born) = (dirty.key.clone(), dirty.born);
+                lane.queue.push_back(Place { hash, key, born });
             }
         }
         missing.iter().for_each(|tier| self.tidy(tier));

@@ -140,7 +140,10 @@ pub const SHARED: &[(&str, &str)] = &[
         "counters that outlive a generation",
     ),
     ("src/bell.rs", "one wake-up in flight per receiver"),
-    ("src/clock.rs", "the offset of the clock, only ever raised"),
+    (
+        "src/clock/base.rs",
+        "the offset of the clock, only ever raised",
+    ),
     (
         "src/drivers/conformance/records.rs",
         "what its reading threads have seen",
