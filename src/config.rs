@@ -1,6 +1,10 @@
 //! Configuration as plain data: every default is a named constant, every bound has its unit in its
 //! name.
 
+mod bound;
+
+pub use bound::MemoryBound;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -45,8 +49,8 @@ pub struct Limits {
     pub cache_name_bytes_max: usize,
     /// Most named caches. More: [`Error::Overloaded`].
     pub caches_max: usize,
-    /// Acknowledged and not yet stored bytes. Past it mutations wait for room until their deadline,
-    /// then [`Error::Overloaded`]; while the driver is down they are kept in memory only and say so.
+    /// Acknowledged and not yet stored bytes of each driver. Past it mutations wait for room until their
+    /// deadline, then [`Error::Overloaded`]; one that is down does not get them, and they say so.
     pub dirty_bytes_max: usize,
     /// Reads of one driver under way at once. More wait until their deadline, then
     /// [`Error::Overloaded`].

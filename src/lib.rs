@@ -123,7 +123,7 @@ pub use breaker::{BreakerConfig, BreakerMode, BreakerState, BreakerStats};
 pub use builder::Builder;
 pub use cache::{Cache, CacheBuilder};
 pub use codec::{Codec, Value};
-pub use config::{CommitConfig, Config, Limits, OnOpenFailure};
+pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass};
 pub use event::{Change, EntryEvent, Old};

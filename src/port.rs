@@ -277,7 +277,7 @@ impl Port {
         let Some(oldest) = self.oldest_call() else {
             return;
         };
-        let age_ms = self.clock.now_ms().saturating_sub(oldest.began_ms);
+        let age_ms = self.clock.awake_ms().saturating_sub(oldest.began_ms);
         let hung_ms = self.breaker.lock().config().hung_ms;
         let present = self.lanes.read().as_ref().map(|(present, _)| *present);
         if let Some(generation) = present.filter(|_| age_ms >= hung_ms) {

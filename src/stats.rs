@@ -92,9 +92,10 @@ pub struct DriverStats {
 pub struct DirtyStats {
     /// Entries.
     pub slots: usize,
-    /// Their part of `dirty_bytes_max`.
+    /// Their part of `dirty_bytes_max`, of the driver with most of it.
     pub bytes: usize,
-    /// Sets that were kept in memory only because there was no room while a driver was down.
+    /// Changes that a driver will not get, because there was no room while it was down. Those that no
+    /// driver gets are in memory only.
     pub memory_only_sets: u64,
 }
 

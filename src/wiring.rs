@@ -154,7 +154,10 @@ fn tiers(
         ports: ports.collect(),
         clock,
         timer: Timer::new(runtime.timer().clone()),
-        room: Arc::new(Semaphore::new(limits.dirty_bytes_max)),
+        rooms: drivers
+            .iter()
+            .map(|_| Arc::new(Semaphore::new(limits.dirty_bytes_max)))
+            .collect(),
         fence_room: Arc::new(Semaphore::new(limits.tag_fences_max)),
         fence_order: Mutex::new(()),
         hurry: Arc::new(Hurry::default()),

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::write::DIRTY_OVERHEAD_BYTES;
 use super::{Encode, Tiers};
 use crate::key::CacheId;
-use crate::shelf::{Lost, TierId};
+use crate::shelf::{Lost, Room, TierId};
 use crate::sync::Arc;
 
 /// How long it waits for others to make room.
@@ -60,9 +60,11 @@ impl Tiers {
         let bytes = (bytes + DIRTY_OVERHEAD_BYTES).min(bytes_max);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         while goes_on() {
-            let is_half_free = self.room.available_permits() >= bytes_max / 2;
-            if is_half_free && let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(permits)
-            {
+            let budget = self.rooms.get(usize::from(tier.0))?;
+            let is_half_free = budget.available_permits() >= bytes_max / 2;
+            if is_half_free && let Ok(permit) = Arc::clone(budget).try_acquire_many_owned(permits) {
+                let mut room = Room::default();
+                room.add(tier, permit);
                 let filed = self.shelf.refile(tier, lost, encoded, room);
                 return filed.then_some(bytes);
             }

@@ -28,7 +28,8 @@ impl Parts {
         let actors = self.book.health();
         let actor = actors.iter().find(|actor| *actor.name == *port.name);
         let owed = self.tiers.shelf.owed(port.id);
-        DriverHealth::of(port, actor, &owed, self.tiers.now_ms())
+        let clock = &self.tiers.clock;
+        DriverHealth::of(port, actor, &owed, clock.now_ms(), clock.awake_ms())
     }
 
     /// A driver below memory.

@@ -106,11 +106,7 @@ impl Parts {
             drivers,
             dirty: DirtyStats {
                 slots: memory.dirty_slots,
-                bytes: tiers
-                    .config
-                    .limits
-                    .dirty_bytes_max
-                    .saturating_sub(tiers.room.available_permits()),
+                bytes: tiers.dirty_bytes(),
                 memory_only_sets: counts.memory_only_sets.load(Ordering::Relaxed),
             },
             expiry: ExpiryStats {

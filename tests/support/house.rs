@@ -24,7 +24,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("bell", "sync"),
     ("hurry", "sync"),
     ("wait", "clock error"),
-    ("config", "breaker error health record"),
+    ("config", "breaker error health record timers"),
     // Storage, without an actor.
     ("drivers", "clock version"),
     ("drivers::map", "clock version drivers"),
@@ -147,7 +147,10 @@ pub const SHARED: &[(&str, &str)] = &[
         "counters that outlive a generation",
     ),
     ("src/bell.rs", "one wake-up in flight per receiver"),
-    ("src/clock.rs", "the offset of the clock, only ever raised"),
+    (
+        "src/clock/base.rs",
+        "the offset of the clock, only ever raised",
+    ),
     (
         "src/drivers/conformance/records.rs",
         "what its reading threads have seen",
