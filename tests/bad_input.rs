@@ -11,7 +11,6 @@ use larder::config::{CommitConfig, Limits};
 use larder::drivers::disk::DiskConfig;
 use larder::drivers::map::MapStore;
 use larder::{Builder, Cache, Durability, Error, Larder};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use world::{SOON, World, cache, flush, read, secs, text};
 
 /// The error's text, after a look at its parts.
@@ -294,92 +293,6 @@ async fn keys_are_any_text() {
             "{}",
             world.name
         );
-    }
-}
-
-/// What a host's `Serialize` and `Deserialize` do.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Mood {
-    Fine,
-    FailsToWrite,
-    PanicsWhenWritten,
-    FailsToRead,
-    PanicsWhenRead,
-}
-use Mood::{FailsToRead, FailsToWrite, Fine, PanicsWhenRead, PanicsWhenWritten};
-
-impl Serialize for Mood {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            FailsToWrite => Err(serde::ser::Error::custom("secret")),
-            PanicsWhenWritten => panic!("secret"),
-            Fine => to.serialize_u8(0),
-            FailsToRead => to.serialize_u8(1),
-            PanicsWhenRead => to.serialize_u8(2),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Mood {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        match u8::deserialize(from)? {
-            1 => Err(serde::de::Error::custom("secret")),
-            2 => panic!("secret"),
-            _ => Ok(Fine),
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_value_that_fails_or_panics_fails_its_own_call_only() {
-    for world in World::all() {
-        let larder = world.start().await;
-        let moods: Cache<Mood> = larder.cache("moods").unwrap();
-        moods.set("k", Fine).await.unwrap();
-        for bad in [FailsToWrite, PanicsWhenWritten] {
-            for done in [
-                moods.set("k", bad).await.map(drop),
-                moods.set("new", bad).if_absent().await.map(drop),
-                moods.update("k", |_| bad).await.map(drop),
-            ] {
-                assert!(matches!(done, Err(Error::Encode { .. })), "{done:?}");
-                told(done, &["Mood", "could not be encoded"]);
-            }
-        }
-        let report = moods
-            .set_many([("a", Fine), ("b", PanicsWhenWritten), ("c", Fine)])
-            .await;
-        assert_eq!(report.unwrap().applied, 2);
-        let stats = larder.stats().await.unwrap();
-        assert_eq!(
-            (stats.encode_errors, stats.memory.marks),
-            (7, 0),
-            "{}",
-            world.name
-        );
-        assert_eq!(moods.get("k").await.unwrap().as_deref(), Some(&Fine));
-        assert!(
-            larder.actors().iter().all(|a| a.generation == 1),
-            "nothing was taken down"
-        );
-    }
-    for world in World::stored() {
-        let larder = world.start().await;
-        let moods: Cache<Mood> = larder.cache("moods").unwrap();
-        let all = [
-            ("fails", FailsToRead),
-            ("panics", PanicsWhenRead),
-            ("fine", Fine),
-        ];
-        moods.set_many(all).await.unwrap();
-        let larder = world.restart(larder).await;
-        let moods: Cache<Mood> = larder.cache("moods").unwrap();
-        let found = moods.get_many(["fails", "panics", "fine"]).await.unwrap();
-        let found: Vec<_> = found.iter().map(|(_, entry)| entry.is_some()).collect();
-        assert_eq!(found, [false, false, true], "{}", world.name);
-        let page = moods.scan("").await.unwrap();
-        assert_eq!(page.entries.len(), 1);
-        assert!(larder.actors().iter().all(|a| a.generation == 1));
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Cache, Defaults, Definition, Inner, MEMORY, Weigher};
-use crate::codec::{Codec, Value};
+use crate::codec::{Codec, Proof, Value};
 use crate::config::refuse;
 use crate::error::Error;
 use crate::shelf::{Priority, TierSet};
@@ -175,6 +175,7 @@ impl<V: Value> CacheBuilder<V> {
             place: place.clone(),
             defaults: self.defaults.clone(),
             weigher: self.weigher,
+            proof: Proof::default(),
         });
         // Messages, and handles that are opened without settings, follow the one opened last.
         let (codec, limit) = (self.defaults.codec, tiers.config.limits.value_bytes_max);

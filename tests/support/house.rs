@@ -140,6 +140,10 @@ pub const SHARED: &[(&str, &str)] = &[
         "counters that outlive a generation",
     ),
     ("src/bell.rs", "one wake-up in flight per receiver"),
+    (
+        "src/codec/proof.rs",
+        "whether a value of a cache's type has been read back",
+    ),
     ("src/clock.rs", "the offset of the clock, only ever raised"),
     (
         "src/drivers/conformance/records.rs",
