@@ -45,8 +45,7 @@ impl Larder {
         let last = Arc::clone(&parts);
         *home.farewell.lock() = Some(Box::new(move || {
             if !last.tiers.closed.swap(true, Ordering::AcqRel) {
-                tracing::warn!("the last handle was dropped without a shutdown");
-                end_by_itself(last);
+                end_by_itself(last, "the last handle was dropped without a shutdown");
             }
         }));
         Self { home, parts }
@@ -215,15 +214,18 @@ struct Unfinished(Option<Arc<Parts>>);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(parts) = self.0.take() {
-            end_by_itself(parts);
+            end_by_itself(parts, "a shutdown was dropped before it was through");
         }
     }
 }
 
 /// Stores what is dirty and ends the threads, without anybody waiting for it.
-fn end_by_itself(parts: Arc<Parts>) {
+fn end_by_itself(parts: Arc<Parts>, why: &'static str) {
     let dirty = parts.tiers.shelf.stats().dirty_slots;
-    tracing::warn!(dirty, "nobody waits for the end; storing what is dirty");
+    tracing::warn!(
+        dirty,
+        "{why}: what is not stored yet is lost if the program ends now; await `Larder::shutdown`"
+    );
     parts.tiers.timer.runtime().clone().spawn(async move {
         let wait = parts.tiers.timer.wait(LAST_DRAIN);
         let _ = parts.tiers.drain(&wait).await;

@@ -21,6 +21,12 @@ impl Log {
     fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
+
+    fn loud(&self) -> Vec<String> {
+        let text = self.text();
+        let loud = |line: &&str| line.contains("WARN") || line.contains("ERROR");
+        text.lines().filter(loud).map(str::to_owned).collect()
+    }
 }
 
 impl Write for Log {
@@ -71,7 +77,7 @@ async fn used(larder: &Larder) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_clean_shutdown_logs_no_warning() {
+async fn a_clean_shutdown_logs_no_warning_and_a_forgotten_one_logs_one() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt().with_writer(log.clone());
     let subscriber = subscriber.with_max_level(tracing_subscriber::filter::LevelFilter::INFO);
@@ -88,9 +94,16 @@ async fn a_clean_shutdown_logs_no_warning() {
             }
         }
     }
-    let text = log.text();
-    assert!(text.contains("INFO"), "it is listened to");
-    let loud = |line: &&str| line.contains("WARN") || line.contains("ERROR");
-    let loud: Vec<_> = text.lines().filter(loud).collect();
+    assert!(log.text().contains("INFO"), "it is listened to");
+    let loud = log.loud();
     assert!(loud.is_empty(), "{loud:#?}");
+
+    // One that is forgotten says what to do, once.
+    drop(World::memory().start().await);
+    let loud = log.loud();
+    assert_eq!(loud.len(), 1, "{loud:#?}");
+    assert!(
+        loud.concat().contains("await `Larder::shutdown`"),
+        "{loud:?}"
+    );
 }
