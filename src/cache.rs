@@ -275,7 +275,11 @@ impl<V: Value> Cache<V> {
                 None => {
                     return Err(Error::Invalid {
                         field: "drivers",
-                        reason: format!("{name:?} is no driver of cache {:?}", self.name()),
+                        reason: format!(
+                            "{name:?} is no driver of cache {:?}, which has {:?}",
+                            self.name(),
+                            build::tier_names(tiers, place.memory, place.tiers)
+                        ),
                     });
                 }
             }

@@ -248,8 +248,9 @@ impl Default for Config {
 impl Config {
     /// Every problem of this configuration, each with the field, its value and the range.
     pub fn problems(&self) -> Vec<String> {
-        let call_ms_max = usize::try_from(self.call_ms_max).unwrap_or(usize::MAX);
-        let open_ms_max = usize::try_from(self.open_ms_max).unwrap_or(usize::MAX);
+        let day_ms = 86_400_000;
+        let ms = |ms: u64| usize::try_from(ms).unwrap_or(usize::MAX);
+        let (backoff, limit) = (self.restart_backoff, self.restart_limit);
         let own = [
             (
                 "memory_bytes",
@@ -257,8 +258,12 @@ impl Config {
                 MEMORY_BYTES_MIN,
                 usize::MAX,
             ),
-            ("call_ms_max", call_ms_max, 1, 86_400_000),
-            ("open_ms_max", open_ms_max, 1, 86_400_000),
+            ("call_ms_max", ms(self.call_ms_max), 1, day_ms),
+            ("open_ms_max", ms(self.open_ms_max), 1, day_ms),
+            ("restart_backoff.ms_min", ms(backoff.ms_min), 1, day_ms),
+            ("restart_backoff.ms_max", ms(backoff.ms_max), 1, day_ms),
+            ("restart_limit.window_ms", ms(limit.window_ms), 1, day_ms),
+            ("restart_limit.rest_ms", ms(limit.rest_ms), 1, day_ms),
         ];
         let limits = self.limits.ranges();
         let mut problems = Vec::new();
@@ -277,20 +282,20 @@ impl Config {
         let mut problems = Vec::new();
         if l.value_bytes_max > memory_bytes {
             problems.push(format!(
-                "limits.value_bytes_max is {} and memory_bytes is {memory_bytes}: memory could not keep the largest value",
+                "limits.value_bytes_max is {} and memory_bytes is {memory_bytes}: memory could not keep the largest value; raise memory_bytes or lower the limit",
                 l.value_bytes_max
             ));
         }
         if l.value_bytes_max > l.dirty_bytes_max {
             problems.push(format!(
-                "limits.value_bytes_max is {} and limits.dirty_bytes_max is {}: the largest value could never be stored",
+                "limits.value_bytes_max is {} and limits.dirty_bytes_max is {}: the largest value could never be stored; raise dirty_bytes_max or lower value_bytes_max",
                 l.value_bytes_max, l.dirty_bytes_max
             ));
         }
         let Backoff { ms_min, ms_max } = self.restart_backoff;
-        if ms_min == 0 || ms_min > ms_max {
+        if ms_min > ms_max {
             problems.push(format!(
-                "restart_backoff is {ms_min} to {ms_max} ms, its least must be at least 1 and at most its greatest"
+                "restart_backoff.ms_min is {ms_min} and restart_backoff.ms_max is {ms_max}: the first wait is longer than the longest"
             ));
         }
         problems
