@@ -53,15 +53,16 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Budget of the memory tier in bytes, overhead of entries included (at least 64 KiB). Default:
-    /// 64 MiB. Acknowledged values that are not stored yet count against `dirty_bytes_max` instead.
+    /// Budget of the memory tier in bytes, overhead of entries included (at least 64 KiB, and no less
+    /// than `Limits::value_bytes_max`, which is 1 MiB by default). Default: 64 MiB. Acknowledged values that are not stored yet count against `dirty_bytes_max` instead.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.config.memory_bytes = bytes;
         self
     }
 
     /// Adds the disk tier (`"disk"`), a store in this directory, which is made if it is not there.
-    /// One process at a time can have it open.
+    /// One process at a time can have it open. Given once: a second store is a driver with a name of its
+    /// own.
     #[cfg(feature = "disk")]
     pub fn disk(self, directory: impl AsRef<Path>) -> Self {
         self.disk_with(directory, DiskConfig::default())
@@ -74,7 +75,7 @@ impl Builder {
         self
     }
 
-    /// How batches go down to the disk tier.
+    /// How batches go down to the disk tier, which must be given, too.
     pub fn disk_commits(mut self, config: CommitConfig) -> Self {
         self.disk_commits = Some(config);
         self
@@ -130,7 +131,8 @@ impl Builder {
         self
     }
 
-    /// The wait before an actor that died is started again. Default: 100 ms, doubling up to 30 s.
+    /// The wait before an actor that died is started again (each 1 ms to a day, `first` at most
+    /// `longest`). Default: 100 ms, doubling up to 30 s.
     pub fn restart_backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.config.restart_backoff = Backoff {
             ms_min: crate::clock::millis(first),
@@ -149,7 +151,8 @@ impl Builder {
 
     /// When an actor that comes up and fails again and again is left alone for a while: more than
     /// `count_max` restarts within `window` earn a rest. [`DriverHandle::restart`](crate::DriverHandle::restart)
-    /// and [`Larder::restart`] end it. Default: 20 in ten minutes, two minutes.
+    /// and [`Larder::restart`] end it. `window` and `rest` are 1 ms to a day. Default: 20 in ten minutes,
+    /// two minutes.
     pub fn restart_limit(mut self, count_max: u32, window: Duration, rest: Duration) -> Self {
         self.config.restart_limit = RestartLimit {
             count_max,

@@ -82,6 +82,16 @@ impl Larder {
 
     /// Loads entries into memory before they are asked for, named as `cache/key`.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// # let users: larder::Cache<String> = larder.cache("users")?;
+    /// # users.set("42", "Ada".to_owned()).await?;
+    /// let warmed = larder.warm(["users/42", "users/43"]).await?;
+    /// assert_eq!((warmed.loaded, warmed.missing), (1, 1));
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Invalid`] for a name without a `/`, and as [`Cache::get`].
@@ -98,6 +108,19 @@ impl Larder {
     }
 
     /// Everything that larder counts, and the configuration that is in effect.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// let users: larder::Cache<String> = larder.cache("users")?;
+    /// users.set("42", "Ada".to_owned()).await?;
+    /// users.get("42").await?;
+    /// let stats = larder.stats().await?;
+    /// assert_eq!((stats.memory.entries, stats.memory.hits), (1, 1));
+    /// let as_json = serde_json::to_string(&stats).expect("a snapshot is plain data");
+    /// assert!(as_json.contains("\"memory_bytes\":67108864"));
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
     ///
     /// # Errors
     ///
@@ -169,6 +192,19 @@ impl Larder {
     }
 
     /// Refuses new calls, stores everything that is acknowledged, ends every thread.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// let users: larder::Cache<String> = larder.cache("users")?;
+    /// users.set("42", "Ada".to_owned()).await?;
+    /// match larder.shutdown(std::time::Duration::from_secs(5)).await {
+    ///     Ok(()) => println!("everything is stored"),
+    ///     Err(error) => eprintln!("what was only queued may be lost: {error}"),
+    /// }
+    /// assert!(matches!(users.get("42").await, Err(larder::Error::Closed)));
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///

@@ -79,7 +79,8 @@ impl<V: Value> CacheBuilder<V> {
         self
     }
 
-    /// Entries expire so long after they were last read (1 ms to 49 days). Default: never.
+    /// Entries expire so long after they were last read (1 ms to 49 days, and no longer than
+    /// [`ttl`](CacheBuilder::ttl)). Default: never.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.defaults.idle = Some(idle);
         self
@@ -110,7 +111,8 @@ impl<V: Value> CacheBuilder<V> {
         self
     }
 
-    /// Keeps entries in these drivers only; `"memory"` is one. Default: memory and all others.
+    /// Keeps entries in these drivers only, each named once; `"memory"` is one. Default: memory and all
+    /// others. A cache with no driver but memory takes values that no store could give back.
     pub fn drivers<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
         self.drivers = Some(names.into_iter().map(Into::into).collect());
         self
