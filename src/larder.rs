@@ -53,6 +53,9 @@ impl Larder {
 
     /// The cache of this name, as it was opened last or with default settings.
     ///
+    /// Keep it in a name of one type: an entry that was set as another type is a miss to this handle,
+    /// counted in [`Stats`], until it is overwritten.
+    ///
     /// # Errors
     ///
     /// [`Error::Config`] for the name, [`Error::Overloaded`] beyond `caches_max`, [`Error::Closed`].
@@ -241,6 +244,18 @@ impl Larder {
             return Err(Error::DeadlineExceeded { after: deadline });
         }
         Ok(())
+    }
+}
+
+/// Shows the drivers below memory, and whether it is shut down.
+impl std::fmt::Debug for Larder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tiers = &self.parts.tiers;
+        let drivers: Vec<_> = tiers.ports.iter().map(|port| &*port.name).collect();
+        f.debug_struct("Larder")
+            .field("drivers", &drivers)
+            .field("is_closed", &tiers.closed.load(Ordering::Acquire))
+            .finish_non_exhaustive()
     }
 }
 

@@ -186,6 +186,12 @@ async fn memory_alone_keeps_what_no_store_could_give_back() {
         let value = Untagged::Text("kept".to_owned());
         cache.set("k", value).await.unwrap();
         assert!(cache.get("k").await.unwrap().is_some(), "{}", world.name);
+        // What cannot even be written is kept, too, if it need not be to be weighed.
+        let builder = larder.cache_builder::<Flat>("flat").drivers(["memory"]);
+        let cache = builder.weigher(|_| 100).open().unwrap();
+        let more = [("a".to_owned(), "b".to_owned())].into();
+        cache.set("k", Flat { more }).await.unwrap();
+        assert!(cache.get("k").await.unwrap().is_some(), "{}", world.name);
     }
 }
 

@@ -58,7 +58,8 @@ fn describe_encode(error: &EncodeError) -> &'static str {
     match error {
         EncodeError::Serde(by_serde::EncodeError::SequenceMustHaveLength) => {
             "bincode needs to know the length of a sequence or map before its items, which flattened \
-             fields do not tell; leave out #[serde(flatten)], or keep the value as a String of JSON"
+             fields do not tell; leave out #[serde(flatten)], keep the value as a String of JSON, or open the cache \
+             with drivers([\"memory\"]) and a weigher"
         }
         _ => "its Serialize implementation failed",
     }
@@ -67,7 +68,7 @@ fn describe_encode(error: &EncodeError) -> &'static str {
 fn describe_decode(error: &DecodeError) -> &'static str {
     match error {
         DecodeError::UnexpectedEnd { .. } => {
-            "the bytes end before the value does, as with #[serde(skip_serializing_if)]"
+            "the bytes end before the value does, as #[serde(skip_serializing_if)] makes them; leave it out"
         }
         DecodeError::LimitExceeded => "a length in the bytes is beyond the limit",
         DecodeError::Serde(by_serde::DecodeError::AnyNotSupported) => {
