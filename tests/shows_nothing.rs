@@ -135,7 +135,13 @@ async fn what_is_read_shows_nothing() {
     assert!(next.to_string().contains(SECRET), "its text has to");
     shows_nothing(&larder.stats().await.unwrap());
     shows_nothing(&larder.actors());
+    let shown = format!("{larder:?}");
+    assert_eq!(
+        shown,
+        r#"Larder { drivers: ["disk"], is_closed: false, .. }"#
+    );
     larder.shutdown(SOON).await.unwrap();
+    assert!(format!("{larder:?}").contains("is_closed: true"));
 }
 
 #[tokio::test]

@@ -67,6 +67,18 @@ impl std::fmt::Debug for DriverHandle {
 impl Larder {
     /// How larder is: each driver up, degraded or down, since when and why, and the age of its oldest
     /// call. Cheap enough for a health check.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// let health = larder.health();
+    /// assert_eq!(health.condition, larder::Condition::Up);
+    /// let as_json = serde_json::to_string(&health).expect("plain data");
+    /// for driver in health.drivers {
+    ///     println!("{}: {:?} {:?}", driver.name, driver.condition, driver.reason);
+    /// }
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
     pub fn health(&self) -> Health {
         self.parts.health()
     }

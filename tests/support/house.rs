@@ -152,6 +152,10 @@ pub const SHARED: &[(&str, &str)] = &[
         "the offset of the clock, only ever raised",
     ),
     (
+        "src/codec/proof.rs",
+        "whether a value of a cache's type has been read back",
+    ),
+    (
         "src/drivers/conformance/records.rs",
         "what its reading threads have seen",
     ),
