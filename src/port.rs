@@ -39,7 +39,7 @@ pub struct Port {
     pub stats: PortStats,
     /// Told when calls cease to go to it.
     pub gone: Notify,
-    /// Told when calls go to it again.
+    /// Told when calls go to it again, or may.
     pub back: Notify,
     /// Told when a generation is given up.
     given_up: Notify,
@@ -142,11 +142,25 @@ impl Port {
     ///
     /// Dropping it has no effect.
     pub async fn taking_values(&self) {
+        self.until(Self::takes_values).await;
+    }
+
+    /// Returns once it may be called at all: its breaker is not forced open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn allowed(&self) {
+        self.until(|port| port.breaker().mode != BreakerMode::ForcedOpen)
+            .await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Self) -> bool) {
         loop {
             let mut back = pin!(self.back.notified());
             // Before the look, so that nothing goes unnoticed after it.
             back.as_mut().enable();
-            if self.takes_values() {
+            if is_so(self) {
                 return;
             }
             back.await;
@@ -222,6 +236,8 @@ impl Port {
     /// Takes the decision from the breaker, or gives it back.
     pub fn force(&self, mode: BreakerMode) {
         self.turn(|breaker, now_ms| breaker.force(mode, now_ms));
+        // Its supervisor may be waiting for leave to open it.
+        self.back.notify_waiters();
     }
 
     /// Changes the breaker, and tells who waits for that.
