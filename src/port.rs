@@ -50,6 +50,8 @@ pub struct Port {
     /// Why it is not up.
     reason: Mutex<Option<Arc<str>>>,
     is_full: AtomicBool,
+    /// It was emptied, and not all that memory has was filed for it since.
+    is_owed: AtomicBool,
     /// Why it takes no new values although it is up.
     fullness: Mutex<Option<Arc<str>>>,
     lanes: RwLock<Option<(u64, Lanes)>>,
@@ -116,6 +118,7 @@ impl Port {
             breaker: Mutex::new(Breaker::new(breaker, clock.now_ms())),
             reason: Mutex::default(),
             is_full: AtomicBool::new(false),
+            is_owed: AtomicBool::new(false),
             fullness: Mutex::default(),
             lanes: RwLock::default(),
             pulse: Mutex::default(),
@@ -143,6 +146,25 @@ impl Port {
     /// Dropping it has no effect.
     pub async fn taking_values(&self) {
         self.until(Self::takes_values).await;
+    }
+
+    /// Returns once calls go to it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn coming_up(&self) {
+        self.until(Self::is_up).await;
+    }
+
+    /// It was emptied (`true`), or has been given all that memory has.
+    pub fn owe(&self, is_owed: bool) {
+        self.is_owed.store(is_owed, Ordering::Release);
+    }
+
+    /// Whether memory has something that it has lost and that was not filed for it yet.
+    pub fn is_owed(&self) -> bool {
+        self.is_owed.load(Ordering::Acquire)
     }
 
     /// Returns once it may be called at all: its breaker is not forced open.
