@@ -147,6 +147,11 @@ impl Breaker {
         }
     }
 
+    /// Whether calls would go to the driver if nobody had decided otherwise.
+    pub fn is_proven(&self) -> bool {
+        self.state == BreakerState::Closed
+    }
+
     /// Takes a decision from the breaker, or gives it back.
     pub fn force(&mut self, mode: BreakerMode, now_ms: Millis) {
         self.change(now_ms, |this| this.mode = mode);

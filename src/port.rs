@@ -39,7 +39,7 @@ pub struct Port {
     pub stats: PortStats,
     /// Told when calls cease to go to it.
     pub gone: Notify,
-    /// Told when calls go to it again.
+    /// Told when calls go to it again, or may.
     pub back: Notify,
     /// Told when a generation is given up.
     given_up: Notify,
@@ -50,6 +50,8 @@ pub struct Port {
     /// Why it is not up.
     reason: Mutex<Option<Arc<str>>>,
     is_full: AtomicBool,
+    /// It was emptied, and not all that memory has was filed for it since.
+    is_owed: AtomicBool,
     /// Why it takes no new values although it is up.
     fullness: Mutex<Option<Arc<str>>>,
     lanes: RwLock<Option<(u64, Lanes)>>,
@@ -118,6 +120,7 @@ impl Port {
             breaker: Mutex::new(Breaker::new(breaker, clock.now_ms())),
             reason: Mutex::default(),
             is_full: AtomicBool::new(false),
+            is_owed: AtomicBool::new(false),
             fullness: Mutex::default(),
             lanes: RwLock::default(),
             pulse: Mutex::default(),
@@ -144,11 +147,44 @@ impl Port {
     ///
     /// Dropping it has no effect.
     pub async fn taking_values(&self) {
+        self.until(Self::takes_values).await;
+    }
+
+    /// Returns once calls go to it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn coming_up(&self) {
+        self.until(Self::is_up).await;
+    }
+
+    /// It was emptied (`true`), or has been given all that memory has.
+    pub fn owe(&self, is_owed: bool) {
+        self.is_owed.store(is_owed, Ordering::Release);
+    }
+
+    /// Whether memory has something that it has lost and that was not filed for it yet.
+    pub fn is_owed(&self) -> bool {
+        self.is_owed.load(Ordering::Acquire)
+    }
+
+    /// Returns once it may be called at all: its breaker is not forced open.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn allowed(&self) {
+        self.until(|port| port.breaker().mode != BreakerMode::ForcedOpen)
+            .await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&Self) -> bool) {
         loop {
             let mut back = pin!(self.back.notified());
             // Before the look, so that nothing goes unnoticed after it.
             back.as_mut().enable();
-            if self.takes_values() {
+            if is_so(self) {
                 return;
             }
             back.await;
@@ -224,6 +260,8 @@ impl Port {
     /// Takes the decision from the breaker, or gives it back.
     pub fn force(&self, mode: BreakerMode) {
         self.turn(|breaker, now_ms| breaker.force(mode, now_ms));
+        // Its supervisor may be waiting for leave to open it.
+        self.back.notify_waiters();
     }
 
     /// Changes the breaker, and tells who waits for that.

@@ -13,6 +13,11 @@ use larder::{
     OnOpenFailure,
 };
 
+#[path = "support/trial.rs"]
+mod trial;
+
+use trial::{Trial, until};
+
 const START_MS: u64 = 1_700_000_000_000;
 /// A guard only.
 const SOON: Duration = Duration::from_secs(60);
@@ -151,6 +156,47 @@ async fn a_store_that_is_late_costs_nothing_that_another_one_has() {
     for cache in caches {
         assert!(cache.get("kept").await.unwrap().is_some(), "{cache:?}");
     }
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_scan_that_read_a_late_store_before_a_removal_was_stored_in_it_does_not_show_what_was_removed()
+ {
+    let (trial, clock) = (Trial::default(), Clock::manual(START_MS));
+    let builder = |clock: &Clock| {
+        let trial = trial.clone();
+        let builder = Larder::builder().clock(clock.clone()).call_max(SOON);
+        builder.driver("store", move || trial.open())
+    };
+    // Its versions are above all of the process after it.
+    let ahead = Clock::manual(START_MS + 3_600_000);
+    let before = builder(&ahead).start().await.unwrap();
+    let numbers: Cache<u64> = before.cache("numbers").unwrap();
+    numbers.set("removed", 1).await.unwrap();
+    before.shutdown(SOON).await.unwrap();
+
+    trial.refuse_to_open(true);
+    let late = builder(&clock).on_open_failure(OnOpenFailure::StartDegraded);
+    let larder = late.start().await.unwrap();
+    let numbers: Cache<u64> = larder.cache("numbers").unwrap();
+    numbers.remove("removed").await.unwrap();
+    trial.hold();
+    trial.refuse_to_open(false);
+    until("the store is opened", || {
+        let wait_ms = larder.health().drivers[0].retry_in_ms.unwrap_or(0);
+        clock.advance(Duration::from_millis(wait_ms));
+        larder.health().condition == Condition::Up
+    })
+    .await;
+    trial.hold_scans();
+    let scans = trial.scans();
+    let scan = tokio::spawn(async move { numbers.scan("").await });
+    until("the page is read", || trial.scans() > scans).await;
+    trial.release();
+    until("the removal is stored", || !trial.has("numbers/removed")).await;
+    larder.flush(Durability::Written).await.unwrap();
+    trial.release_scans();
+    assert!(scan.await.unwrap().unwrap().entries.is_empty());
     larder.shutdown(SOON).await.unwrap();
 }
 

@@ -9,7 +9,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use larder::clock::Clock;
-use larder::{ActorState, Cache, CommitConfig, Durability, Larder};
+use larder::drivers::faults::{Fault, Faults, Op, When};
+use larder::drivers::map::MapStore;
+use larder::{ActorState, Cache, CommitConfig, Condition, Durability, Larder};
 use trial::{SOON, Trial, settle, until, until_actor};
 
 const START_MS: u64 = 1_800_000_000_000;
@@ -135,5 +137,29 @@ async fn whoever_waited_before_the_lingering_began_is_not_overlooked() {
     clock.advance(Duration::from_millis(100));
     waiting.await.unwrap().unwrap();
     assert!(trial.has("numbers/a"));
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_key_that_is_set_all_the_time_does_not_keep_a_paced_driver_from_finding_room_again() {
+    let (faults, clock) = (Faults::new(), Clock::manual(START_MS));
+    let factory = faults.over(MapStore::new().factory());
+    let builder = Larder::builder().driver_factory("store", paced(10), factory);
+    let larder = builder.clock(clock.clone()).start().await.unwrap();
+    let cache: Cache<u64> = larder.cache("numbers").unwrap();
+    faults.inject(Op::Commit, When::First(1), Fault::Full);
+    cache.set("hot", 0).await.unwrap();
+    let is = |condition| larder.health().condition == condition;
+    until("it is full", || is(Condition::Degraded)).await;
+    let began = std::time::Instant::now();
+    for n in 1.. {
+        cache.set("hot", n).await.unwrap();
+        clock.advance(Duration::from_millis(100));
+        settle(&larder).await;
+        if is(Condition::Up) {
+            break;
+        }
+        assert!(began.elapsed() < SOON, "it has had room for long");
+    }
     larder.shutdown(SOON).await.unwrap();
 }

@@ -94,6 +94,21 @@ impl House {
         self.until(Condition::Up).await;
     }
 
+    /// Returns once its supervisor has launched this generation, and whatever the launch can do without
+    /// more ado has had its time.
+    async fn until_launched(&self, generation: u64) {
+        let launched = async {
+            while self.health().generation < generation {
+                self.clock.advance(BACKOFF);
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..20 {
+                self.larder.resize_memory(64 << 20).await.unwrap();
+            }
+        };
+        tokio::time::timeout(SOON, launched).await.unwrap();
+    }
+
     async fn flush(&self) {
         self.larder.flush(Durability::Written).await.unwrap();
     }
@@ -336,6 +351,49 @@ async fn forced_open_nobody_calls_it_and_given_back_what_was_left_is_stored() {
     house.flush().await;
     assert_eq!(*house.cache.get("below").await.unwrap().unwrap(), 1);
     assert_eq!(house.health().generation, 1);
+    house.end().await;
+}
+
+#[tokio::test]
+async fn forced_open_it_is_not_even_opened_until_it_is_given_back() {
+    let house = house().await;
+    house.faults.inject(Op::Get, When::First(1), Fault::Reopen);
+    assert!(house.cache.get("a").await.unwrap().is_none());
+    house.until(Condition::Down).await;
+    let driver = house.larder.driver("store").unwrap();
+    driver.set_breaker(BreakerMode::ForcedOpen);
+    let calls = house.faults.calls(Calls::Any);
+    house.until_launched(2).await;
+    assert_eq!(house.faults.calls(Calls::Any), calls);
+    driver.set_breaker(BreakerMode::Auto);
+    house.until(Condition::Up).await;
+    house.end().await;
+}
+
+#[tokio::test]
+async fn forced_open_while_it_is_probed_it_gets_no_further_calls() {
+    let house = house().await;
+    house.faults.inject(Op::Get, When::First(1), Fault::Reopen);
+    house.faults.inject(Op::Commit, When::Nth(1), Fault::Hang);
+    assert!(house.cache.get("a").await.unwrap().is_none());
+    house.until(Condition::Down).await;
+    house.until_launched(2).await;
+    house.faults.entered().await;
+    let driver = house.larder.driver("store").unwrap();
+    driver.set_breaker(BreakerMode::ForcedOpen);
+    house.faults.release();
+    let is_up = |actor: &larder::ActorHealth| {
+        actor.name == "store" && actor.state == larder::ActorState::Up
+    };
+    let started = async {
+        while !house.larder.actors().iter().any(is_up) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, started).await.unwrap();
+    assert_eq!(house.faults.calls(Op::Commit), 2, "one probe");
+    driver.set_breaker(BreakerMode::Auto);
+    house.until(Condition::Up).await;
     house.end().await;
 }
 

@@ -10,6 +10,7 @@ mod run;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -152,16 +153,23 @@ impl Handler<Flush> for BatchWriter {
         let (mut lanes, mut in_doubt) = (Vec::new(), false);
         for course in &self.courses {
             let port = &course.lane.port;
+            // What it has lost is to be filed for it first.
+            in_doubt |= port.is_owed();
+            let is_unsure = !port.is_up() && flush.durability == StoreDurability::Synced;
             if port.takes_values() {
                 let healed = self
                     .shelf
                     .heal(port.id, HEAL_COUNT_MAX, self.clock.now_ms());
                 in_doubt |= healed == HEAL_COUNT_MAX || self.shelf.doubts(port.id).is_some();
                 self.shelf.wait_for_all(port.id, flush.durability, &ticket);
-                lanes.push(Arc::clone(&course.lane));
-            } else if self.shelf.is_dirty(port.id) || self.shelf.is_distrusted(port.id) {
+            } else if is_unsure || self.shelf.is_dirty(port.id) || self.shelf.is_distrusted(port.id)
+            {
                 let error = port.unavailable();
                 return Box::pin(async move { Err(error) });
+            }
+            if port.is_up() {
+                let emptied = port.stats.emptied.load(Ordering::Relaxed);
+                lanes.push((Arc::clone(&course.lane), emptied));
             }
         }
         if in_doubt {
@@ -177,11 +185,18 @@ impl Handler<Flush> for BatchWriter {
             waiting.await.map_err(|_| Error::Closed)??;
             if flush.durability == StoreDurability::Synced {
                 // What was stored before without a sync has left the dirty set: it is covered by this.
-                for lane in lanes {
+                for (lane, _) in &lanes {
                     (lane.send)(Vec::new(), StoreDurability::Synced).await?;
                 }
             }
-            Ok(())
+            // What was stored while this waited may have gone with its store.
+            let is_lost = |(lane, emptied): &(Arc<Lane>, u64)| {
+                lane.port.stats.emptied.load(Ordering::Relaxed) != *emptied
+            };
+            match lanes.iter().any(is_lost) {
+                true => Err(busy()),
+                false => Ok(()),
+            }
         })
     }
 }

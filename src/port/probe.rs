@@ -5,7 +5,6 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::Port;
-use crate::breaker::BreakerState;
 use crate::clock::NEVER;
 use crate::drivers::lanes::{Answer, Command, Lanes, Read};
 use crate::drivers::{Failure, StoreDurability, Write};
@@ -16,7 +15,7 @@ use crate::version::Version;
 const PROBES: &str = "\u{0}probes";
 
 impl Port {
-    /// Probes the present generation until the breaker closes.
+    /// Probes the present generation until the breaker closes; not while it is forced open.
     ///
     /// # Errors
     ///
@@ -26,20 +25,18 @@ impl Port {
     ///
     /// Dropped, the breaker stays half open and the sentinel may be left in the store.
     pub async fn prove(&self, generation: u64) -> Result<(), Failure> {
-        while self.breaker().state != BreakerState::Closed {
+        while !self.breaker.lock().is_proven() {
+            self.allowed().await;
             let lanes = self.lanes.read().clone();
             let Some((_, lanes)) = lanes.filter(|(present, _)| *present == generation) else {
                 return Err(self.why());
             };
             let passed = self.probe(&lanes).await;
             drop(lanes);
-            let state = self.turn(|breaker, now_ms| breaker.probed(passed.is_ok(), now_ms));
+            self.turn(|breaker, now_ms| breaker.probed(passed.is_ok(), now_ms));
             if let Err(failure) = passed {
                 self.close(generation, &failure.to_string());
                 return Err(failure);
-            }
-            if state == BreakerState::Open {
-                return Err(self.why());
             }
         }
         Ok(())

@@ -309,7 +309,7 @@ impl DirtySet {
         lane.map_or(0, |lane| lane.count)
     }
 
-    #[cfg(test)]
+    /// How long a tier's queue is, stale places included.
     pub fn places(&self, tier: TierId) -> usize {
         let lane = self.lanes.get(usize::from(tier.0));
         lane.map_or(0, |lane| lane.queue.len())

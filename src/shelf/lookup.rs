@@ -13,7 +13,6 @@ use super::{Scope, Shelf, Slot};
 use crate::clock::Millis;
 use crate::key::Key;
 use crate::sync::Ordering;
-use crate::version::Version;
 
 /// How an entry stands to its time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -64,8 +63,8 @@ pub struct Listed {
     pub name: SmolStr,
     /// What a read shows.
     pub slot: Option<Slot>,
-    /// The version that memory knows of: no tier's record that is not newer is to be believed.
-    pub outdates: Option<Version>,
+    /// Memory knows what it is, or that it is gone: no tier's record is to be believed.
+    pub is_known: bool,
     /// Of these tiers no record is.
     pub distrusted: TierSet,
 }
@@ -145,23 +144,20 @@ impl Shelf {
                         .table
                         .peek(dirty.hash, key.cache, &key.name)
                         .or(value);
-                    listing.listed(key, slot, Some(dirty.version), TierSet::NONE)
+                    listing.listed(key, slot, true, TierSet::NONE)
                 });
             }
             let doubts = stripe.distrusts.keys_of(listing.tiers);
             for (hash, key, tiers) in doubts.filter(|(_, key, _)| listing.wants(key)) {
                 first.offer(key, || {
                     let slot = stripe.table.peek(hash, key.cache, &key.name);
-                    listing.listed(key, slot, slot.map(|slot| slot.version), tiers)
+                    listing.listed(key, slot, slot.is_some(), tiers)
                 });
             }
             let rows = listing.table.then(|| stripe.table.iter());
             for (_, key, slot) in rows.into_iter().flatten() {
                 if listing.wants(key) && listing.shows(slot) {
-                    let version = Some(slot.version);
-                    first.offer(key, || {
-                        listing.listed(key, Some(slot), version, TierSet::NONE)
-                    });
+                    first.offer(key, || listing.listed(key, Some(slot), true, TierSet::NONE));
                 }
             }
             drop(stripe);
@@ -186,13 +182,13 @@ impl Listing<'_> {
         &self,
         key: &Key,
         slot: Option<&Slot>,
-        outdates: Option<Version>,
+        is_known: bool,
         distrusted: TierSet,
     ) -> Listed {
         Listed {
             name: key.name.clone(),
             slot: slot.filter(|slot| self.shows(slot)).cloned(),
-            outdates,
+            is_known,
             distrusted,
         }
     }

@@ -28,13 +28,39 @@ impl Shelf {
         now_ms: Millis,
         from: &mut usize,
     ) -> Vec<Taken> {
+        self.take_those(|_| true, tier, (count_max, bytes_max), now_ms, from)
+    }
+
+    /// As [`take`](Shelf::take), but deletions alone: values keep waiting, at the end of the queue.
+    pub fn take_deletions(
+        &self,
+        tier: TierId,
+        count_max: usize,
+        now_ms: Millis,
+        from: &mut usize,
+    ) -> Vec<Taken> {
+        let is_deletion = |taken: &Taken| taken.value.is_none();
+        self.take_those(is_deletion, tier, (count_max, usize::MAX), now_ms, from)
+    }
+
+    fn take_those(
+        &self,
+        wanted: impl Fn(&Taken) -> bool,
+        tier: TierId,
+        (count_max, bytes_max): (usize, usize),
+        now_ms: Millis,
+        from: &mut usize,
+    ) -> Vec<Taken> {
         let scopes = self.scopes();
         let (mut taken, mut bytes) = (Vec::new(), 0);
         let count = self.stripes.len();
         let in_turn = self.stripes.iter().enumerate().cycle();
         for (at, cell) in in_turn.skip(*from % count).take(count) {
             let mut stripe = cell.stripe.write();
-            while taken.len() < count_max && (bytes < bytes_max || taken.is_empty()) {
+            // Once round the queue: what is not wanted goes to its end.
+            let mut left = stripe.dirty.places(tier);
+            while left > 0 && taken.len() < count_max && (bytes < bytes_max || taken.is_empty()) {
+                left -= 1;
                 let Some(mut next) = stripe.dirty.take(tier) else {
                     break;
                 };
@@ -45,6 +71,13 @@ impl Shelf {
                 });
                 if !shows {
                     next.value = None;
+                }
+                if !wanted(&next) {
+                    // Not the last reference to a value: the slot is dirty as before.
+                    let (cache, name) = (next.key.cache, &next.key.name);
+                    let tier = TierSet::NONE.with(tier);
+                    stripe.dirty.queue(next.hash, cache, name, tier);
+                    continue;
                 }
                 bytes += next.weight();
                 taken.push(next);

@@ -16,7 +16,6 @@ use crate::port::Port;
 use crate::record;
 use crate::shelf::{Freshness, Listed, Listing, Seen, Slot, TierId, TierSet};
 use crate::sync::Arc;
-use crate::version::Version;
 use crate::wait::Wait;
 
 /// Bytes of records read from a store for one page.
@@ -52,8 +51,9 @@ type Rows = BTreeMap<SmolStr, Row>;
 /// One key of a page.
 struct Row {
     shown: Option<(Slot, Source)>,
-    /// What memory knew of it before any store was read.
-    outdates: Option<Version>,
+    /// Memory knew of it before any store was read. No record stands against that, not even one of a
+    /// newer version: that of a store that was opened late may be from before.
+    is_known: bool,
     distrusted: TierSet,
     /// A store has told of it: those below hold the same or an older one.
     decided: bool,
@@ -63,17 +63,15 @@ impl Row {
     fn decided(shown: Option<(Slot, Source)>) -> Self {
         Self {
             shown,
-            outdates: None,
+            is_known: false,
             distrusted: TierSet::NONE,
             decided: true,
         }
     }
 
-    /// Whether a tier's record of this version tells more than what stands here.
-    fn believes(&self, tier: TierId, stored: Version) -> bool {
-        !self.decided
-            && !self.distrusted.has(tier)
-            && self.outdates.is_none_or(|version| version < stored)
+    /// Whether a tier's record tells more than what stands here.
+    fn believes(&self, tier: TierId) -> bool {
+        !self.decided && !self.distrusted.has(tier) && !self.is_known
     }
 }
 
@@ -81,7 +79,7 @@ impl From<Listed> for Row {
     fn from(listed: Listed) -> Self {
         Self {
             shown: listed.slot.map(|slot| (slot, Source::Memory)),
-            outdates: listed.outdates,
+            is_known: listed.is_known,
             distrusted: listed.distrusted,
             decided: false,
         }
@@ -210,9 +208,8 @@ impl Tiers {
                 port.repair(key.clone());
                 continue;
             };
-            // What memory listed before the record was read stands against any that is not newer.
             let row = page.get(name);
-            if row.is_some_and(|row| !row.believes(port.id, header.version)) {
+            if row.is_some_and(|row| !row.believes(port.id)) {
                 continue;
             }
             let slot = slot_of(header, payload);

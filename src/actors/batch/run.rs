@@ -62,7 +62,7 @@ impl Run {
         while self.lane.port.is_up() {
             // Also before a look that finds nothing: so the next run need not know of the pace.
             self.clock.sleep_until(self.progress.next_ms).await;
-            let taken = self.take();
+            let taken = self.take(false);
             match self.store(&taken).await {
                 Ok(None) => {
                     // With no value left to try, there is no telling whether there is room.
@@ -104,8 +104,7 @@ impl Run {
             if !over.is_elapsed() {
                 // Bounds how often what is dirty is looked through.
                 tokio::time::sleep(Duration::from_millis(RETRY_MS_MIN)).await;
-                let taken = self.take();
-                self.without_room(taken).await;
+                self.without_room().await;
             }
         }
         over.await;
@@ -120,7 +119,7 @@ impl Run {
         }
     }
 
-    fn take(&mut self) -> Vec<Taken> {
+    fn take(&mut self, deletions: bool) -> Vec<Taken> {
         let config = &self.lane.config;
         let now_ms = self.clock.now_ms();
         let paced = config.writes_per_second_max.map(|rate| rate.get() as usize);
@@ -132,7 +131,10 @@ impl Run {
             .min(paced.map_or(usize::MAX, |rate| (rate / 10).max(1)));
         let (tier, bytes_max) = (self.lane.port.id, config.commit_bytes_max);
         let from = &mut self.progress.from;
-        let taken = self.shelf.take(tier, count_max, bytes_max, now_ms, from);
+        let taken = match deletions {
+            true => self.shelf.take_deletions(tier, count_max, now_ms, from),
+            false => self.shelf.take(tier, count_max, bytes_max, now_ms, from),
+        };
         if let Some(rate) = paced {
             self.progress.next_ms = now_ms + (taken.len() as u64 * 1_000).div_ceil(rate as u64);
         }
@@ -168,11 +170,10 @@ impl Run {
     async fn not_stored(&mut self, taken: Vec<Taken>) {
         let port = Arc::clone(&self.lane.port);
         port.stats.retries.fetch_add(1, Ordering::Relaxed);
-        if port.is_up() && !port.takes_values() {
-            self.without_room(taken).await;
-            return;
-        }
         self.shelf.unsettle(&taken);
+        if port.is_up() && !port.takes_values() {
+            return self.without_room().await;
+        }
         let [one] = &*taken else {
             self.progress.blame.failed(taken.len());
             return;
@@ -199,12 +200,12 @@ impl Run {
         }
     }
 
-    /// Deletions get their chance; whoever waits for a value is told that it has none.
-    async fn without_room(&mut self, taken: Vec<Taken>) {
-        self.delete_only(taken).await;
+    /// Whoever waits for a value is told that there is no room; deletions get their chance.
+    async fn without_room(&mut self) {
         let port = &self.lane.port;
         self.shelf
             .fail_waiters_of_values(port.id, &port.unavailable());
+        self.delete_only().await;
     }
 
     /// Not a deletion, nor a fence: the store would go on to hold what they hide, and the older fence of
@@ -214,31 +215,22 @@ impl Run {
         one.value.is_some() && scope.is_some_and(|scope| !is_reserved(&scope.name))
     }
 
-    /// Without room for values there may be some for deletions: those that wait behind values too.
-    async fn delete_only(&mut self, mut taken: Vec<Taken>) {
-        let mut values = Vec::new();
-        while !taken.is_empty() {
-            let (kept, deletions): (Vec<_>, Vec<_>) =
-                taken.into_iter().partition(|one| one.value.is_some());
-            values.extend(kept);
+    /// Without room for values there may be some for deletions: those that wait behind values too. For
+    /// so long, and then values are tried again.
+    async fn delete_only(&mut self) {
+        let until_ms = self.clock.now_ms().saturating_add(RETRY_MS_MAX);
+        while self.clock.now_ms() < until_ms {
+            let deletions = self.take(true);
             match self.store(&deletions).await {
                 Ok(Some(durability)) => {
                     let tier = self.lane.port.id;
                     self.shelf.settle(tier, &deletions, durability);
                 }
-                Ok(None) => {}
-                Err(_) => {
-                    self.shelf.unsettle(&deletions);
-                    break;
-                }
+                Ok(None) => return,
+                Err(_) => return self.shelf.unsettle(&deletions),
             }
             self.clock.sleep_until(self.progress.next_ms).await;
-            // It may be much: others on this arbiter have their turn.
-            tokio::task::yield_now().await;
-            // Values do not come twice: they are queued again below.
-            taken = self.take();
         }
-        self.shelf.unsettle(&values);
     }
 
     fn tell_waiters(&self) {

@@ -267,3 +267,21 @@ fn flushes_that_gave_up_on_a_driver_that_hangs_do_not_pile_up() {
     let dirty = stripe.dirty.get(hash, bench.scope.id, "k").unwrap();
     assert!(dirty.waiters.len() <= 8, "{} wait", dirty.waiters.len());
 }
+
+#[test]
+fn deletions_are_taken_from_between_values_which_keep_their_places() {
+    let bench = bench();
+    for n in 0..5 {
+        bench.set(&n.to_string(), n);
+    }
+    for name in ["1", "3"] {
+        bench.remove(name);
+    }
+    let deletions = bench.shelf.take_deletions(DISK, 9, 0, &mut 0);
+    let names: Vec<_> = deletions.iter().map(|d| d.key.name.as_str()).collect();
+    assert_eq!(names, ["1", "3"]);
+    assert!(bench.shelf.take_deletions(DISK, 9, 0, &mut 0).is_empty());
+    let values = bench.take(DISK);
+    assert_eq!(values.len(), 3);
+    assert!(values.iter().all(|taken| taken.value.is_some()));
+}

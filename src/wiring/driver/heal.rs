@@ -3,7 +3,7 @@
 //! SEMANTICS.md).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::drivers::Emptied;
 use crate::port::Port;
@@ -13,8 +13,6 @@ use crate::tiers::Tiers;
 pub(super) struct Healing {
     tiers: Arc<Tiers>,
     port: Arc<Port>,
-    /// It was emptied, and not all that memory has was filed for it since.
-    owed: AtomicBool,
     /// The latest one that got calls.
     generation: AtomicU64,
 }
@@ -24,7 +22,6 @@ impl Healing {
         Self {
             tiers: Arc::clone(tiers),
             port: Arc::clone(port),
-            owed: AtomicBool::new(false),
             generation: AtomicU64::new(0),
         }
     }
@@ -40,22 +37,28 @@ impl Healing {
              anew; check the device, and delete what is kept when nobody needs it"
         );
         port.stats.emptied.fetch_add(1, Ordering::Relaxed);
-        self.owed.store(true, Ordering::Release);
+        port.owe(true);
         let as_of = tiers.shelf.versions().next(tiers.now_ms());
         tiers.shelf.trust_all(port.id, as_of);
     }
 
-    /// A generation gets calls. Resolves when it has all that it is owed, or gets no more calls.
+    /// A generation was proven. Resolves when it has all that it is owed, or another one was.
     pub async fn run(self: Arc<Self>, generation: u64) {
         self.generation.store(generation, Ordering::Release);
-        if !self.owed.load(Ordering::Acquire) {
-            return;
+        let is_latest = || self.generation.load(Ordering::Acquire) == generation;
+        let (port, tiers) = (&self.port, &self.tiers);
+        while port.is_owed() {
+            // Its breaker may be forced open.
+            port.coming_up().await;
+            if !is_latest() || tiers.room.is_closed() {
+                return;
+            }
+            let goes_on = || port.is_up() && is_latest();
+            let (filed, is_all) = tiers.refile(port.id, goes_on).await;
+            if is_all && goes_on() {
+                port.owe(false);
+            }
+            tracing::info!(driver = %port.name, filed, is_all, "stored again from memory");
         }
-        let goes_on = || self.port.is_up() && self.generation.load(Ordering::Acquire) == generation;
-        let (filed, is_all) = self.tiers.refile(self.port.id, goes_on).await;
-        if is_all && goes_on() {
-            self.owed.store(false, Ordering::Release);
-        }
-        tracing::info!(driver = %self.port.name, filed, is_all, "stored again from memory");
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn launch(
                 // An error means that the other end is gone, which is what is waited for.
                 let _ = before.await;
             }
+            port.allowed().await;
             let now_ms = parts.tiers.now_ms();
             let opened = open(&parts.runtime, &name, factory, now_ms, &healing).await?;
             let is_first = !was_open.swap(true, Ordering::AcqRel);
