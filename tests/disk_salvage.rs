@@ -167,7 +167,7 @@ fn a_damaged_block_loses_its_own_keys_and_no_older_value_is_shown() {
     let filled = Filled::new(3);
     let mut rng = fastrand::Rng::with_seed(11);
     let mut salvaged = 0;
-    for trial in 0..16 {
+    for trial in 0..8 {
         let dir = filled.copy();
         let tables = by_size(dir.path());
         let table = &tables[trial % tables.len()];

@@ -148,14 +148,10 @@ impl DiskDriver {
         changes.commit(durability).map_err(|e| self.failed(&e))?;
         let marked = &mut *self.marked.lock();
         marked.head = head;
-        let Marked {
-            file,
-            marks,
-            is_salvaging,
-            ..
-        } = marked;
+        let is_salvaging = marked.is_salvaging;
+        let Marked { file, marks, .. } = marked;
         marks.written_seq = head.seq;
-        marks.is_lost &= *is_salvaging;
+        marks.is_lost &= is_salvaging;
         let moved = match durability {
             StoreDurability::Written => Moved::Cache,
             StoreDurability::Synced => {
@@ -169,25 +165,20 @@ impl DiskDriver {
     /// Turns an error of the store into an instruction.
     fn failed(&self, error: &fjall::Error) -> Failure {
         let (verdict, reason) = store::judge(error);
-        let Marked {
-            file,
-            marks,
-            is_explained,
-            ..
-        } = &mut *self.marked.lock();
+        let marked = &mut *self.marked.lock();
         // Merging tables will stumble over damage again and again: the next opening gives the store
         // up, or looks whether it must. If this cannot be written, the next one who fails tries again.
         match verdict {
-            Verdict::Damaged => marks.is_damaged = true,
-            Verdict::Poisoned if !*is_explained && !room::is_short(&self.dir) => {
-                marks.is_suspect = true;
+            Verdict::Damaged => marked.marks.is_damaged = true,
+            Verdict::Poisoned if !marked.is_explained && !room::is_short(&self.dir) => {
+                marked.marks.is_suspect = true;
             }
             _ => {
-                *is_explained = true;
+                marked.is_explained = true;
                 return open::failure(&self.dir, verdict, &reason);
             }
         }
-        if let Err(e) = file.write_synced(marks) {
+        if let Err(e) = marked.file.write_synced(&marked.marks) {
             tracing::warn!(error = %store::say_io(&e), "damage could not be recorded");
         }
         open::failure(&self.dir, verdict, &reason)
