@@ -45,9 +45,15 @@ impl fmt::Debug for Key {
 /// A cache's name may not contain it, so the first one always ends the name.
 pub const SEPARATOR: char = '/';
 
+/// The reserved cache that fences are stored in. No host can name it, as no host can name any cache that
+/// begins with [`RESERVED`].
+pub(crate) const FENCES: &str = "\u{0}fences";
+/// How the names of larder's own caches begin.
+pub(crate) const RESERVED: char = '\0';
+
 /// Whether a cache is one of larder's own, for fences and probes. No host can name it.
 pub(crate) fn is_reserved(cache: &str) -> bool {
-    cache.starts_with('\0')
+    cache.starts_with(RESERVED)
 }
 
 /// The bytes under which a driver files an entry: `users/42`.

@@ -91,6 +91,8 @@ pub struct PortStats {
     pub refused: AtomicU64,
     /// Stores that were found empty although something had been stored.
     pub emptied: AtomicU64,
+    /// Records that were taken over from those.
+    pub salvaged: AtomicU64,
     /// How long reads took.
     pub read_latency: Histogram,
     /// How long commits took.

@@ -80,6 +80,8 @@ pub struct DriverStats {
     pub refused: u64,
     /// Stores that were moved aside, or found empty, although something had been stored in them.
     pub emptied: u64,
+    /// Records that could be proven in such stores and were taken over into their successors.
+    pub salvaged: u64,
     /// How long reads took, waiting included.
     pub read_latency: Latency,
     /// How long commits took, waiting included.
@@ -145,6 +147,7 @@ impl DriverStats {
             damaged: count(&stats.damaged),
             refused: count(&stats.refused),
             emptied: count(&stats.emptied),
+            salvaged: count(&stats.salvaged),
             read_latency: stats.read_latency.latency(),
             commit_latency: stats.commit_latency.latency(),
         }

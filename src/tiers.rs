@@ -255,6 +255,11 @@ impl Tiers {
         self.rooms.iter().for_each(|room| room.close());
     }
 
+    /// Whether the last flush has begun: what is filed from now on may come too late to be stored.
+    pub(crate) fn stores_no_more(&self) -> bool {
+        self.rooms.iter().any(|room| room.is_closed())
+    }
+
     /// Stores everything that is dirty.
     pub async fn flush(&self, durability: StoreDurability, wait: &Wait<'_>) -> Result<(), Error> {
         loop {

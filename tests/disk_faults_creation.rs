@@ -7,10 +7,14 @@
 use std::path::Path;
 
 use larder::clock::NEVER;
+use larder::drivers::Driver;
 use larder::drivers::StoreDurability::{Synced, Written};
+use larder::drivers::disk::{DiskConfig, DiskDriver};
+use larder::record;
+use tempfile::TempDir;
 
 use crash::Child;
-use disk_store::{filled_in, flip, has, journal, open, put};
+use disk_store::{damage, filled_in, flip, has, journal, open, put, tables};
 use faults_of_disks::Control;
 
 #[path = "support/crash.rs"]
@@ -107,6 +111,93 @@ fn a_replacement_that_is_killed_at_any_step_is_done_in_the_end_and_said() {
         let names = names.map(|entry| entry.unwrap().file_name());
         let kept = names.filter(|name| name.to_str().unwrap().contains("quarantined"));
         assert_eq!(kept.count(), 1, "step {step}: the old store is kept");
+    }
+    panic!("it has no end");
+}
+
+const FENCE: &str = "\0fences/s";
+const SALVAGED: u64 = 400;
+
+fn salvaged(key: u64) -> String {
+    format!("s/{key:03}")
+}
+
+/// A store with a fence and each key in two versions, and in it a damaged block that a read has met.
+fn damaged() -> TempDir {
+    let dir = crash::quick_dir();
+    let config = DiskConfig {
+        memtable_bytes: 1 << 16,
+        ..DiskConfig::default()
+    };
+    let driver = DiskDriver::open(dir.path(), &config).unwrap();
+    put(&driver, FENCE, 1, NEVER, Written);
+    for version in 1..=2 * SALVAGED {
+        put(
+            &driver,
+            &salvaged(version % SALVAGED),
+            version,
+            NEVER,
+            Written,
+        );
+    }
+    drop(driver);
+    for table in tables(dir.path()) {
+        damage(&table, std::fs::metadata(&table).unwrap().len() / 2);
+    }
+    let driver = DiskDriver::open(dir.path(), &config).unwrap();
+    assert_eq!(driver.quarantined(), None);
+    let met = (0..SALVAGED).filter(|key| driver.get(salvaged(*key).as_bytes()).is_err());
+    assert!(met.count() > 0, "no read met the damage");
+    dir
+}
+
+/// How many keys are there, none of them in its older version; with the fence, if there is one.
+fn check_salvaged(driver: &DiskDriver, step: u64) -> usize {
+    let mut count = 0;
+    for key in 0..SALVAGED {
+        let name = salvaged(key);
+        let Some(found) = driver.get(name.as_bytes()).unwrap() else {
+            continue;
+        };
+        let (header, _) = record::decode(name.as_bytes(), &found).unwrap();
+        let (shown, key) = (header.version.get(), if key == 0 { SALVAGED } else { key });
+        assert_eq!(shown, SALVAGED + key, "step {step}: an older value");
+        count += 1;
+    }
+    assert!(count == 0 || has(driver, FENCE), "step {step}: no fence");
+    count
+}
+
+#[test]
+fn a_salvage_that_is_killed_at_any_step_leaves_a_store_that_has_forgotten_more_or_is_done_again() {
+    let test = "a_salvage_that_is_killed_at_any_step_leaves_a_store_that_has_forgotten_more_or_is_done_again";
+    if let Some(dir) = crash::child_dir() {
+        return open_and_store(&dir);
+    }
+    let (whole, mut counts) = (damaged(), Vec::new());
+    for step in 1..STEPS_MAX {
+        let dir = crash::quick_dir();
+        let mut copy = std::process::Command::new("cp");
+        copy.args(["-r", "--sparse=always"]);
+        copy.arg(whole.path().join(".")).arg(dir.path());
+        assert!(copy.status().unwrap().success());
+        let said = killed_at(test, dir.path(), step);
+        let driver = open(dir.path());
+        counts.push(check_salvaged(&driver, step));
+        let Some(said) = said else {
+            assert!(step > 20, "{step} steps are too few to be all");
+            println!("killed at each of {} steps: {counts:?}", step - 1);
+            assert!(counts[step as usize - 1] > 300, "all that can be");
+            assert!(counts[0] > 300, "done again");
+            return;
+        };
+        let said = |what| said.iter().any(|s| s == what);
+        assert!(!said(OPENED), "step {step}: the loss was not reported");
+        let is_told = said(EMPTIED) || driver.quarantined().is_some();
+        assert!(is_told, "step {step}: the loss is not reported");
+        put(&driver, "k/1", 1_001, NEVER, Written);
+        drop(driver);
+        check_it_serves(dir.path(), step);
     }
     panic!("it has no end");
 }

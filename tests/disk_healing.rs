@@ -8,11 +8,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use larder::drivers::PageLimit;
-use larder::drivers::disk::DiskConfig;
+use larder::drivers::disk::{DiskConfig, DiskDriver};
+use larder::drivers::{Driver, PageLimit};
 use larder::messages::storage::Scan;
 use larder::{Cache, Larder, Limits};
-use support::disk_store::{flip, journal};
+use support::disk_store::{damage, flip, journal, tables};
 use support::world::{SOON, bring_back, flush, read, take_down, text, until};
 
 mod support {
@@ -208,6 +208,48 @@ async fn a_directory_that_is_deleted_while_it_is_open_is_noticed_and_filled_agai
         read(&users(&larder), &key(last % 10)).await,
         Some(value("new", last))
     );
+}
+
+#[tokio::test]
+async fn what_was_distrusted_is_not_believed_because_it_was_salvaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = DiskConfig {
+        memtable_bytes: 64 << 10,
+        ..DiskConfig::default()
+    };
+    let mut limits = Limits::default();
+    limits.value_bytes_max = 16 << 10;
+    limits.dirty_bytes_max = 32 << 10;
+    let builder = Larder::builder().limits(limits).memory_bytes(64 << 10);
+    let builder = builder.restart_backoff(SOON * 60, SOON * 60);
+    let builder = builder.disk_with(dir.path(), config.clone());
+    let larder = builder.start().await.unwrap();
+    fill(&users(&larder), "old").await;
+    flush(&larder).await;
+    take_down(&larder, "disk").await;
+    // In memory only, for as long as that keeps them.
+    fill(&users(&larder), "new").await;
+    let open = || DiskDriver::open(dir.path(), &config);
+    until("the store is let go", async || open().is_ok()).await;
+    for table in tables(dir.path()) {
+        damage(&table, std::fs::metadata(&table).unwrap().len() / 2);
+    }
+    let store = open().unwrap();
+    let met = (0..KEYS).filter(|n| store.get(format!("users/{}", key(*n)).as_bytes()).is_err());
+    assert!(met.count() > 0, "no read met the damage");
+    drop(store);
+    bring_back(&larder, "disk").await;
+    let stats = driver(&larder).await;
+    assert_eq!(stats.emptied, 1);
+    assert!(stats.salvaged > 50, "{}", stats.salvaged);
+    let mut forgotten = 0;
+    for n in 0..KEYS {
+        match read(&users(&larder), &key(n)).await {
+            Some(shown) => assert_eq!(shown, value("new", n)),
+            None => forgotten += 1,
+        }
+    }
+    assert!(forgotten > 0, "memory still has all");
 }
 
 /// All that is logged by this process.

@@ -51,6 +51,7 @@ const MAILBOX_SLACK: usize = 64;
 
 /// How larder is, now and after each change.
 pub(crate) type Healths = Pin<Box<dyn Stream<Item = Health> + Send>>;
+type SetLine = dyn Fn(&str, BreakerMode) -> Result<(), Error> + Send + Sync;
 type WarmLine = dyn Fn(Vec<String>) -> Boxed<Result<Warmed, Error>> + Send + Sync;
 
 /// What the desk needs of larder as a whole.
@@ -61,7 +62,7 @@ pub(crate) struct DeskLines {
     pub stats: Box<dyn Fn() -> Boxed<Result<Stats, Error>> + Send + Sync>,
     pub health: Box<dyn Fn() -> Result<Health, Error> + Send + Sync>,
     pub watch_health: Box<dyn Fn() -> Result<Healths, Error> + Send + Sync>,
-    pub set_breaker: Box<dyn Fn(&str, BreakerMode) -> Result<(), Error> + Send + Sync>,
+    pub set_breaker: Box<SetLine>,
 }
 
 /// The actor that takes public messages.

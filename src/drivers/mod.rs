@@ -113,7 +113,7 @@ pub trait Driver: Send + Sync + 'static {
 /// What a driver found when it was opened. By default: everything that was stored before.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Opening {
-    /// It lost everything: what it holds now was stored by this instance.
+    /// It lost what it had, but for what could be proven of it.
     pub emptied: Option<Emptied>,
 }
 
@@ -124,6 +124,8 @@ pub struct Emptied {
     pub reason: String,
     /// Where it is kept; `None` if there is nothing of it.
     pub kept: Option<String>,
+    /// Records that could be proven and were taken over; 0 only if nothing at all is in the new store.
+    pub salvaged: u64,
 }
 
 /// One change of a batch.

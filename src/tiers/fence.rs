@@ -14,15 +14,13 @@ use super::{Intent, Order, Place, Prepared, Tiers};
 use crate::clock::NEVER;
 use crate::drivers::{Driver, Failure, PageLimit, StoreDurability, Write};
 use crate::error::Error;
-use crate::key::{SEPARATOR, split_stored_key, stored_key};
+use crate::key::{FENCES, SEPARATOR, split_stored_key, stored_key};
 use crate::outcome::{Durability, WriteOutcome};
 use crate::record::{self, Damage, Header};
 use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Room, Scope, TierId, TierSet};
 use crate::sync::Arc;
 use crate::version::Version;
 
-/// The reserved cache that fences are stored in. No host can name it.
-pub(crate) const FENCES: &str = "\u{0}fences";
 /// A fence as a store remembers it: `cache` or `cache/tag`, and how high.
 pub(crate) type Raised = (String, Version);
 /// Fences read in one go when a store is opened.

@@ -33,7 +33,7 @@ pub const ARROWS: &[(&str, &str)] = &[
         "drivers::lanes",
         "clock gate version record drivers drivers::pulse",
     ),
-    ("drivers::disk", "clock version record drivers"),
+    ("drivers::disk", "clock key version record drivers"),
     ("drivers::faults", "clock drivers drivers::map"),
     ("drivers::conformance", "clock version record drivers"),
     ("shelf", "sync clock key version error bell drivers"),

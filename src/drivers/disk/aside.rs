@@ -5,8 +5,36 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::layout::Head;
 use super::open::{QUARANTINED, STORE, sync_dir};
 use crate::clock::Clock;
+
+/// What became of a store that could not be trusted: a new one has taken its place, above the same
+/// version ceiling. Of the old one only what could be proven is served, and nothing unless damage alone
+/// was the reason.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Quarantine {
+    /// Where it is kept; `None` if it was gone.
+    pub path: Option<PathBuf>,
+    /// Why it is not trusted.
+    pub reason: String,
+    /// Records that the new one took over; 0 only if nothing at all is in it.
+    pub salvaged: u64,
+}
+
+impl Quarantine {
+    /// A store whose successor ends at `head`.
+    pub fn new(path: Option<PathBuf>, reason: &str, head: &Head) -> Self {
+        // Whatever is in it must not count as nothing.
+        let salvaged = head.live.max(head.seq.min(1));
+        let reason = reason.into();
+        Self {
+            path,
+            reason,
+            salvaged,
+        }
+    }
+}
 
 /// Moves the store of `dir` aside, durably; where it is now.
 ///

@@ -15,10 +15,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use self::closing::Closing;
 use self::layout::{Expiry, HEAD_KEY, Head, KEY_BYTES_MAX};
+use self::open::Opened;
 use self::reclaim::Floor;
 use self::room::Room;
-use self::store::{Changes, Closing, Store, Verdict};
+use self::store::{Changes, Store, Verdict};
 use self::watermark::{Marks, Moved, SYNC_INTERVAL_MS, WatermarkFile};
 use super::{
     Driver, Emptied, Factory, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Usage,
@@ -27,29 +29,25 @@ use super::{
 use crate::clock::{Millis, NEVER};
 
 mod aside;
+mod closing;
 mod config;
 mod layout;
 mod open;
 mod reclaim;
 mod room;
+mod salvage;
 mod store;
 mod trust;
+mod verify;
 mod watermark;
 
+pub use aside::Quarantine;
 pub use config::{
     CACHE_BYTES, DISK_FREE_BYTES_MIN, DiskConfig, JOURNAL_BYTES_MAX, MEMTABLE_BYTES,
     OPEN_FILES_MAX, QUARANTINED_MAX, WORKER_THREADS,
 };
-
-/// What became of a store that could not be trusted. Nothing of it is served; a new and empty one
-/// has taken its place, above the same version ceiling.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Quarantine {
-    /// Where it is kept; `None` if it was gone.
-    pub path: Option<PathBuf>,
-    /// Why it is not trusted.
-    pub reason: String,
-}
+pub use salvage::SALVAGE_MS_MAX;
+pub use verify::VERIFY_MS_MAX;
 
 /// A store in a directory. Dropping it releases the directory.
 pub struct DiskDriver {
@@ -72,13 +70,18 @@ struct Marked {
     head: Head,
     file: WatermarkFile,
     marks: Marks,
+    /// What is written is what a lost store had: the loss is still to be reported.
+    is_salvaging: bool,
+    /// The device has failed: that explains whatever else fails.
+    is_explained: bool,
 }
 
 impl DiskDriver {
     /// Opens the store in `dir`, creating both where they are missing.
     ///
     /// A store that is damaged, or has lost something that it had, is moved aside within `dir` and
-    /// replaced by an empty one: see [`quarantined`](Self::quarantined).
+    /// replaced by a new one: see [`quarantined`](Self::quarantined). For damage alone, what can be proven
+    /// of it is taken over.
     ///
     /// # Errors
     ///
@@ -89,8 +92,18 @@ impl DiskDriver {
     }
 
     fn open_known(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Self, Failure> {
-        let opened = open::open(dir, config, is_known)?;
-        Ok(Self {
+        let mut opened = open::open(dir, config, is_known)?;
+        let kept = opened.salvageable.take();
+        let mut driver = Self::new(dir, config, opened);
+        if let Some(kept) = kept {
+            driver = driver.salvage(&kept, config)?;
+        }
+        aside::prune(dir, config.quarantined_max);
+        Ok(driver)
+    }
+
+    fn new(dir: &Path, config: &DiskConfig, opened: Opened) -> Self {
+        Self {
             dir: dir.to_owned(),
             quarantined: opened.quarantined,
             floor: Mutex::new(Floor::new()),
@@ -99,11 +112,13 @@ impl DiskDriver {
                 head: opened.head,
                 file: opened.file,
                 marks: opened.marks,
+                is_salvaging: false,
+                is_explained: false,
             }),
             _closing: Closing(opened.store.files()),
             store: opened.store,
             _lock: opened.lock,
-        })
+        }
     }
 
     /// Makes drivers on `dir`.
@@ -133,9 +148,10 @@ impl DiskDriver {
         changes.commit(durability).map_err(|e| self.failed(&e))?;
         let marked = &mut *self.marked.lock();
         marked.head = head;
+        let is_salvaging = marked.is_salvaging;
         let Marked { file, marks, .. } = marked;
         marks.written_seq = head.seq;
-        marks.is_lost = false;
+        marks.is_lost &= is_salvaging;
         let moved = match durability {
             StoreDurability::Written => Moved::Cache,
             StoreDurability::Synced => {
@@ -149,14 +165,21 @@ impl DiskDriver {
     /// Turns an error of the store into an instruction.
     fn failed(&self, error: &fjall::Error) -> Failure {
         let (verdict, reason) = store::judge(error);
-        if verdict == Verdict::Damaged {
-            // Merging tables will stumble over it again and again: the next opening moves the
-            // store aside. If this cannot be written, the next reader of the damage tries again.
-            let Marked { file, marks, .. } = &mut *self.marked.lock();
-            marks.is_damaged = true;
-            if let Err(e) = file.write_synced(marks) {
-                tracing::warn!(error = %store::say_io(&e), "damage could not be recorded");
+        let marked = &mut *self.marked.lock();
+        // Merging tables will stumble over damage again and again: the next opening gives the store
+        // up, or looks whether it must. If this cannot be written, the next one who fails tries again.
+        match verdict {
+            Verdict::Damaged => marked.marks.is_damaged = true,
+            Verdict::Poisoned if !marked.is_explained && !room::is_short(&self.dir) => {
+                marked.marks.is_suspect = true;
             }
+            _ => {
+                marked.is_explained = true;
+                return open::failure(&self.dir, verdict, &reason);
+            }
+        }
+        if let Err(e) = marked.file.write_synced(&marked.marks) {
+            tracing::warn!(error = %store::say_io(&e), "damage could not be recorded");
         }
         open::failure(&self.dir, verdict, &reason)
     }
@@ -289,10 +312,9 @@ impl Driver for DiskDriver {
     }
 
     fn usage(&self) -> Usage {
-        let Head { items, live, .. } = self.marked.lock().head;
-        let stored = u128::from(self.store.items()) * u128::from(live) / u128::from(items.max(1));
+        let head = self.marked.lock().head;
         Usage {
-            entries: u64::try_from(stored).ok(),
+            entries: self.store.records(&head),
             bytes: self.store.bytes() + watermark::FILE_BYTES,
         }
     }
@@ -316,6 +338,7 @@ impl Driver for DiskDriver {
         let emptied = self.quarantined.as_ref().map(|lost| Emptied {
             reason: lost.reason.clone(),
             kept: lost.path.as_ref().map(|path| path.display().to_string()),
+            salvaged: lost.salvaged,
         });
         Opening { emptied }
     }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::layout::Head;
 use super::store::{self, Passport, Store, Verdict};
-use super::trust;
+use super::trust::{self, Doubt};
 use super::watermark::{Marks, WatermarkFile};
-use super::{DiskConfig, Quarantine, aside};
+use super::{DiskConfig, Quarantine, aside, verify};
 use crate::drivers::Failure;
 
 /// fjall's directory.
@@ -26,6 +26,8 @@ pub const QUARANTINED: &str = "store.quarantined-";
 pub const WATERMARK: &str = "watermark";
 /// Locked for as long as a driver lives.
 pub const LOCK: &str = "lock";
+/// What is said of a loss whose reason was said to somebody who is gone.
+const GIVEN_UP: &str = "an earlier store was given up";
 
 /// A directory in use.
 pub struct Opened {
@@ -39,6 +41,8 @@ pub struct Opened {
     pub marks: Marks,
     /// What became of the store that was there before.
     pub quarantined: Option<Quarantine>,
+    /// Where that store is, if damage alone was the reason.
+    pub salvageable: Option<PathBuf>,
     /// The directory's lock.
     pub lock: File,
 }
@@ -53,6 +57,7 @@ pub fn open(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Opened, F
     let mut marks = Marks {
         boot,
         is_damaged: false,
+        is_suspect: false,
         ..known.unwrap_or_default()
     };
     let mut opening = Opening {
@@ -61,31 +66,34 @@ pub fn open(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Opened, F
         file: &mut file,
         marks: &mut marks,
     };
+    let mut salvageable = None;
     let (store, passport, quarantined) = match opening.examine(known.as_ref(), boot)? {
         Found::Trusted(store, passport) => {
-            let lost = marks.is_lost.then(|| lost("an earlier store was given up"));
+            let lost = marks.is_lost.then(|| lost(GIVEN_UP, &passport));
             (store, passport, lost)
         }
         Found::Nothing => {
             let given_up = known.is_some_and(|marks| marks.is_lost);
             let reason = match given_up {
-                true => "an earlier store was given up",
+                true => GIVEN_UP,
                 false => "the store has vanished",
             };
             let had = given_up || known.is_some_and(|marks| marks.written_seq > 0);
-            let lost = (had || is_known).then(|| lost(reason));
-            let (store, passport) = opening.begin_anew(lost.is_some(), || Ok(()))?;
+            let is_lost = had || is_known;
+            let (store, passport) = opening.begin_anew(is_lost, || Ok(()))?;
+            let lost = is_lost.then(|| lost(reason, &passport));
             (store, passport, lost)
         }
-        Found::Doubtful {
-            reason,
-            version_max,
-        } => {
-            let (store, passport, path) = opening.replace(version_max)?;
-            let lost = Quarantine {
-                path: Some(path),
-                reason,
+        Found::Doubtful { doubt, version_max } => {
+            let (store, passport, path) = opening.replace(version_max, &doubt)?;
+            let reason = match doubt {
+                Doubt::Past(reason) => reason,
+                Doubt::Damage(reason) => {
+                    salvageable = Some(path.clone());
+                    reason
+                }
             };
+            let lost = Quarantine::new(Some(path), &reason, &passport.head);
             (store, passport, Some(lost))
         }
     };
@@ -97,29 +105,26 @@ pub fn open(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Opened, F
     (marks.written_seq, marks.synced_seq) = (passport.head.seq, passport.head.seq);
     file.write_synced(&marks)
         .map_err(|e| path_failure(&path, &e))?;
-    aside::prune(dir, config.quarantined_max);
     Ok(Opened {
         store,
         head: passport.head,
         file,
         marks,
         quarantined,
+        salvageable,
         lock,
     })
 }
 
-fn lost(reason: &str) -> Quarantine {
-    Quarantine {
-        path: None,
-        reason: reason.into(),
-    }
+fn lost(reason: &str, successor: &Passport) -> Quarantine {
+    Quarantine::new(None, reason, &successor.head)
 }
 
 /// What stands in the directory.
 enum Found {
     Nothing,
     Trusted(Store, Passport),
-    Doubtful { reason: String, version_max: u64 },
+    Doubtful { doubt: Doubt, version_max: u64 },
 }
 
 /// A directory while it is being opened.
@@ -137,7 +142,7 @@ impl Opening<'_> {
             return Ok(Found::Nothing);
         }
         let doubtful = |reason: String, version_max| Found::Doubtful {
-            reason,
+            doubt: Doubt::Past(reason),
             version_max,
         };
         let damage = trust::strange_entry(&path).or_else(|| trust::altered_list(&path));
@@ -160,18 +165,32 @@ impl Opening<'_> {
         let Some(passport) = passport else {
             return Ok(doubtful("the store has no identity".into(), 0));
         };
-        Ok(match trust::doubt(known, &passport, boot) {
-            Some(reason) => doubtful(reason, passport.head.version_max),
+        let is_suspect = known.is_some_and(|marks| marks.is_suspect);
+        let damage = || is_suspect.then(|| verify::damage(&store)).flatten();
+        let doubt = trust::doubt(known, &passport, boot);
+        Ok(match doubt.or_else(|| damage().map(Doubt::Damage)) {
+            Some(doubt) => Found::Doubtful {
+                doubt,
+                version_max: passport.head.version_max,
+            },
             None => Found::Trusted(store, passport),
         })
     }
 
     /// Gives up the store that is there for an empty one. Also where the old one is.
-    fn replace(&mut self, version_max: u64) -> Result<(Store, Passport, PathBuf), Failure> {
+    fn replace(
+        &mut self,
+        version_max: u64,
+        doubt: &Doubt,
+    ) -> Result<(Store, Passport, PathBuf), Failure> {
         // Kept although nothing else of it is believed: a version must not be issued twice.
         self.marks.ceiling = self.marks.ceiling.max(version_max);
         // IMPORTANT: first of all, so that whoever finds this half done, at any step, does it again.
         (self.marks.is_damaged, self.marks.is_lost) = (true, true);
+        if let Doubt::Past(_) = doubt {
+            // Nor does whoever finds it so take it for one that is merely damaged.
+            self.marks.store_id = 0;
+        }
         self.file
             .write_synced(self.marks)
             .map_err(|e| path_failure(&self.dir.join(WATERMARK), &e))?;
@@ -280,12 +299,14 @@ pub fn failure(dir: &Path, verdict: Verdict, reason: &str) -> Failure {
         Verdict::Denied => Failure::fatal(format!(
             "{dir}: {reason}; it must be a directory that this process may write to"
         )),
-        Verdict::Damaged | Verdict::Broken => Failure::reopen(format!("{dir}: {reason}")),
+        Verdict::Damaged | Verdict::Poisoned | Verdict::Broken => {
+            Failure::reopen(format!("{dir}: {reason}"))
+        }
     }
 }
 
 /// A failure of the file system at `path`, as an instruction.
-fn path_failure(path: &Path, error: &io::Error) -> Failure {
+pub fn path_failure(path: &Path, error: &io::Error) -> Failure {
     use io::ErrorKind as Kind;
     let verdict = match error.kind() {
         Kind::PermissionDenied
@@ -299,42 +320,4 @@ fn path_failure(path: &Path, error: &io::Error) -> Failure {
         _ => Verdict::Broken,
     };
     failure(path, verdict, &store::say_io(error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::drivers::disk::DiskDriver;
-
-    #[test]
-    fn a_store_that_something_else_has_open_is_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = DiskConfig::default();
-        drop(DiskDriver::open(dir.path(), &config).unwrap());
-        // Not through a directory's lock, as some tool of fjall's would open it.
-        let foreign = Store::open(&dir.path().join(STORE), &config).unwrap();
-        let refused = DiskDriver::open(dir.path(), &config).map(drop).unwrap_err();
-        assert!(matches!(refused, Failure::Fatal { .. }), "{refused:?}");
-        let reason = refused.to_string();
-        assert!(reason.contains("the store is open elsewhere"), "{reason}");
-        drop(foreign);
-        let driver = DiskDriver::open(dir.path(), &config).unwrap();
-        assert_eq!(driver.quarantined(), None, "nothing was moved");
-    }
-
-    #[test]
-    fn what_the_file_system_says_is_an_instruction_that_names_the_place() {
-        let path = Path::new("/some/where");
-        let judged = |code: i32| path_failure(path, &io::Error::from_raw_os_error(code));
-        let [denied, full, broken] = [13, 28, 5].map(judged);
-        assert!(matches!(denied, Failure::Fatal { .. }), "{denied:?}");
-        assert!(matches!(full, Failure::Reopen { .. }), "{full:?}");
-        assert!(matches!(broken, Failure::Reopen { .. }), "{broken:?}");
-        let told = [denied, full, broken].map(|failure| failure.to_string());
-        let parts = ["may write to", "no space left", "os error 5"];
-        for (told, part) in told.iter().zip(parts) {
-            assert!(told.starts_with("/some/where: "), "{told}");
-            assert!(told.contains(part), "{told}");
-        }
-    }
 }

@@ -83,6 +83,14 @@ impl Room {
     }
 }
 
+/// A store on a device with less room than this may have failed for want of it.
+const SHORT_BYTES: u64 = 1 << 20;
+
+/// Whether the device that holds `dir` may have run out of room a moment ago.
+pub fn is_short(dir: &Path) -> bool {
+    free_bytes(dir).is_some_and(|free| free < SHORT_BYTES)
+}
+
 /// Bytes that this process may still write; `None` if the system does not tell.
 #[cfg(unix)]
 fn free_bytes(dir: &Path) -> Option<u64> {

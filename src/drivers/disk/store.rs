@@ -5,7 +5,6 @@
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{
@@ -15,7 +14,6 @@ use fjall::{
 
 use super::DiskConfig;
 use super::layout::{FORMAT, FORMAT_KEY, HEAD_KEY, Head, ID_KEY};
-use crate::clock::Clock;
 use crate::drivers::StoreDurability;
 
 /// The name of the one keyspace.
@@ -50,9 +48,18 @@ pub struct Passport {
 impl Store {
     /// Opens the database in `path`, creating what is missing.
     pub fn open(path: &Path, config: &DiskConfig) -> fjall::Result<Self> {
+        Self::open_with(path, config, config.worker_threads.max(1))
+    }
+
+    /// Opens a database of which nothing is to be changed: no thread writes or merges its tables.
+    pub fn open_to_read(path: &Path, config: &DiskConfig) -> fjall::Result<Self> {
+        Self::open_with(path, config, 0)
+    }
+
+    fn open_with(path: &Path, config: &DiskConfig, workers: usize) -> fjall::Result<Self> {
         let db = Database::builder(path)
             .cache_size(config.cache_bytes)
-            .worker_threads(config.worker_threads.max(1))
+            .worker_threads_unchecked(workers)
             .max_journaling_size(config.journal_bytes_max.max(JOURNAL_BYTES_FLOOR))
             .max_cached_files(Some(config.open_files_max.max(OPEN_FILES_FLOOR)))
             // Payloads arrive compressed or sealed if that was asked for.
@@ -111,9 +118,11 @@ impl Store {
             .unwrap_or_else(|_| self.path.clone())
     }
 
-    /// Keys of all kinds, estimated.
-    pub fn items(&self) -> u64 {
-        self.keyspace.approximate_len() as u64
+    /// About how many records it has, if it ends at `head`.
+    pub fn records(&self, head: &Head) -> Option<u64> {
+        let items = self.keyspace.approximate_len() as u128;
+        let records = items * u128::from(head.live) / u128::from(head.items.max(1));
+        u64::try_from(records).ok()
     }
 
     /// Bytes on the device: tables and journals.
@@ -133,36 +142,6 @@ impl Store {
     }
 }
 
-/// Waits, when it is dropped, until no file below its path is open in this process.
-///
-/// fjall's workers let go of the journal a moment after the database is dropped, and letting go of
-/// it writes what a failed write has left in its buffer. A successor must not be open by then.
-pub struct Closing(pub PathBuf);
-
-/// How long [`Closing`] waits at most. It only matters if a thread of fjall hangs.
-const CLOSING_MS_MAX: u64 = 1_000;
-
-impl Drop for Closing {
-    fn drop(&mut self) {
-        let start = Clock::instant();
-        while is_open_below(&self.0) {
-            if start.elapsed() > Duration::from_millis(CLOSING_MS_MAX) {
-                tracing::warn!("the store's files are still open after it was closed");
-                return;
-            }
-            std::thread::sleep(Duration::from_micros(50));
-        }
-    }
-}
-
-/// Whether this process has a file below `path` open; no, where the system does not tell.
-fn is_open_below(path: &Path) -> bool {
-    let open = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
-    open.flatten()
-        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
-        .any(|file| file.starts_with(path))
-}
-
 /// A store at one moment.
 pub struct View<'a>(&'a Keyspace, Snapshot);
 
@@ -177,7 +156,7 @@ impl View<'_> {
         &self,
         start: Bound<&[u8]>,
         end: &[u8],
-    ) -> impl Iterator<Item = fjall::Result<(Slice, Slice)>> + use<> {
+    ) -> impl DoubleEndedIterator<Item = fjall::Result<(Slice, Slice)>> + use<> {
         let from = match start {
             Bound::Included(key) | Bound::Excluded(key) => key,
             Bound::Unbounded => &[],
@@ -233,6 +212,8 @@ pub enum Verdict {
     Damaged,
     /// Permissions or the path are wrong: somebody has to change something.
     Denied,
+    /// It takes no more writes; only its own threads have seen why.
+    Poisoned,
     /// Opening it again may help.
     Broken,
 }
@@ -244,7 +225,7 @@ pub fn judge(error: &fjall::Error) -> (Verdict, String) {
         Error::Locked => (Verdict::Locked, "the store is open elsewhere".into()),
         Error::Io(e) | Error::Storage(LsmError::Io(e)) => (judge_io(e), say_io(e)),
         Error::Poisoned => (
-            Verdict::Broken,
+            Verdict::Poisoned,
             "the store takes no writes after an earlier failure, often a full disk".into(),
         ),
         Error::KeyspaceDeleted => (Verdict::Broken, "the keyspace was deleted".into()),
@@ -304,32 +285,6 @@ fn taken(file: &std::fs::Metadata) -> u64 {
 mod tests {
     use super::*;
 
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn an_open_file_below_a_path_is_seen_until_it_is_closed() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().canonicalize().unwrap();
-        let file = std::fs::File::create(path.join("journal")).unwrap();
-        assert!(is_open_below(&path));
-        drop(file);
-        assert!(!is_open_below(&path));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn closing_waits_for_a_file_that_stays_open_but_not_for_ever() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().canonicalize().unwrap();
-        let file = std::fs::File::create(path.join("journal")).unwrap();
-        let began = Clock::instant();
-        drop(Closing(path.clone()));
-        assert!(began.elapsed() >= Duration::from_millis(CLOSING_MS_MAX));
-        drop(file);
-        let began = Clock::instant();
-        drop(Closing(path));
-        assert!(began.elapsed() < Duration::from_millis(CLOSING_MS_MAX));
-    }
-
     #[test]
     fn errors_are_judged_by_what_would_help() {
         let io = |kind: io::ErrorKind| judge(&fjall::Error::Io(kind.into()));
@@ -337,7 +292,7 @@ mod tests {
         assert_eq!(io(io::ErrorKind::PermissionDenied).0, Verdict::Denied);
         let full = (Verdict::Broken, "no space left on the device".into());
         assert_eq!(io(io::ErrorKind::StorageFull), full);
-        assert_eq!(judge(&fjall::Error::Poisoned).0, Verdict::Broken);
+        assert_eq!(judge(&fjall::Error::Poisoned).0, Verdict::Poisoned);
         assert_eq!(judge(&fjall::Error::Unrecoverable).0, Verdict::Damaged);
         assert_eq!(judge(&fjall::Error::Locked).0, Verdict::Locked);
         assert_eq!(judge(&fjall::Error::KeyspaceDeleted).0, Verdict::Broken);

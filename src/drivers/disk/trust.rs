@@ -11,7 +11,23 @@ use super::store::Passport;
 use super::watermark::Marks;
 
 /// Why a store that opens well is not to be trusted.
-pub fn doubt(known: Option<&Marks>, passport: &Passport, boot: u128) -> Option<String> {
+#[derive(PartialEq, Eq, Debug)]
+pub enum Doubt {
+    /// Nobody knows whether it is all that was stored.
+    Past(String),
+    /// It has come as far as it should, and some of it is damaged.
+    Damage(String),
+}
+
+/// Whether a store that opens well is to be trusted.
+pub fn doubt(known: Option<&Marks>, passport: &Passport, boot: u128) -> Option<Doubt> {
+    let is_damaged = known.is_some_and(|known| known.is_damaged);
+    let damage = || Doubt::Damage("damage was found while the store was in use".into());
+    let past = past(known, passport, boot).map(Doubt::Past);
+    past.or_else(|| is_damaged.then(damage))
+}
+
+fn past(known: Option<&Marks>, passport: &Passport, boot: u128) -> Option<String> {
     let Some(known) = known else {
         return Some("the watermark file is missing or unreadable".into());
     };
@@ -21,9 +37,6 @@ pub fn doubt(known: Option<&Marks>, passport: &Passport, boot: u128) -> Option<S
     }
     if passport.id != known.store_id {
         return Some("the watermark speaks of another store".into());
-    }
-    if known.is_damaged {
-        return Some("damage was found while the store was in use".into());
     }
     // What was only written is lost with the power, and was never promised to survive it.
     let survived = boot != 0 && boot == known.boot;
@@ -144,6 +157,8 @@ mod tests {
             is_damaged: true,
             ..marks()
         };
-        assert!(doubt(Some(&damaged), &passport(9), 1).is_some());
+        let found = |seq| doubt(Some(&damaged), &passport(seq), 1);
+        assert!(matches!(found(9), Some(Doubt::Damage(_))));
+        assert!(matches!(found(8), Some(Doubt::Past(_))), "and behind, too");
     }
 }

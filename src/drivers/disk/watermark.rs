@@ -48,6 +48,9 @@ pub struct Marks {
     pub is_damaged: bool,
     /// A store was given up, and whoever did it may have died before it could say so.
     pub is_lost: bool,
+    /// It stopped taking writes and nothing explains why: its own threads may have met damage. To be
+    /// read through at the next opening.
+    pub is_suspect: bool,
 }
 
 /// The open file.
@@ -183,7 +186,12 @@ fn encode(generation: u64, marks: &Marks) -> [u8; SLOT_BYTES] {
     out.put_u64_le(marks.written_seq);
     out.put_u64_le(marks.synced_seq);
     out.put_u128_le(marks.boot);
-    out.put_u32_le(u32::from(marks.is_damaged) | u32::from(marks.is_lost) << 1);
+    let flags = [marks.is_damaged, marks.is_lost, marks.is_suspect];
+    let flags = flags
+        .iter()
+        .rev()
+        .fold(0, |all, flag| all << 1 | u32::from(*flag));
+    out.put_u32_le(flags);
     let sum = crc32fast::hash(&out);
     out.put_u32_le(sum);
     let mut slot = [0; SLOT_BYTES];
@@ -212,6 +220,7 @@ fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Marks)> {
     };
     let flags = rest.get_u32_le();
     (marks.is_damaged, marks.is_lost) = (flags & 1 != 0, flags & 2 != 0);
+    marks.is_suspect = flags & 4 != 0;
     Some((generation, marks))
 }
 
@@ -254,6 +263,7 @@ mod tests {
             boot: 10,
             is_damaged: seq == 3,
             is_lost: seq == 4,
+            is_suspect: seq == 5,
         }
     }
 

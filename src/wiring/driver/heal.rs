@@ -1,5 +1,5 @@
 //! What follows when a driver says that it was emptied: it is counted and said, nothing in it is
-//! distrusted any more, and what memory still has is stored again (the slot protocol, rules 11 and 12,
+//! distrusted any more if it is empty indeed, and what memory still has is stored again (the slot protocol, rules 11 and 12,
 //! SEMANTICS.md).
 
 use std::sync::Arc;
@@ -33,13 +33,20 @@ impl Healing {
             driver = %port.name,
             reason = %emptied.reason,
             kept = emptied.kept.as_deref().unwrap_or("nothing"),
-            "driver begins with an empty store; what memory has is stored again, the rest is fetched \
-             anew; check the device, and delete what is kept when nobody needs it"
+            salvaged = emptied.salvaged,
+            "driver begins with a new store, which has what could be salvaged of the old one; what memory \
+             has is stored again, the rest is fetched anew; check the device, and delete what is kept \
+             when nobody needs it"
         );
-        port.stats.emptied.fetch_add(1, Ordering::Relaxed);
+        let (stats, order) = (&port.stats, Ordering::Relaxed);
+        stats.emptied.fetch_add(1, order);
+        stats.salvaged.fetch_add(emptied.salvaged, order);
         port.owe(true);
-        let as_of = tiers.shelf.versions().next(tiers.now_ms());
-        tiers.shelf.trust_all(port.id, as_of);
+        // IMPORTANT: what was distrusted may be among what was salvaged, whole and old.
+        if emptied.salvaged == 0 {
+            let as_of = tiers.shelf.versions().next(tiers.now_ms());
+            tiers.shelf.trust_all(port.id, as_of);
+        }
     }
 
     /// A generation was proven. Resolves when it has all that it is owed, or another one was.
@@ -50,7 +57,7 @@ impl Healing {
         while port.is_owed() {
             // Its breaker may be forced open.
             port.coming_up().await;
-            if !is_latest() || tiers.room.is_closed() {
+            if !is_latest() || tiers.stores_no_more() {
                 return;
             }
             let goes_on = || port.is_up() && is_latest();
