@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::breaker::BreakerConfig;
 use crate::error::Error;
+use crate::gate::Admission;
 use crate::health::{Backoff, RestartLimit};
 
 /// Memory for the shelf where nothing else is said: 64 MiB.
@@ -217,6 +218,8 @@ pub struct Config {
     pub call_ms_max: u64,
     /// The longest that opening one driver may take at start, in milliseconds.
     pub open_ms_max: u64,
+    /// What becomes of a call that meets a bound, in caches that say nothing else.
+    pub admission: Admission,
     /// What becomes of a start whose store cannot be opened.
     pub on_open_failure: OnOpenFailure,
     /// Wait before an actor is restarted.
@@ -234,6 +237,7 @@ impl Default for Config {
             limits: Limits::default(),
             call_ms_max: CALL_MS_MAX,
             open_ms_max: OPEN_MS_MAX,
+            admission: Admission::default(),
             on_open_failure: OnOpenFailure::default(),
             restart_backoff: Backoff {
                 ms_min: 100,
