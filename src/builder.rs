@@ -14,6 +14,7 @@ use crate::drivers::disk::{DiskConfig, DiskDriver};
 use crate::drivers::{Driver, Factory, Failure};
 use crate::entry::Source;
 use crate::error::Error;
+use crate::gate::Admission;
 use crate::health::{Backoff, RestartLimit};
 use crate::larder::Larder;
 use crate::runtime;
@@ -124,6 +125,12 @@ impl Builder {
     /// The longest a call waits where it says nothing else (1 ms to a day). Default: 5 s.
     pub fn call_max(mut self, time: Duration) -> Self {
         self.config.call_ms_max = crate::clock::millis(time);
+        self
+    }
+
+    /// What becomes of a call that meets a bound, in caches that say nothing else. Default: it waits.
+    pub fn admission(mut self, admission: Admission) -> Self {
+        self.config.admission = admission;
         self
     }
 

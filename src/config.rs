@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::breaker::BreakerConfig;
 use crate::error::Error;
+use crate::gate::Admission;
 use crate::health::{Backoff, RestartLimit};
 
 /// Memory for the shelf where nothing else is said, in bytes: 64 MiB.
@@ -241,6 +242,8 @@ pub struct Config {
     /// The longest that opening one driver may take at start, in milliseconds (1 to a day). Default:
     /// [`OPEN_MS_MAX`].
     pub open_ms_max: u64,
+    /// What becomes of a call that meets a bound, in caches that say nothing else. Default: it waits.
+    pub admission: Admission,
     /// What becomes of a start whose store cannot be opened. Default: it fails.
     pub on_open_failure: OnOpenFailure,
     /// Wait before an actor is restarted. Default: 100 ms, doubling up to 30 s.
@@ -259,6 +262,7 @@ impl Default for Config {
             limits: Limits::default(),
             call_ms_max: CALL_MS_MAX,
             open_ms_max: OPEN_MS_MAX,
+            admission: Admission::default(),
             on_open_failure: OnOpenFailure::default(),
             restart_backoff: Backoff {
                 ms_min: 100,

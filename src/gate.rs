@@ -1,4 +1,4 @@
-//! A gate: bounded admission to one driver or actor.
+//! A gate: bounded admission to one driver or actor, and what becomes of who finds it full.
 //!
 //! actix mailboxes bound nothing (a fresh address always gets one message in), so a permit of a
 //! gate travels inside the command and is given back when the command has been handled.
@@ -6,9 +6,56 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
 use crate::error::Error;
+
+/// What becomes of a call that meets a bound: `reads_in_flight_max` or `dirty_bytes_max`.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Admission {
+    /// It waits for its turn until its deadline, and is refused then.
+    #[default]
+    Wait,
+    /// It is refused at once.
+    FailFast,
+    /// Sets of [`Priority::Low`](crate::Priority::Low), and reads of caches with that priority, leave the
+    /// last quarter of each bound to others and are refused at once. All others wait.
+    ShedLow,
+}
+
+/// The share of a bound that what is shed first leaves to others, as a divisor.
+const LEFT_SHARE: usize = 4;
+
+/// How a call stands when there is too much work.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// What is to become of it.
+    pub admission: Admission,
+    /// Whether its priority is low.
+    pub is_low: bool,
+}
+
+impl Standing {
+    /// Whether it waits for its turn.
+    pub fn waits(self) -> bool {
+        match self.admission {
+            Admission::Wait => true,
+            Admission::FailFast => false,
+            Admission::ShedLow => !self.is_low,
+        }
+    }
+
+    /// How much of a bound it leaves to others.
+    pub fn leaves(self, max: usize) -> usize {
+        match self.admission {
+            Admission::ShedLow if self.is_low => max / LEFT_SHARE,
+            _ => 0,
+        }
+    }
+}
 
 /// Admission to something that can do only so much at a time.
 #[derive(Clone, Debug)]
@@ -45,6 +92,19 @@ impl Gate {
             Err(TryAcquireError::NoPermits) => Err(self.refusal()),
             Err(TryAcquireError::Closed) => Err(Error::Closed),
         }
+    }
+
+    /// As [`try_pass`](Gate::try_pass), leaving to others what the caller has to leave them.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_pass`](Gate::try_pass).
+    pub fn try_pass_as(&self, standing: Standing) -> Result<Permit, Error> {
+        let left = standing.leaves(self.max);
+        if left > 0 && self.permits.available_permits() <= left {
+            return Err(self.refusal());
+        }
+        self.try_pass()
     }
 
     /// Waits for its turn, first come first served.
@@ -129,6 +189,25 @@ mod tests {
         });
         drop(inside);
         assert!(waiting.await.unwrap());
+    }
+
+    #[test]
+    fn what_is_shed_first_leaves_a_quarter_to_others() {
+        let (gate, low) = (Gate::new("x", 4), true);
+        let standing = |admission, is_low| Standing { admission, is_low };
+        let first = standing(Admission::ShedLow, low);
+        let inside: Vec<_> = (0..3).map(|_| gate.try_pass_as(first).unwrap()).collect();
+        assert!(gate.try_pass_as(first).is_err() && !first.waits());
+        for other in [
+            standing(Admission::ShedLow, !low),
+            standing(Admission::Wait, low),
+            standing(Admission::FailFast, low),
+        ] {
+            assert!(gate.try_pass_as(other).is_ok());
+            assert_eq!(other.waits(), other.admission != Admission::FailFast);
+        }
+        drop(inside);
+        assert!(gate.try_pass_as(first).is_ok());
     }
 
     #[tokio::test]

@@ -127,6 +127,7 @@ pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass};
 pub use event::{Change, EntryEvent, Old};
+pub use gate::Admission;
 pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
 pub use histogram::Latency;
 pub use larder::{DriverHandle, Larder};

@@ -24,7 +24,8 @@
 //!
 //! A key whose stored copy is distrusted counts as absent, whatever the tier's state. With several
 //! tiers something is stored when each of them has it, and each has a dirty set's worth of room of its
-//! own: past one that is open and full, the others are written, and `MemoryOnly` names the one.
+//! own: past one that is open and full, the others are written, and `MemoryOnly` names the one. "Waits" is
+//! what `Admission` makes of it.
 
 mod fence;
 mod flight;
@@ -58,6 +59,7 @@ use crate::clock::{Clock, Millis};
 use crate::config::{Config, refuse};
 use crate::drivers::StoreDurability;
 use crate::error::Error;
+use crate::gate::Standing;
 use crate::hurry::Hurry;
 use crate::key::{Key, SEPARATOR};
 use crate::messages::hub::{Subscribe, SubscriptionId};
@@ -129,6 +131,8 @@ pub(crate) struct Place {
     pub schema: u32,
     /// What of it the caller can read; `None` for anything.
     pub kind: Option<Kind>,
+    /// How its calls stand when there is too much work.
+    pub standing: Standing,
 }
 
 /// A named cache as it was opened last.

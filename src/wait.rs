@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::gate::Standing;
 
 /// Makes waits. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -38,6 +39,7 @@ impl Timer {
             timer: self,
             began: Clock::instant(),
             after,
+            standing: Standing::default(),
         }
     }
 
@@ -63,9 +65,33 @@ pub struct Wait<'a> {
     timer: &'a Timer,
     began: Instant,
     after: Duration,
+    standing: Standing,
 }
 
 impl Wait<'_> {
+    /// The wait of a call that stands so when there is too much work.
+    #[must_use]
+    pub fn standing(self, standing: Standing) -> Self {
+        Self { standing, ..self }
+    }
+
+    /// Refuses a call at once that is not to wait for its turn.
+    ///
+    /// # Errors
+    ///
+    /// What `refusal` says.
+    pub fn turn(&self, refusal: impl FnOnce() -> Error) -> Result<(), Error> {
+        match self.standing.waits() {
+            true => Ok(()),
+            false => Err(refusal()),
+        }
+    }
+
+    /// How the call stands.
+    pub fn stands(&self) -> Standing {
+        self.standing
+    }
+
     /// `future`'s outcome, or `late()` once the call's time is up.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::clock::Millis;
 use crate::codec::{Codec, Proof, Value};
 use crate::config::refuse;
 use crate::error::Error;
+use crate::gate::{Admission, Standing};
 use crate::shelf::{Priority, TierSet};
 use crate::tiers::{Home, Opened, Place, Tiers, name_problems};
 use crate::typed;
@@ -41,6 +42,7 @@ pub struct CacheBuilder<V> {
     schema: u32,
     drivers: Option<Vec<String>>,
     weigher: Option<Weigher<V>>,
+    admission: Option<Admission>,
     _value: PhantomData<V>,
 }
 
@@ -62,6 +64,7 @@ impl<V: Value> CacheBuilder<V> {
             schema: 0,
             drivers: None,
             weigher: None,
+            admission: None,
             _value: PhantomData,
         }
     }
@@ -101,6 +104,12 @@ impl<V: Value> CacheBuilder<V> {
     /// The priority of entries. Default: [`Priority::Normal`].
     pub fn priority(mut self, priority: Priority) -> Self {
         self.defaults.priority = priority;
+        self
+    }
+
+    /// What becomes of a call that meets a bound. Default: that of the larder.
+    pub fn admission(mut self, admission: Admission) -> Self {
+        self.admission = Some(admission);
         self
     }
 
@@ -157,6 +166,10 @@ impl<V: Value> CacheBuilder<V> {
             tiers: below,
             schema: self.schema,
             kind: Some(typed::kind::<V>(self.schema)),
+            standing: Standing {
+                admission: self.admission.unwrap_or(tiers.config.admission),
+                is_low: self.defaults.priority == Priority::Low,
+            },
         };
         let definition = Arc::new(Definition {
             place: place.clone(),

@@ -108,9 +108,10 @@ impl Port {
         ask: impl FnOnce(Answer<T>) -> Read,
         wait: &Wait<'_>,
     ) -> Result<T, Error> {
-        let permit = match self.gate.try_pass() {
+        let permit = match self.gate.try_pass_as(wait.stands()) {
             Ok(permit) => permit,
-            Err(Error::Overloaded { .. }) => {
+            Err(refusal @ Error::Overloaded { .. }) => {
+                wait.turn(|| refusal)?;
                 let pass = unless(self.gate.pass(), &self.gone, || !self.is_up());
                 let passed = wait.until(pass, || self.gate.refusal()).await?;
                 passed.ok_or_else(|| self.unavailable())??

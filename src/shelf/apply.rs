@@ -4,12 +4,11 @@
 //! it, to be dropped by the caller after the lock is released.
 
 use super::ask::{Applied, Ask, Brought, Call, Change, Condition, Draft};
-use super::dirty::NewDirty;
 use super::effects::Effects;
 use super::event::{EventKind, OldSlot, RawEvent};
 use super::slot::{Encoded, Slot};
 use super::stripe::{Known, Stripe};
-use super::taken::Waiter;
+use super::taken::{NewDirty, Waiter};
 use super::tier::TierSet;
 use crate::clock::{Millis, NEVER};
 use crate::key::Key;
@@ -242,6 +241,7 @@ impl Stripe {
             value: decided.value.and_then(|(slot, enc)| Some((slot, enc?))),
             put,
             delete: tiers.minus(put),
+            heals: false,
             waiters,
             room,
         };

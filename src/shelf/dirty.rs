@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::room::Room;
 use super::slot::{Encoded, Slot};
-use super::taken::{Settled, Taken, Waiter};
+use super::taken::{NewDirty, Settled, Taken, Waiter};
 use super::tier::{TierId, TierSet};
 use crate::drivers::StoreDurability;
 use crate::key::{CacheId, Key};
@@ -31,6 +31,8 @@ pub(super) struct Dirty {
     pub put: TierSet,
     /// Tiers that are to hold nothing: all of a tombstone's, and those a call has skipped.
     pub delete: TierSet,
+    /// It only deletes what some tiers must not show: what the others have is none the older.
+    pub heals: bool,
     queued: TierSet,
     /// Tells its places in the queues from those of an earlier slot of the key.
     born: u64,
@@ -55,18 +57,6 @@ impl Dirty {
         }
         self.waiters.push(waiter);
     }
-}
-
-/// A dirty slot before it is filed.
-pub(super) struct NewDirty {
-    pub key: Key,
-    pub version: Version,
-    pub stamp: u64,
-    pub value: Option<(Slot, Arc<Encoded>)>,
-    pub put: TierSet,
-    pub delete: TierSet,
-    pub waiters: Vec<Waiter>,
-    pub room: Room,
 }
 
 #[derive(Default)]
@@ -113,6 +103,7 @@ impl DirtySet {
             value: new.value,
             put: new.put,
             delete: new.delete,
+            heals: new.heals,
             queued: TierSet::NONE,
             born: self.born,
             waiters: new.waiters,

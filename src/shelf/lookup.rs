@@ -136,7 +136,9 @@ impl Shelf {
         let mut first = First::new(listing.count_max);
         for cell in &self.stripes {
             let stripe = cell.stripe.read();
-            for dirty in stripe.dirty.iter().filter(|d| listing.wants(&d.key)) {
+            // What only heals is listed as what is in doubt.
+            let dirty = stripe.dirty.iter().filter(|dirty| !dirty.heals);
+            for dirty in dirty.filter(|d| listing.wants(&d.key)) {
                 let key = &dirty.key;
                 let value = dirty.value.as_ref().map(|(slot, _)| slot);
                 first.offer(key, || {

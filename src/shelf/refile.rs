@@ -4,12 +4,13 @@
 //! is stored by its own change.
 
 use super::Shelf;
-use super::dirty::{Dirty, NewDirty};
+use super::dirty::Dirty;
 use super::effects::let_go;
 use super::fence::Scope;
 use super::room::Room;
 use super::slot::{Encoded, Slot};
 use super::stripe::Stripe;
+use super::taken::NewDirty;
 use super::tier::{TierId, TierSet};
 use crate::clock::Millis;
 use crate::key::{CacheId, Key};
@@ -140,6 +141,7 @@ impl Stripe {
             value: Some((slot.clone(), encoded)),
             put: put.with(tier),
             delete,
+            heals: false,
             waiters: Vec::new(),
             room,
         };

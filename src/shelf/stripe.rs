@@ -6,7 +6,7 @@
 //! out as `Effects`.
 
 use super::ask::{Bounds, Call};
-use super::dirty::{DirtySet, NewDirty};
+use super::dirty::DirtySet;
 use super::distrust::{Distrusts, Unstored};
 use super::effects::Effects;
 use super::event::{Deadlines, EventKind, OldSlot, Outbox, RawEvent};
@@ -14,7 +14,7 @@ use super::marks::{MarkId, Marks};
 use super::room::Room;
 use super::slot::{Body, Slot};
 use super::table::Table;
-use super::taken::Taken;
+use super::taken::{NewDirty, Taken};
 use super::tier::{TierId, TierSet};
 use crate::clock::{Millis, NEVER};
 use crate::key::{CacheId, Key};
@@ -72,6 +72,8 @@ impl Stripe {
 
     fn unsettled(&self, hash: u64, cache: CacheId, name: &str) -> Known<'_> {
         match self.dirty.get(hash, cache, name) {
+            // The tiers that it is about are distrusted for as long as it waits.
+            Some(dirty) if dirty.heals => Known::Unknown,
             Some(dirty) => match &dirty.value {
                 Some((slot, _)) => Known::Slot(slot),
                 None => Known::Tombstone,
@@ -161,6 +163,7 @@ impl Stripe {
                 value: None,
                 put: TierSet::NONE,
                 delete: TierSet::NONE.with(tier),
+                heals: true,
                 waiters: Vec::new(),
                 room: Room::default(),
             };

@@ -1,11 +1,13 @@
-//! What passes between the dirty set and a lane: what was taken, who waits, what a commit settled.
+//! What goes into the dirty set, and what passes between it and a lane: what was taken, who waits, what
+//! a commit settled.
 
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::dirty::Dirty;
+use super::room::Room;
 use super::slot::{Encoded, Slot};
 use super::ticket::Ticket;
-use super::tier::TierId;
+use super::tier::{TierId, TierSet};
 use crate::drivers::StoreDurability;
 use crate::key::Key;
 use crate::sync::Arc;
@@ -48,6 +50,19 @@ impl Taken {
         };
         self.key.name.len() + self.value.as_ref().map_or(0, value)
     }
+}
+
+/// A dirty slot before it is filed.
+pub(super) struct NewDirty {
+    pub key: Key,
+    pub version: Version,
+    pub stamp: u64,
+    pub value: Option<(Slot, Arc<Encoded>)>,
+    pub put: TierSet,
+    pub delete: TierSet,
+    pub heals: bool,
+    pub waiters: Vec<Waiter>,
+    pub room: Room,
 }
 
 /// What a commit has settled.

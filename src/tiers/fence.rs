@@ -14,6 +14,7 @@ use super::{Intent, Order, Place, Prepared, Tiers};
 use crate::clock::NEVER;
 use crate::drivers::{Driver, Failure, PageLimit, StoreDurability, Write};
 use crate::error::Error;
+use crate::gate::Standing;
 use crate::key::{FENCES, SEPARATOR, split_stored_key, stored_key};
 use crate::outcome::{Durability, WriteOutcome};
 use crate::record::{self, Damage, Header};
@@ -147,6 +148,7 @@ impl Tiers {
             tiers,
             schema: 0,
             kind: None,
+            standing: Standing::default(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Place;
 use crate::clock::Millis;
 use crate::drivers::StoreDurability;
+use crate::gate::Standing;
 use crate::outcome::Durability;
 use crate::port::Port;
 use crate::shelf::{Body, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket, TierSet};
@@ -64,6 +65,18 @@ impl Order<'_> {
             memory: targets.memory,
             put: place.tiers.and(tiers),
             delete: place.tiers.minus(tiers),
+        }
+    }
+
+    /// How it stands when there is too much work. A removal is never shed first: it makes room.
+    pub(super) fn standing(&self, place: &Place) -> Standing {
+        let is_low = match &self.intent {
+            Intent::Put(prepared) | Intent::Renew(prepared) => prepared.priority == Priority::Low,
+            Intent::Remove => false,
+        };
+        Standing {
+            is_low,
+            ..place.standing
         }
     }
 

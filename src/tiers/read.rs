@@ -69,7 +69,7 @@ impl Tiers {
             Ok(found) => return Ok(found),
             Err(below) => below,
         };
-        let wait = self.wait(options.wait);
+        let wait = self.wait(options.wait).standing(place.standing);
         let found = self
             .look_below(place, name, options, distrusted, &wait)
             .await?;
@@ -88,7 +88,7 @@ impl Tiers {
             counts: true,
             ..options
         };
-        let wait = self.wait(options.wait);
+        let wait = self.wait(options.wait).standing(place.standing);
         let mut all: Vec<_> = names
             .iter()
             .map(|name| match self.begin(place, name, options) {

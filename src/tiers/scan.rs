@@ -90,7 +90,7 @@ impl Tiers {
     /// Reads a page in the order of keys. It sees what reads see, as of some moment during the call.
     pub(crate) async fn page(&self, place: &Place, ask: PageAsk<'_>) -> Result<PageFound, Error> {
         self.check_open()?;
-        let wait = self.wait(ask.wait);
+        let wait = self.wait(ask.wait).standing(place.standing);
         let (mut looks, mut failed) = (1, TierSet::NONE);
         loop {
             let moves = place.scope.moves_done();

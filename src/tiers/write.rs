@@ -40,7 +40,7 @@ impl Tiers {
                 degraded: Vec::new(),
             });
         }
-        let wait = self.wait(order.wait);
+        let wait = self.wait(order.wait).standing(order.standing(place));
         self.check_durability(place, &order)?;
         let (mut brought, mut flight) = (None, None);
         for _ in 0..LOOKS_MAX {
@@ -208,11 +208,20 @@ impl Tiers {
     ) -> Result<Option<OwnedSemaphorePermit>, Error> {
         let budget = self.rooms.get(usize::from(tier.0)).ok_or(Error::Closed)?;
         let port = self.port(tier).ok_or(Error::Closed)?;
-        if let Ok(permit) = Arc::clone(budget).try_acquire_many_owned(bytes) {
+        let left = wait.stands().leaves(self.config.limits.dirty_bytes_max);
+        let is_left = budget.available_permits() >= left.saturating_add(bytes as usize);
+        if (left == 0 || is_left)
+            && let Ok(permit) = Arc::clone(budget).try_acquire_many_owned(bytes)
+        {
             return Ok(Some(permit));
         }
-        let _waits = self.hurry.wait();
         let late = || self.overloaded("dirty_bytes_max", ROOM_RETRY_AFTER);
+        if port.takes_values() {
+            wait.turn(late)?;
+        } else if left > 0 {
+            return Ok(None);
+        }
+        let _waits = self.hurry.wait();
         let mut room = pin!(Arc::clone(budget).acquire_many_owned(bytes));
         let mut gone = pin!(port.gone.notified());
         // Before the look, so that it does not go unnoticed after it.

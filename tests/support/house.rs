@@ -23,8 +23,8 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("timers", "clock key"),
     ("bell", "sync"),
     ("hurry", "sync"),
-    ("wait", "clock error"),
-    ("config", "breaker error health record timers"),
+    ("wait", "clock error gate"),
+    ("config", "breaker error gate health record timers"),
     // Storage, without an actor.
     ("drivers", "clock version"),
     ("drivers::map", "clock version drivers"),
@@ -61,11 +61,11 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "tiers",
-        "sync clock key version error record hurry wait config drivers shelf entry port outcome messages",
+        "sync clock key version error gate record hurry wait config drivers shelf entry port outcome messages",
     ),
     (
         "cache",
-        "clock key version error codec config shelf entry outcome typed messages watch tiers",
+        "clock key version error codec gate config shelf entry outcome typed messages watch tiers",
     ),
     // The actors: shells over what stands above.
     ("actors", ""),
@@ -110,7 +110,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("addresses", "error cache messages actors::desk larder"),
     (
         "builder",
-        "clock error health runtime config drivers drivers::disk entry cache wiring larder",
+        "clock error gate health runtime config drivers drivers::disk entry cache wiring larder",
     ),
 ];
 

@@ -119,3 +119,15 @@ fn a_value_that_only_memory_has_is_listed_while_its_stored_copy_is_being_deleted
     bench.shelf.heal(DISK, 9, 0);
     assert_eq!(names(&bench, "", 9, true), ["k"]);
 }
+
+#[test]
+fn a_deletion_that_only_heals_one_tier_outdates_nothing_of_the_others() {
+    let bench = bench();
+    bench.overflow("k", 1);
+    bench.evict_all();
+    assert_eq!(bench.shelf.heal(DISK, 10, 0), 1);
+    let listed = list(&bench, &bench.scope, "", 10, false);
+    assert_eq!(listed.len(), 1);
+    assert!(!listed[0].is_known);
+    assert_eq!(listed[0].distrusted, TierSet::NONE.with(DISK));
+}

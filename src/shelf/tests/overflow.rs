@@ -166,6 +166,24 @@ fn a_change_with_room_in_one_tier_is_stored_there_and_the_other_ones_copy_is_not
 }
 
 #[test]
+fn while_one_tier_is_being_healed_what_another_has_is_not_hidden() {
+    let mut bench = bench();
+    bench.tiers = TierSet::NONE.with(DISK).with(FAR);
+    half_overflow(&bench, 2, FAR);
+    bench.flush(FAR);
+    bench.evict_all();
+    assert_eq!(bench.shelf.heal(DISK, 10, 0), 1);
+    let (mark, distrusted) = bench.mark("k");
+    assert_eq!(distrusted, TierSet::NONE.with(DISK));
+    bench
+        .shelf
+        .release(&bench.scope, bench.hash("k"), "k", mark);
+    bench.flush(DISK);
+    let (_, distrusted) = bench.mark("k");
+    assert!(distrusted.is_empty());
+}
+
+#[test]
 fn what_waited_for_the_tier_without_room_is_told_that_it_will_not_be_stored_there() {
     let mut bench = bench();
     bench.tiers = TierSet::NONE.with(DISK).with(FAR);
