@@ -82,7 +82,8 @@ impl Larder {
         A: Actor<Context = actix::Context<A>>,
     {
         self.parts.tiers.check_open()?;
-        addr.filter(Addr::connected).ok_or_else(|| down(name))
+        let addr = addr.filter(|addr| addr.connected() && self.parts.book.is_up(name));
+        addr.ok_or_else(|| down(name))
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::CHUNK_COUNT_MAX;
 use crate::clock::Clock;
 use crate::config::{CommitConfig, Config, Limits, OnOpenFailure, refuse};
 #[cfg(feature = "disk")]
@@ -23,6 +24,9 @@ pub const DRIVERS_MAX: usize = 16;
 
 /// Longest name of a driver in bytes; it is part of the names of its threads.
 pub const NAME_BYTES_MAX: usize = 64;
+/// The disk tier's name.
+#[cfg(feature = "disk")]
+const DISK: &str = "disk";
 /// Names that no driver can have: actors are told apart by name.
 const ACTORS: [&str; 5] = [crate::cache::MEMORY, "hub", "ttl", "batch", "desk"];
 
@@ -44,36 +48,36 @@ pub struct Builder {
     clock: Option<Clock>,
     drivers: Vec<DriverPlan>,
     #[cfg(feature = "disk")]
-    disk: Option<(PathBuf, DiskConfig)>,
-    disk_commits: CommitConfig,
+    disks: Vec<(PathBuf, DiskConfig)>,
+    disk_commits: Option<CommitConfig>,
 }
 
 impl Builder {
-    /// Budget of the memory tier in bytes, overhead of entries included (at least 64 KiB). Default:
-    /// 64 MiB. Acknowledged values that are not stored yet count against `dirty_bytes_max` instead.
+    /// Budget of the memory tier in bytes, overhead of entries included (at least 64 KiB, and no less
+    /// than `Limits::value_bytes_max`, which is 1 MiB by default). Default: 64 MiB. Acknowledged values that are not stored yet count against `dirty_bytes_max` instead.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.config.memory_bytes = bytes;
         self
     }
 
     /// Adds the disk tier (`"disk"`), a store in this directory, which is made if it is not there.
-    /// One process at a time can have it open.
+    /// One process at a time can have it open. Given once: a second store is a driver with a name of its
+    /// own.
     #[cfg(feature = "disk")]
-    pub fn disk(mut self, directory: impl AsRef<Path>) -> Self {
-        self.disk = Some((directory.as_ref().to_owned(), DiskConfig::default()));
-        self
+    pub fn disk(self, directory: impl AsRef<Path>) -> Self {
+        self.disk_with(directory, DiskConfig::default())
     }
 
     /// As [`disk`](Builder::disk), with the store's own settings.
     #[cfg(feature = "disk")]
     pub fn disk_with(mut self, directory: impl AsRef<Path>, config: DiskConfig) -> Self {
-        self.disk = Some((directory.as_ref().to_owned(), config));
+        self.disks.push((directory.as_ref().to_owned(), config));
         self
     }
 
-    /// How batches go down to the disk tier.
+    /// How batches go down to the disk tier, which must be given, too.
     pub fn disk_commits(mut self, config: CommitConfig) -> Self {
-        self.disk_commits = config;
+        self.disk_commits = Some(config);
         self
     }
 
@@ -127,7 +131,8 @@ impl Builder {
         self
     }
 
-    /// The wait before an actor that died is started again. Default: 100 ms, doubling up to 30 s.
+    /// The wait before an actor that died is started again (each 1 ms to a day, `first` at most
+    /// `longest`). Default: 100 ms, doubling up to 30 s.
     pub fn restart_backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.config.restart_backoff = Backoff {
             ms_min: crate::clock::millis(first),
@@ -146,7 +151,8 @@ impl Builder {
 
     /// When an actor that comes up and fails again and again is left alone for a while: more than
     /// `count_max` restarts within `window` earn a rest. [`DriverHandle::restart`](crate::DriverHandle::restart)
-    /// and [`Larder::restart`] end it. Default: 20 in ten minutes, two minutes.
+    /// and [`Larder::restart`] end it. `window` and `rest` are 1 ms to a day. Default: 20 in ten minutes,
+    /// two minutes.
     pub fn restart_limit(mut self, count_max: u32, window: Duration, rest: Duration) -> Self {
         self.config.restart_limit = RestartLimit {
             count_max,
@@ -182,14 +188,13 @@ impl Builder {
     /// Dropped while it starts, everything that was started ends again.
     pub async fn start(mut self) -> Result<Larder, Error> {
         let mut problems = self.config.problems();
+        problems.extend(self.disk_problems());
         #[cfg(feature = "disk")]
-        if let Some((directory, config)) = self.disk.take() {
-            problems.extend(directory_problems(&directory));
-            problems.extend(config.problems());
+        if let Some((directory, config)) = self.disks.pop() {
             let disk = DriverPlan {
-                name: "disk".into(),
+                name: DISK.into(),
                 source: Source::Disk,
-                commits: self.disk_commits.clone(),
+                commits: self.disk_commits.take().unwrap_or_default(),
                 factory: DiskDriver::factory(&directory, &config),
             };
             self.drivers.insert(0, disk);
@@ -212,6 +217,39 @@ impl Builder {
     /// As [`start`](Builder::start).
     pub fn start_blocking(self) -> Result<Larder, Error> {
         runtime::block_on(self.start())?
+    }
+}
+
+impl Builder {
+    /// What is wrong with what was said about the disk tier.
+    #[cfg(feature = "disk")]
+    fn disk_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (directory, config) in &self.disks {
+            if directory.as_os_str().is_empty() {
+                problems.push("disk directory is empty".into());
+            }
+            problems.extend(config.problems());
+        }
+        if self.disks.len() > 1 {
+            let directories: Vec<_> = self.disks.iter().map(|(directory, _)| directory).collect();
+            problems.push(format!(
+                "disk is given {} times, as {directories:?}, allowed is once; a second store is a driver with a name of its own",
+                directories.len()
+            ));
+        }
+        if self.disks.is_empty() && self.disk_commits.is_some() {
+            problems.push("disk_commits is given, and no disk".into());
+        }
+        problems
+    }
+
+    /// What is wrong with what was said about the disk tier.
+    #[cfg(not(feature = "disk"))]
+    fn disk_problems(&self) -> Vec<String> {
+        let is_for_nothing = self.disk_commits.is_some();
+        let problem = is_for_nothing.then(|| "disk_commits is given, and no disk".into());
+        problem.into_iter().collect()
     }
 }
 
@@ -245,7 +283,7 @@ fn driver_problems(drivers: &[DriverPlan]) -> Vec<String> {
         let counts = [
             ("commit_count_max", c.commit_count_max, 1 << 20),
             ("commit_bytes_max", c.commit_bytes_max, 1 << 30),
-            ("chunk_count", c.chunk_count, 1 << 20),
+            ("chunk_count", c.chunk_count, CHUNK_COUNT_MAX),
             ("read_threads", c.read_threads, 256),
         ];
         for (field, value, high) in counts {
@@ -261,12 +299,4 @@ fn driver_problems(drivers: &[DriverPlan]) -> Vec<String> {
         }
     }
     problems
-}
-
-#[cfg(feature = "disk")]
-fn directory_problems(directory: &Path) -> Vec<String> {
-    if directory.as_os_str().is_empty() {
-        return vec!["disk directory is empty".into()];
-    }
-    Vec::new()
 }

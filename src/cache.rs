@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Millis, NEVER, millis};
-use crate::codec::{Codec, Value};
+use crate::codec::{Codec, Proof, Value};
 use crate::error::Error;
 use crate::shelf::{Extra, Priority};
 use crate::tiers::{Counts, Home, Place, Prepared, Targets, Tiers};
@@ -74,6 +74,8 @@ struct Definition<V> {
     place: Place,
     defaults: Defaults,
     weigher: Option<Weigher<V>>,
+    /// That a stored value of this type can be read back.
+    proof: Proof,
 }
 
 /// What a cache does where a call says nothing else.
@@ -136,6 +138,7 @@ impl<V: Value> Cache<V> {
                     Err(_) => return CacheBuilder::new(home, name).open(),
                 },
                 weigher: None,
+                proof: Proof::default(),
             }),
         };
         let inner = Arc::new(Inner { home, definition });
@@ -180,10 +183,14 @@ impl<V: Value> Cache<V> {
             Counts::add(&tiers.counts.encode_errors);
             error
         };
-        let encoded = needs_bytes
-            .then(|| typed::encode(&*value, defaults.codec, limit))
-            .transpose()
-            .map_err(count)?;
+        let encode = || {
+            let encoded = typed::encode(&*value, defaults.codec, limit)?;
+            if !inner.place.tiers.is_empty() {
+                inner.proof.check::<V>(defaults.codec, &encoded.payload)?;
+            }
+            Ok(encoded)
+        };
+        let encoded = needs_bytes.then(encode).transpose().map_err(count)?;
         let weight = match (&inner.weigher, &encoded) {
             (Some(weigh), _) => weigh(&value),
             (None, Some(encoded)) => encoded.payload.len(),
@@ -268,7 +275,11 @@ impl<V: Value> Cache<V> {
                 None => {
                     return Err(Error::Invalid {
                         field: "drivers",
-                        reason: format!("{name:?} is no driver of cache {:?}", self.name()),
+                        reason: format!(
+                            "{name:?} is no driver of cache {:?}, which has {:?}",
+                            self.name(),
+                            build::tier_names(tiers, place.memory, place.tiers)
+                        ),
                     });
                 }
             }

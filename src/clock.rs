@@ -2,17 +2,24 @@
 //!
 //! [`Clock::now_ms`] is milliseconds since 1970 and never goes back: it starts at the wall clock (or
 //! at what the store remembers, if that is later) and then follows the system's monotonic clock, so
-//! a step of the wall clock moves no expiry. Under `test-util` a clock can be moved by hand.
+//! a step of the wall clock moves no expiry. That clock stands while the machine sleeps, and no cheap
+//! one goes on; but the wall clock jumps when it wakes, and a jump is what makes larder ask the dear one
+//! how long it slept. Under `test-util` a clock can be moved by hand.
+
+// By its path, since a test compiles this file under another roof.
+#[path = "clock/base.rs"]
+mod base;
 
 #[cfg(feature = "test-util")]
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(feature = "test-util")]
 use std::task::Context;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
+
+use base::{Base, reading, slept_ms};
 
 /// Milliseconds since 1970 as larder counts them; `u64::MAX` stands for "never".
 pub type Millis = u64;
@@ -26,22 +33,17 @@ pub struct Clock(Arc<Source>);
 
 #[derive(Debug)]
 enum Source {
-    System {
-        /// Unix milliseconds minus monotonic milliseconds; only ever raised.
-        offset_ms: AtomicU64,
-    },
+    System(Base),
     Manual(watch::Sender<Millis>),
 }
+
+/// The longest sleep of a timer: it stands while the machine sleeps, too.
+const NAP_MS_MAX: u64 = 10_000;
 
 impl Clock {
     /// The system's clock.
     pub fn system() -> Self {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, millis);
-        Self(Arc::new(Source::System {
-            offset_ms: AtomicU64::new(wall.saturating_sub(monotonic_ms())),
-        }))
+        Self(Arc::new(Source::System(Base::new(reading(), slept_ms()))))
     }
 
     /// A clock that stands at `start_ms` until it is [`advance`](Clock::advance)d.
@@ -54,9 +56,16 @@ impl Clock {
     #[inline]
     pub fn now_ms(&self) -> Millis {
         match &*self.0 {
-            Source::System { offset_ms } => offset_ms
-                .load(Ordering::Relaxed)
-                .saturating_add(monotonic_ms()),
+            Source::System(base) => base.now_ms(reading(), slept_ms),
+            Source::Manual(now) => *now.borrow(),
+        }
+    }
+
+    /// As [`now_ms`](Clock::now_ms), without the time that the machine has slept since the start: for
+    /// how long a call has been under way. What nobody has worked at is not late.
+    pub fn awake_ms(&self) -> Millis {
+        match &*self.0 {
+            Source::System(base) => self.now_ms().saturating_sub(base.slept_ms()),
             Source::Manual(now) => *now.borrow(),
         }
     }
@@ -64,8 +73,8 @@ impl Clock {
     /// Never reports a time before `floor_ms` from now on.
     pub fn raise(&self, floor_ms: Millis) {
         match &*self.0 {
-            Source::System { offset_ms } => {
-                offset_ms.fetch_max(floor_ms.saturating_sub(monotonic_ms()), Ordering::AcqRel);
+            Source::System(base) => {
+                base.raise(reading(), floor_ms);
             }
             Source::Manual(now) => {
                 now.send_if_modified(|now| {
@@ -91,13 +100,12 @@ impl Clock {
     /// Dropping it has no effect.
     pub async fn sleep_until(&self, at_ms: Millis) {
         match &*self.0 {
-            Source::System { .. } => loop {
+            Source::System(_) => loop {
                 let now = self.now_ms();
                 if now >= at_ms {
                     return;
                 }
-                // A day at a time: a deadline of "never" must not overflow the timer.
-                let wait = (at_ms - now).min(86_400_000);
+                let wait = (at_ms - now).min(NAP_MS_MAX);
                 tokio::time::sleep(Duration::from_millis(wait)).await;
             },
             Source::Manual(now) => {
@@ -113,7 +121,7 @@ impl Clock {
     #[cfg(feature = "test-util")]
     pub fn block_until(&self, at_ms: Millis) {
         match &*self.0 {
-            Source::System { .. } => loop {
+            Source::System(_) => loop {
                 let now = self.now_ms();
                 if now >= at_ms {
                     return;
@@ -155,20 +163,6 @@ pub fn millis(d: Duration) -> Millis {
     whole.saturating_add(u64::from(!d.subsec_nanos().is_multiple_of(1_000_000)))
 }
 
-#[cfg(target_os = "linux")]
-#[inline]
-fn monotonic_ms() -> u64 {
-    let t = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    let (sec, nsec) = (t.tv_sec.unsigned_abs(), t.tv_nsec.unsigned_abs());
-    sec.saturating_mul(1_000).saturating_add(nsec / 1_000_000)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn monotonic_ms() -> u64 {
-    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
-    millis(START.get_or_init(Instant::now).elapsed())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +177,7 @@ mod tests {
         clock.raise(5);
         clock.advance(Duration::from_secs(1));
         assert!(clock.now_ms() >= first + 60_000);
+        assert!(clock.awake_ms() >= first + 60_000, "nobody slept");
     }
 
     #[test]
@@ -193,7 +188,7 @@ mod tests {
         clock.raise(900);
         assert_eq!(clock.clone().now_ms(), 1_005);
         clock.raise(2_000);
-        assert_eq!(clock.now_ms(), 2_000);
+        assert_eq!((clock.now_ms(), clock.awake_ms()), (2_000, 2_000));
     }
 
     #[tokio::test]

@@ -1,6 +1,10 @@
 //! Configuration as plain data: every default is a named constant, every bound has its unit in its
 //! name.
 
+mod bound;
+
+pub use bound::MemoryBound;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -10,13 +14,13 @@ use crate::breaker::BreakerConfig;
 use crate::error::Error;
 use crate::health::{Backoff, RestartLimit};
 
-/// Memory for the shelf where nothing else is said: 64 MiB.
+/// Memory for the shelf where nothing else is said, in bytes: 64 MiB.
 pub const MEMORY_BYTES: usize = 64 << 20;
-/// The least that memory can be given: 64 KiB.
+/// The least that memory can be given, in bytes: 64 KiB.
 pub const MEMORY_BYTES_MIN: usize = 64 << 10;
-/// The longest a call waits where nothing else is said.
+/// The longest a call waits where nothing else is said, in milliseconds.
 pub const CALL_MS_MAX: u64 = 5_000;
-/// The longest that opening one driver may take at start where nothing else is said.
+/// The longest that opening one driver may take at start where nothing else is said, in milliseconds.
 pub const OPEN_MS_MAX: u64 = 60_000;
 /// Changes in one commit.
 pub const COMMIT_COUNT_MAX: usize = 1_024;
@@ -30,42 +34,54 @@ pub const DISK_CHUNK_COUNT: usize = 50;
 pub const READ_THREADS: usize = 8;
 
 /// Every bound of a larder. Each is reached by a test, and each refusal names the one it is for.
+///
+/// ```
+/// let mut limits = larder::Limits::default();
+/// limits.value_bytes_max = 4 << 20;
+/// limits.dirty_bytes_max = 64 << 20;
+/// let builder = larder::Larder::builder().limits(limits);
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Longest key in bytes (1 to 60,000). Longer: [`Error::TooLarge`].
+    /// Longest key, in bytes (1 to 60,000). Default: 1,024. Longer: [`Error::TooLarge`].
     pub key_bytes_max: usize,
-    /// Longest encoded value in bytes. Longer: [`Error::TooLarge`].
+    /// Longest encoded value, in bytes (1 to 1 GiB, and no more than `memory_bytes` and
+    /// `dirty_bytes_max`). Default: 1 MiB. Longer: [`Error::TooLarge`].
     pub value_bytes_max: usize,
-    /// Longest tag in bytes (1 to 60,000). Longer: [`Error::TooLarge`].
+    /// Longest tag, in bytes (1 to 60,000). Default: 256. Longer: [`Error::TooLarge`].
     pub tag_bytes_max: usize,
-    /// Most tags of one entry (0 to 255). More: [`Error::Invalid`].
+    /// Most tags of one entry (0 to 255). Default: 16. More: [`Error::Invalid`].
     pub tags_per_entry_max: usize,
-    /// Longest name of a cache in bytes (1 to 1,024). Longer: [`Error::TooLarge`].
+    /// Longest name of a cache, in bytes (1 to 1,024). Default: 128. Longer: [`Error::Config`].
     pub cache_name_bytes_max: usize,
-    /// Most named caches. More: [`Error::Overloaded`].
+    /// Most named caches (1 to 1,048,576). Default: 1,024. More: [`Error::Overloaded`].
     pub caches_max: usize,
-    /// Acknowledged and not yet stored bytes. Past it mutations wait for room until their deadline,
-    /// then [`Error::Overloaded`]; while the driver is down they are kept in memory only and say so.
+    /// Acknowledged and not yet stored of each driver, in bytes (1 to 4,294,967,295). Default: 16 MiB. Past
+    /// it mutations wait for room until their deadline, then [`Error::Overloaded`]; a driver that is down
+    /// does not get them, and they say so.
     pub dirty_bytes_max: usize,
-    /// Reads of one driver under way at once. More wait until their deadline, then
-    /// [`Error::Overloaded`].
+    /// Reads of one driver under way at once (1 to 1,048,576). Default: 256. More wait until their
+    /// deadline, then [`Error::Overloaded`].
     pub reads_in_flight_max: usize,
-    /// Messages that the desk works on at once. More: [`Error::Overloaded`].
+    /// Messages that the desk works on at once (1 to 1,048,576). Default: 1,024. More:
+    /// [`Error::Overloaded`].
     pub messages_in_flight_max: usize,
-    /// Tag fences of one cache, and of all caches while they wait to be stored. More become one fence
-    /// of the whole cache.
+    /// Tag fences of one cache, and of all caches while they wait to be stored (1 to 16,777,216).
+    /// Default: 4,096. More become one fence of the whole cache.
     pub tag_fences_max: usize,
-    /// Events that wait for the hub, over all stripes. More: watchers are told that they lag.
+    /// Events that wait for the hub, over all stripes (1 to 16,777,216). Default: 65,536. More:
+    /// watchers are told that they lag.
     pub events_waiting_max: usize,
-    /// Deadlines that wait for the TTL manager, over all stripes. More: it looks at everything.
+    /// Deadlines that wait for the TTL manager, over all stripes (1 to 16,777,216). Default: 262,144.
+    /// More: it looks at everything.
     pub deadlines_waiting_max: usize,
-    /// Keys whose stored copies are distrusted one by one. More: all of a cache in a stripe is, until
-    /// what is in doubt has been deleted.
+    /// Keys whose stored copies are distrusted one by one (1 to 16,777,216). Default: 65,536. More: all
+    /// of a cache in a stripe is, until what is in doubt has been deleted.
     pub distrusted_keys_max: usize,
-    /// Subscriptions at once. More: [`Error::Overloaded`].
+    /// Subscriptions at once (1 to 16,777,216). Default: 65,536. More: [`Error::Overloaded`].
     pub subscriptions_max: usize,
-    /// Largest page of a scan (entries). More: [`Error::Invalid`].
+    /// Largest page of a scan, in entries (1 to 1,048,576). Default: 10,000. More: [`Error::Invalid`].
     pub page_size_max: usize,
 }
 
@@ -156,20 +172,29 @@ impl Limits {
 }
 
 /// How batches go down to one driver.
+///
+/// ```
+/// let mut commits = larder::CommitConfig::default();
+/// commits.chunk_count = 200;
+/// commits.linger_ms_max = 5;
+/// let builder = larder::Larder::builder().disk_commits(commits);
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct CommitConfig {
-    /// Most changes in one commit.
+    /// Most changes in one commit (1 to 1,048,576). Default: [`COMMIT_COUNT_MAX`].
     pub commit_count_max: usize,
-    /// About how many bytes in one commit.
+    /// About how many bytes in one commit (1 to 1 GiB). Default: [`COMMIT_BYTES_MAX`].
     pub commit_bytes_max: usize,
-    /// How long a commit that nobody waits for may wait for more, in milliseconds; 0 for not at all.
+    /// How long a commit that nobody waits for may wait for more, in milliseconds (0 for not at all, to
+    /// 10,000). Default: 0.
     pub linger_ms_max: u64,
-    /// Pace, for stores that refuse more; `None` for as fast as they take it.
+    /// Pace, in changes per second (1 to 4,294,967,295), for stores that refuse more; `None`, the
+    /// default, for as fast as they take it.
     pub writes_per_second_max: Option<NonZeroU32>,
-    /// Items of one chunk of `set_many` and its like.
+    /// Items of one chunk of `set_many` and its like (1 to 65,536). Default: [`DISK_CHUNK_COUNT`].
     pub chunk_count: usize,
-    /// Threads that read.
+    /// Threads that read (1 to 256). Default: [`READ_THREADS`].
     pub read_threads: usize,
     /// When the driver is left alone.
     pub breaker: BreakerConfig,
@@ -205,21 +230,25 @@ pub enum OnOpenFailure {
 /// A whole larder's configuration, but for its drivers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Config {
-    /// Budget of the shelf in bytes.
+    /// Budget of the shelf, in bytes (at least 64 KiB, and no less than `limits.value_bytes_max`).
+    /// Default: [`MEMORY_BYTES`].
     pub memory_bytes: usize,
     /// Every bound.
     pub limits: Limits,
-    /// The longest a call waits, in milliseconds, where it says nothing else.
+    /// The longest a call waits where it says nothing else, in milliseconds (1 to a day). Default:
+    /// [`CALL_MS_MAX`].
     pub call_ms_max: u64,
-    /// The longest that opening one driver may take at start, in milliseconds.
+    /// The longest that opening one driver may take at start, in milliseconds (1 to a day). Default:
+    /// [`OPEN_MS_MAX`].
     pub open_ms_max: u64,
-    /// What becomes of a start whose store cannot be opened.
+    /// What becomes of a start whose store cannot be opened. Default: it fails.
     pub on_open_failure: OnOpenFailure,
-    /// Wait before an actor is restarted.
+    /// Wait before an actor is restarted. Default: 100 ms, doubling up to 30 s.
     pub restart_backoff: Backoff,
-    /// When an actor that fails again and again is left alone for a while.
+    /// When an actor that fails again and again is left alone for a while. Default: after 20 restarts
+    /// in ten minutes, for two minutes.
     pub restart_limit: RestartLimit,
-    /// The same API without storing anything.
+    /// The same API without storing anything. Default: no.
     pub disabled: bool,
 }
 
@@ -248,8 +277,9 @@ impl Default for Config {
 impl Config {
     /// Every problem of this configuration, each with the field, its value and the range.
     pub fn problems(&self) -> Vec<String> {
-        let call_ms_max = usize::try_from(self.call_ms_max).unwrap_or(usize::MAX);
-        let open_ms_max = usize::try_from(self.open_ms_max).unwrap_or(usize::MAX);
+        let day_ms = 86_400_000;
+        let ms = |ms: u64| usize::try_from(ms).unwrap_or(usize::MAX);
+        let (backoff, limit) = (self.restart_backoff, self.restart_limit);
         let own = [
             (
                 "memory_bytes",
@@ -257,8 +287,12 @@ impl Config {
                 MEMORY_BYTES_MIN,
                 usize::MAX,
             ),
-            ("call_ms_max", call_ms_max, 1, 86_400_000),
-            ("open_ms_max", open_ms_max, 1, 86_400_000),
+            ("call_ms_max", ms(self.call_ms_max), 1, day_ms),
+            ("open_ms_max", ms(self.open_ms_max), 1, day_ms),
+            ("restart_backoff.ms_min", ms(backoff.ms_min), 1, day_ms),
+            ("restart_backoff.ms_max", ms(backoff.ms_max), 1, day_ms),
+            ("restart_limit.window_ms", ms(limit.window_ms), 1, day_ms),
+            ("restart_limit.rest_ms", ms(limit.rest_ms), 1, day_ms),
         ];
         let limits = self.limits.ranges();
         let mut problems = Vec::new();
@@ -277,20 +311,20 @@ impl Config {
         let mut problems = Vec::new();
         if l.value_bytes_max > memory_bytes {
             problems.push(format!(
-                "limits.value_bytes_max is {} and memory_bytes is {memory_bytes}: memory could not keep the largest value",
+                "limits.value_bytes_max is {} and memory_bytes is {memory_bytes}: memory could not keep the largest value; raise memory_bytes or lower the limit",
                 l.value_bytes_max
             ));
         }
         if l.value_bytes_max > l.dirty_bytes_max {
             problems.push(format!(
-                "limits.value_bytes_max is {} and limits.dirty_bytes_max is {}: the largest value could never be stored",
+                "limits.value_bytes_max is {} and limits.dirty_bytes_max is {}: the largest value could never be stored; raise dirty_bytes_max or lower value_bytes_max",
                 l.value_bytes_max, l.dirty_bytes_max
             ));
         }
         let Backoff { ms_min, ms_max } = self.restart_backoff;
-        if ms_min == 0 || ms_min > ms_max {
+        if ms_min > ms_max {
             problems.push(format!(
-                "restart_backoff is {ms_min} to {ms_max} ms, its least must be at least 1 and at most its greatest"
+                "restart_backoff.ms_min is {ms_min} and restart_backoff.ms_max is {ms_max}: the first wait is longer than the longest"
             ));
         }
         problems

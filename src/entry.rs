@@ -140,7 +140,7 @@ impl<V> fmt::Debug for Entry<V> {
         f.debug_struct("Entry")
             .field("version", &self.version)
             .field("created_ms", &self.created_ms)
-            .field("expires_ms", &self.expires_ms)
+            .field("expires_in", &self.expires_in())
             .field("freshness", &self.freshness)
             .field("source", &self.source)
             .finish_non_exhaustive()

@@ -68,7 +68,7 @@ pub enum Error {
         /// What is wrong with it and what would be right.
         reason: String,
     },
-    /// A value could not be turned into bytes.
+    /// A value could not be turned into bytes, or would not be read back from them; nothing was changed.
     #[error("{type_name} could not be encoded: {reason}")]
     Encode {
         /// The value's type.

@@ -40,9 +40,9 @@ pub struct ActorHealth {
 /// Bounds of the wait before a restart.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Backoff {
-    /// Upper end of the first wait.
+    /// Upper end of the first wait, in milliseconds (1 to a day, at most `ms_max`).
     pub ms_min: u64,
-    /// Upper end of the longest wait.
+    /// Upper end of the longest wait, in milliseconds (1 to a day).
     pub ms_max: u64,
 }
 
@@ -63,12 +63,12 @@ impl Backoff {
 /// When restarts are given up for a while.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct RestartLimit {
-    /// Restarts within the window after it had come up; one that cannot even be opened is tried by the
-    /// backoff alone.
+    /// Restarts within the window after it had come up (0 or more); one that cannot even be opened is
+    /// tried by the backoff alone.
     pub count_max: u32,
-    /// The window, in milliseconds.
+    /// The window, in milliseconds (1 to a day).
     pub window_ms: u64,
-    /// How long an actor then stays down, in milliseconds, unless somebody asks for it.
+    /// How long an actor then stays down, in milliseconds (1 to a day), unless somebody asks for it.
     pub rest_ms: u64,
 }
 

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::sync::{Arc, AtomicUsize, Ordering};
 
@@ -41,6 +42,11 @@ impl Hurry {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             come.await;
         }
+    }
+
+    /// Ready once somebody has begun to wait after this call.
+    pub fn somebody_else(&self) -> Notified<'_> {
+        self.come.notified()
     }
 }
 
@@ -79,6 +85,18 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!heard.is_finished());
         let _waits = hurry.wait();
+        heard.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_already_is_not_somebody_else() {
+        let hurry = Arc::new(Hurry::default());
+        let _waits = hurry.wait();
+        let listener = Arc::clone(&hurry);
+        let heard = tokio::spawn(async move { listener.somebody_else().await });
+        tokio::task::yield_now().await;
+        assert!(!heard.is_finished());
+        let _other = hurry.wait();
         heard.await.unwrap();
     }
 

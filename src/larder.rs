@@ -2,7 +2,7 @@
 
 mod health;
 
-pub use health::{DriverHandle, HealthWatch};
+pub use health::DriverHandle;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -45,14 +45,16 @@ impl Larder {
         let last = Arc::clone(&parts);
         *home.farewell.lock() = Some(Box::new(move || {
             if !last.tiers.closed.swap(true, Ordering::AcqRel) {
-                tracing::warn!("the last handle was dropped without a shutdown");
-                end_by_itself(last);
+                end_by_itself(last, "the last handle was dropped without a shutdown");
             }
         }));
         Self { home, parts }
     }
 
     /// The cache of this name, as it was opened last or with default settings.
+    ///
+    /// Keep it in a name of one type: an entry that was set as another type is a miss to this handle,
+    /// counted in [`Stats`], until it is overwritten.
     ///
     /// # Errors
     ///
@@ -83,6 +85,16 @@ impl Larder {
 
     /// Loads entries into memory before they are asked for, named as `cache/key`.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// # let users: larder::Cache<String> = larder.cache("users")?;
+    /// # users.set("42", "Ada".to_owned()).await?;
+    /// let warmed = larder.warm(["users/42", "users/43"]).await?;
+    /// assert_eq!((warmed.loaded, warmed.missing), (1, 1));
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::Invalid`] for a name without a `/`, and as [`Cache::get`].
@@ -99,6 +111,19 @@ impl Larder {
     }
 
     /// Everything that larder counts, and the configuration that is in effect.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// let users: larder::Cache<String> = larder.cache("users")?;
+    /// users.set("42", "Ada".to_owned()).await?;
+    /// users.get("42").await?;
+    /// let stats = larder.stats().await?;
+    /// assert_eq!((stats.memory.entries, stats.memory.hits), (1, 1));
+    /// let as_json = serde_json::to_string(&stats).expect("a snapshot is plain data");
+    /// assert!(as_json.contains("\"memory_bytes\":67108864"));
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
     ///
     /// # Errors
     ///
@@ -171,6 +196,19 @@ impl Larder {
 
     /// Refuses new calls, stores everything that is acknowledged, ends every thread.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// let users: larder::Cache<String> = larder.cache("users")?;
+    /// users.set("42", "Ada".to_owned()).await?;
+    /// match larder.shutdown(std::time::Duration::from_secs(5)).await {
+    ///     Ok(()) => println!("everything is stored"),
+    ///     Err(error) => eprintln!("what was only queued may be lost: {error}"),
+    /// }
+    /// assert!(matches!(users.get("42").await, Err(larder::Error::Closed)));
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     ///
     /// What could not be stored in time is lost (law 2 holds for what was acknowledged as `Written` or
@@ -209,21 +247,36 @@ impl Larder {
     }
 }
 
+/// Shows the drivers below memory, and whether it is shut down.
+impl std::fmt::Debug for Larder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tiers = &self.parts.tiers;
+        let drivers: Vec<_> = tiers.ports.iter().map(|port| &*port.name).collect();
+        f.debug_struct("Larder")
+            .field("drivers", &drivers)
+            .field("is_closed", &tiers.closed.load(Ordering::Acquire))
+            .finish_non_exhaustive()
+    }
+}
+
 /// A shutdown that may be dropped before it is through.
 struct Unfinished(Option<Arc<Parts>>);
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(parts) = self.0.take() {
-            end_by_itself(parts);
+            end_by_itself(parts, "a shutdown was dropped before it was through");
         }
     }
 }
 
 /// Stores what is dirty and ends the threads, without anybody waiting for it.
-fn end_by_itself(parts: Arc<Parts>) {
+fn end_by_itself(parts: Arc<Parts>, why: &'static str) {
     let dirty = parts.tiers.shelf.stats().dirty_slots;
-    tracing::warn!(dirty, "nobody waits for the end; storing what is dirty");
+    tracing::warn!(
+        dirty,
+        "{why}: what is not stored yet is lost if the program ends now; await `Larder::shutdown`"
+    );
     parts.tiers.timer.runtime().clone().spawn(async move {
         let wait = parts.tiers.timer.wait(LAST_DRAIN);
         let _ = parts.tiers.drain(&wait).await;

@@ -123,19 +123,20 @@ pub use breaker::{BreakerConfig, BreakerMode, BreakerState, BreakerStats};
 pub use builder::Builder;
 pub use cache::{Cache, CacheBuilder};
 pub use codec::{Codec, Value};
-pub use config::{CommitConfig, Config, Limits, OnOpenFailure};
+pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass};
 pub use event::{Change, EntryEvent, Old};
 pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
 pub use histogram::Latency;
-pub use larder::{DriverHandle, HealthWatch, Larder};
+pub use larder::{DriverHandle, Larder};
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
 pub use shelf::{EventKind, Freshness, Priority};
 pub use stats::{
     Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, Health, Stats, WatchStats,
 };
 pub use version::Version;
+pub use wiring::HealthWatch;
 
 /// The README's example is compiled.
 #[cfg(all(doctest, feature = "disk"))]

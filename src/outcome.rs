@@ -48,7 +48,8 @@ pub enum DegradedReason {
     Distrusted,
     /// It holds a damaged record of this key, which is being removed.
     Damaged,
-    /// The dirty set is full while the driver is down: the change is in memory only.
+    /// It is down, and what waits for it fills `dirty_bytes_max`: it will not get this change, and its
+    /// copy of the key is not believed. A change that no driver gets is in memory only.
     MemoryOnly,
 }
 

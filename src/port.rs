@@ -5,8 +5,8 @@
 
 mod probe;
 mod read;
+mod waits;
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -75,6 +75,8 @@ pub struct PortStats {
     pub hits: AtomicU64,
     /// Reads that found none.
     pub misses: AtomicU64,
+    /// Reads of a key that passed it over because it was not up.
+    pub passed_over: AtomicU64,
     /// Calls that failed.
     pub failures: AtomicU64,
     /// Commits.
@@ -139,24 +141,6 @@ impl Port {
         self.is_up() && !self.is_full.load(Ordering::Acquire)
     }
 
-    /// Returns once new values are stored.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it has no effect.
-    pub async fn taking_values(&self) {
-        self.until(Self::takes_values).await;
-    }
-
-    /// Returns once calls go to it.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it has no effect.
-    pub async fn coming_up(&self) {
-        self.until(Self::is_up).await;
-    }
-
     /// It was emptied (`true`), or has been given all that memory has.
     pub fn owe(&self, is_owed: bool) {
         self.is_owed.store(is_owed, Ordering::Release);
@@ -165,28 +149,6 @@ impl Port {
     /// Whether memory has something that it has lost and that was not filed for it yet.
     pub fn is_owed(&self) -> bool {
         self.is_owed.load(Ordering::Acquire)
-    }
-
-    /// Returns once it may be called at all: its breaker is not forced open.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it has no effect.
-    pub async fn allowed(&self) {
-        self.until(|port| port.breaker().mode != BreakerMode::ForcedOpen)
-            .await;
-    }
-
-    async fn until(&self, is_so: impl Fn(&Self) -> bool) {
-        loop {
-            let mut back = pin!(self.back.notified());
-            // Before the look, so that nothing goes unnoticed after it.
-            back.as_mut().enable();
-            if is_so(self) {
-                return;
-            }
-            back.await;
-        }
     }
 
     /// Why new values are not stored although it is up.
@@ -313,7 +275,7 @@ impl Port {
         let Some(oldest) = self.oldest_call() else {
             return;
         };
-        let age_ms = self.clock.now_ms().saturating_sub(oldest.began_ms);
+        let age_ms = self.clock.awake_ms().saturating_sub(oldest.began_ms);
         let hung_ms = self.breaker.lock().config().hung_ms;
         let present = self.lanes.read().as_ref().map(|(present, _)| *present);
         if let Some(generation) = present.filter(|_| age_ms >= hung_ms) {

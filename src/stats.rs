@@ -62,6 +62,8 @@ pub struct DriverStats {
     pub hits: u64,
     /// Reads that found none.
     pub misses: u64,
+    /// Reads that passed it over because it was not up: what memory or another driver had to answer.
+    pub passed_over: u64,
     /// Reads under way or waiting for a thread.
     pub reads_in_flight: usize,
     /// Calls that failed.
@@ -90,9 +92,10 @@ pub struct DriverStats {
 pub struct DirtyStats {
     /// Entries.
     pub slots: usize,
-    /// Their part of `dirty_bytes_max`.
+    /// Their part of `dirty_bytes_max`, of the driver with most of it.
     pub bytes: usize,
-    /// Sets that were kept in memory only because there was no room while a driver was down.
+    /// Changes that a driver will not get, because there was no room while it was down. Those that no
+    /// driver gets are in memory only.
     pub memory_only_sets: u64,
 }
 
@@ -133,6 +136,7 @@ impl DriverStats {
             bytes: usage.map(|u| u.bytes),
             hits: count(&stats.hits),
             misses: count(&stats.misses),
+            passed_over: count(&stats.passed_over),
             reads_in_flight: port.gate.in_flight(),
             failures: count(&stats.failures),
             commits: count(&stats.commits),

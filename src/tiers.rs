@@ -23,7 +23,8 @@
 //! | clear, remove_tag by name | ok | `Unavailable`, stands | waits, then `DeadlineExceeded`, stands | `Unavailable`, stands |
 //!
 //! A key whose stored copy is distrusted counts as absent, whatever the tier's state. With several
-//! tiers something is stored when each of them has it.
+//! tiers something is stored when each of them has it, and each has a dirty set's worth of room of its
+//! own: past one that is open and full, the others are written, and `MemoryOnly` names the one.
 
 mod fence;
 mod flight;
@@ -74,8 +75,8 @@ pub(crate) struct Tiers {
     pub clock: Clock,
     pub config: Config,
     pub timer: Timer,
-    /// What is left of the dirty budget, in bytes.
-    pub room: Arc<Semaphore>,
+    /// What is left of each driver's dirty budget, in bytes.
+    pub rooms: Vec<Arc<Semaphore>>,
     /// Fences of tags that may wait to be stored. They take no part of the dirty budget, so that none
     /// is ever refused; past this many they become fences of their whole caches.
     pub fence_room: Arc<Semaphore>,
@@ -232,7 +233,7 @@ impl Tiers {
     /// Answers everybody who still waits: nothing more will come.
     pub fn close_all(&self) {
         self.closed.store(true, Ordering::Release);
-        self.room.close();
+        self.close_rooms();
         for port in &self.ports {
             port.gate.close();
             self.shelf.fail_waiters(port.id, &Error::Closed);
@@ -245,9 +246,18 @@ impl Tiers {
         let stored = self.flush(StoreDurability::Written, wait).await;
         // Who was between the check and the change when this began gets no room from here on; what they
         // have changed until now is stored too, and what they change after it is refused.
-        self.room.close();
+        self.close_rooms();
         let rest = self.flush(StoreDurability::Written, wait).await;
         stored.and(rest)
+    }
+
+    /// Whether nothing more is taken to be stored: the last flush has begun.
+    pub fn takes_no_more(&self) -> bool {
+        self.rooms.iter().any(|room| room.is_closed())
+    }
+
+    fn close_rooms(&self) {
+        self.rooms.iter().for_each(|room| room.close());
     }
 
     /// Stores everything that is dirty.

@@ -28,6 +28,9 @@ use index::Index;
 use slab::Slab;
 use wheel::Wheel;
 
+/// Most keys with a timer: a quarter of a gigabyte of timers.
+pub const TIMERS_MAX: usize = 4_194_304;
+
 /// What deadlines are rounded up to.
 const TICK_MS: Millis = 16;
 /// Node numbers stay below the bit that marks a list.

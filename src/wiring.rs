@@ -4,12 +4,14 @@
 
 mod book;
 mod driver;
+mod health;
 mod lines;
 mod parts;
 mod supervised;
 
 pub(crate) use book::Book;
 pub(crate) use driver::DriverPlan;
+pub use health::HealthWatch;
 pub(crate) use parts::{Changes, Parts};
 use supervised::{simple, supervise};
 
@@ -23,7 +25,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
 use crate::actors::batch::{BatchWriter, Lane};
-use crate::actors::desk::{Desk, DeskLines};
+use crate::actors::desk::Desk;
 use crate::actors::hub::{self, Hub};
 use crate::actors::memory::MemoryDriver;
 use crate::actors::ttl::parts::{TtlConfig, TtlParts};
@@ -152,7 +154,10 @@ fn tiers(
         ports: ports.collect(),
         clock,
         timer: Timer::new(runtime.timer().clone()),
-        room: Arc::new(Semaphore::new(limits.dirty_bytes_max)),
+        rooms: drivers
+            .iter()
+            .map(|_| Arc::new(Semaphore::new(limits.dirty_bytes_max)))
+            .collect(),
         fence_room: Arc::new(Semaphore::new(limits.tag_fences_max)),
         fence_order: Mutex::new(()),
         hurry: Arc::new(Hurry::default()),
@@ -201,26 +206,7 @@ async fn start_hub(parts: &Arc<Parts>) -> Result<(), Error> {
 
 async fn start_desk(parts: &Arc<Parts>, home: &Arc<Home>) -> Result<(), Error> {
     let arbiter = parts.runtime.arbiter().await?;
-    let (flush, warm, stats) = (
-        Arc::downgrade(parts),
-        Arc::downgrade(parts),
-        Arc::downgrade(parts),
-    );
-    let lines = Arc::new(DeskLines {
-        home: Arc::downgrade(home),
-        flush: Box::new(move |durability| {
-            let parts = flush.upgrade();
-            Box::pin(async move { parts.ok_or(Error::Closed)?.flush(durability).await })
-        }),
-        warm: Box::new(move |entries| {
-            let parts = warm.upgrade();
-            Box::pin(async move { parts.ok_or(Error::Closed)?.warm(entries).await })
-        }),
-        stats: Box::new(move || {
-            let parts = stats.upgrade();
-            Box::pin(async move { Ok(parts.ok_or(Error::Closed)?.stats().await) })
-        }),
-    });
+    let lines = Arc::new(lines::desk(parts, home));
     let (gate, capacity) = (
         parts.gate.clone(),
         parts.tiers.config.limits.messages_in_flight_max,

@@ -7,11 +7,8 @@ mod world;
 
 use std::time::Duration;
 
-use larder::config::{CommitConfig, Limits};
-use larder::drivers::disk::DiskConfig;
-use larder::drivers::map::MapStore;
-use larder::{Builder, Cache, Durability, Error, Larder};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use larder::config::Limits;
+use larder::{Cache, Durability, Error, Larder};
 use world::{SOON, World, cache, flush, read, secs, text};
 
 /// The error's text, after a look at its parts.
@@ -297,92 +294,6 @@ async fn keys_are_any_text() {
     }
 }
 
-/// What a host's `Serialize` and `Deserialize` do.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Mood {
-    Fine,
-    FailsToWrite,
-    PanicsWhenWritten,
-    FailsToRead,
-    PanicsWhenRead,
-}
-use Mood::{FailsToRead, FailsToWrite, Fine, PanicsWhenRead, PanicsWhenWritten};
-
-impl Serialize for Mood {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            FailsToWrite => Err(serde::ser::Error::custom("secret")),
-            PanicsWhenWritten => panic!("secret"),
-            Fine => to.serialize_u8(0),
-            FailsToRead => to.serialize_u8(1),
-            PanicsWhenRead => to.serialize_u8(2),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Mood {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        match u8::deserialize(from)? {
-            1 => Err(serde::de::Error::custom("secret")),
-            2 => panic!("secret"),
-            _ => Ok(Fine),
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_value_that_fails_or_panics_fails_its_own_call_only() {
-    for world in World::all() {
-        let larder = world.start().await;
-        let moods: Cache<Mood> = larder.cache("moods").unwrap();
-        moods.set("k", Fine).await.unwrap();
-        for bad in [FailsToWrite, PanicsWhenWritten] {
-            for done in [
-                moods.set("k", bad).await.map(drop),
-                moods.set("new", bad).if_absent().await.map(drop),
-                moods.update("k", |_| bad).await.map(drop),
-            ] {
-                assert!(matches!(done, Err(Error::Encode { .. })), "{done:?}");
-                told(done, &["Mood", "could not be encoded"]);
-            }
-        }
-        let report = moods
-            .set_many([("a", Fine), ("b", PanicsWhenWritten), ("c", Fine)])
-            .await;
-        assert_eq!(report.unwrap().applied, 2);
-        let stats = larder.stats().await.unwrap();
-        assert_eq!(
-            (stats.encode_errors, stats.memory.marks),
-            (7, 0),
-            "{}",
-            world.name
-        );
-        assert_eq!(moods.get("k").await.unwrap().as_deref(), Some(&Fine));
-        assert!(
-            larder.actors().iter().all(|a| a.generation == 1),
-            "nothing was taken down"
-        );
-    }
-    for world in World::stored() {
-        let larder = world.start().await;
-        let moods: Cache<Mood> = larder.cache("moods").unwrap();
-        let all = [
-            ("fails", FailsToRead),
-            ("panics", PanicsWhenRead),
-            ("fine", Fine),
-        ];
-        moods.set_many(all).await.unwrap();
-        let larder = world.restart(larder).await;
-        let moods: Cache<Mood> = larder.cache("moods").unwrap();
-        let found = moods.get_many(["fails", "panics", "fine"]).await.unwrap();
-        let found: Vec<_> = found.iter().map(|(_, entry)| entry.is_some()).collect();
-        assert_eq!(found, [false, false, true], "{}", world.name);
-        let page = moods.scan("").await.unwrap();
-        assert_eq!(page.entries.len(), 1);
-        assert!(larder.actors().iter().all(|a| a.generation == 1));
-    }
-}
-
 #[tokio::test]
 async fn calls_after_a_shutdown_are_closed() {
     for world in World::all() {
@@ -434,75 +345,6 @@ async fn calls_after_a_shutdown_are_closed() {
         let sent = desk.send(larder::messages::larder::TakeStats).await;
         assert!(matches!(sent.map_err(Error::from), Err(Error::Closed)));
     }
-}
-
-async fn refused(builder: Builder, parts: &[&str]) {
-    let started = builder.start().await.map(drop);
-    assert!(matches!(started, Err(Error::Config(_))), "{started:?}");
-    told(started, parts);
-}
-
-#[tokio::test]
-async fn every_problem_of_a_configuration_is_told_at_once() {
-    let mut limits = Limits::default();
-    (limits.key_bytes_max, limits.page_size_max) = (0, 0);
-    (limits.value_bytes_max, limits.dirty_bytes_max) = (1 << 21, 1 << 20);
-    let mut commits = CommitConfig::default();
-    (commits.chunk_count, commits.read_threads) = (0, 1_000);
-    commits.linger_ms_max = 20_000;
-    let disk = DiskConfig {
-        worker_threads: 0,
-        open_files_max: 1,
-        journal_bytes_max: 1,
-        ..DiskConfig::default()
-    };
-    let map = || MapStore::new().factory();
-    let builder = Larder::builder()
-        .memory_bytes(1_000)
-        .limits(limits)
-        .call_max(Duration::ZERO)
-        .open_max(Duration::ZERO)
-        .restart_backoff(secs(2), secs(1))
-        .disk_with("", disk)
-        .driver_factory("map", commits, map())
-        .driver_factory("map", CommitConfig::default(), map())
-        .driver_factory("", CommitConfig::default(), map())
-        .driver_factory("memory", CommitConfig::default(), map())
-        .driver_factory("hub", CommitConfig::default(), map())
-        .driver_factory("a\u{0}b", CommitConfig::default(), map());
-    let parts = [
-        "memory_bytes is 1000, allowed is 65536",
-        "limits.key_bytes_max is 0, allowed is 1 to 60000",
-        "limits.page_size_max is 0",
-        "value_bytes_max is 2097152 and memory_bytes is 1000",
-        "value_bytes_max is 2097152 and limits.dirty_bytes_max is 1048576",
-        "call_ms_max is 0, allowed is 1 to 86400000",
-        "open_ms_max is 0, allowed is 1 to 86400000",
-        "restart_backoff is 2000 to 1000 ms",
-        "disk directory is empty",
-        "disk.worker_threads is 0, allowed is 1",
-        "disk.open_files_max is 1, allowed is 10",
-        "disk.journal_bytes_max is 1, allowed is 67108864",
-        "map.chunk_count is 0, allowed is 1 to",
-        "map.read_threads is 1000, allowed is 1 to 256",
-        "map.linger_ms_max is 20000, allowed is 0 to 10000",
-        "\"map\" is used twice",
-        "driver name \"\" has 0 bytes",
-        "\"memory\" is not allowed",
-        "\"hub\" is not allowed",
-        "control",
-    ];
-    refused(builder, &parts).await;
-}
-
-#[tokio::test]
-async fn more_drivers_than_there_can_be_are_refused() {
-    let mut builder = Larder::builder();
-    for n in 0..17 {
-        let factory = MapStore::new().factory();
-        builder = builder.driver_factory(&format!("m{n}"), CommitConfig::default(), factory);
-    }
-    refused(builder, &["17 drivers", "at most 16"]).await;
 }
 
 #[tokio::test]

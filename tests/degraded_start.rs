@@ -21,7 +21,6 @@ use trial::{Trial, until};
 const START_MS: u64 = 1_700_000_000_000;
 /// A guard only.
 const SOON: Duration = Duration::from_secs(60);
-const BACKOFF: Duration = Duration::from_secs(31);
 
 fn builder(faults: &Faults, store: &MapStore, clock: &Clock) -> Builder {
     Larder::builder()
@@ -37,7 +36,9 @@ fn builder(faults: &Faults, store: &MapStore, clock: &Clock) -> Builder {
 async fn recover(larder: &Larder, clock: &Clock) {
     let recovered = async {
         while larder.health().condition != Condition::Up {
-            clock.advance(BACKOFF);
+            // No further, so that no call grows old by it.
+            let retry_in_ms = larder.health().drivers[0].retry_in_ms;
+            clock.advance(Duration::from_millis(retry_in_ms.unwrap_or(0)));
             tokio::task::yield_now().await;
         }
     };

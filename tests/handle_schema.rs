@@ -148,8 +148,8 @@ async fn a_value_that_cannot_be_decoded_is_a_miss_that_is_counted_and_replaced()
         for world in World::stored() {
             let larder = world.start().await;
             let users: Cache<Strict> = larder.cache("users").unwrap();
-            users.set("bad", Strict(bad)).await.unwrap();
             users.set("good", Strict(1)).await.unwrap();
+            users.set("bad", Strict(bad)).await.unwrap();
             let larder = world.restart(larder).await;
             let users: Cache<Strict> = larder.cache("users").unwrap();
             assert!(users.get("bad").await.unwrap().is_none(), "{}", world.name);

@@ -14,10 +14,10 @@ use larder::clock::Clock;
 use larder::drivers::PageLimit;
 use larder::messages::{entry, larder as whole, memory, storage, supervise};
 use larder::{
-    ActorState, Builder, Cache, Desk, Durability, EntryEvent, Error, EventKind, Larder, Priority,
-    Source, Version,
+    BreakerMode, Builder, Condition, Desk, Durability, EntryEvent, Error, EventKind, Larder,
+    Priority, Source,
 };
-use trial::{SOON, Trial, until_actor};
+use trial::{SOON, Trial};
 
 const START_MS: u64 = 1_800_000_000_000;
 
@@ -33,6 +33,7 @@ struct Host {
     store: larder::DriverAddress,
     supervisor: Recipient<supervise::Restart>,
     events: tokio::sync::mpsc::UnboundedSender<EntryEvent<u64>>,
+    healths: tokio::sync::mpsc::UnboundedSender<larder::Health>,
     sent: Arc<parking::Names>,
 }
 
@@ -174,8 +175,10 @@ fn host(
 ) -> (
     Addr<Host>,
     tokio::sync::mpsc::UnboundedReceiver<EntryEvent<u64>>,
+    tokio::sync::mpsc::UnboundedReceiver<larder::Health>,
     Arc<parking::Names>,
 ) {
+    let (healths, told) = tokio::sync::mpsc::unbounded_channel();
     let (events, heard) = tokio::sync::mpsc::unbounded_channel();
     let sent = Arc::new(parking::Names::default());
     let host = Host {
@@ -184,9 +187,10 @@ fn host(
         store: larder.driver("store").unwrap().addresses().unwrap(),
         supervisor: larder.supervisor("store").unwrap(),
         events,
+        healths,
         sent: Arc::clone(&sent),
     };
-    (host.start(), heard, sent)
+    (host.start(), heard, told, sent)
 }
 
 async fn single_keys(host: &Addr<Host>) {
@@ -345,6 +349,54 @@ async fn the_whole(host: &Addr<Host>) {
     assert_eq!(stats.drivers[0].name, "store");
 }
 
+impl Handler<whole::HealthChanged> for Host {
+    type Result = ();
+
+    fn handle(&mut self, changed: whole::HealthChanged, _: &mut Self::Context) {
+        let _ = self.healths.send(changed.0);
+    }
+}
+
+async fn health(
+    host: &Addr<Host>,
+    healths: &mut tokio::sync::mpsc::UnboundedReceiver<larder::Health>,
+) {
+    let take = || Say(whole::TakeHealth);
+    let health = host.send(take()).await.unwrap().unwrap().unwrap();
+    assert_eq!(health.condition, Condition::Up);
+    let recipient = host.clone().recipient();
+    let watch = Say(whole::WatchHealth { recipient });
+    let watching = host.send(watch).await.unwrap().unwrap().unwrap();
+    let set = |driver: &str, mode| {
+        let driver = driver.into();
+        Say(whole::SetBreaker { driver, mode })
+    };
+    let refused = set("nobody", BreakerMode::Auto);
+    let refused = host.send(refused).await.unwrap().unwrap();
+    assert!(matches!(
+        refused,
+        Err(Error::Invalid {
+            field: "driver",
+            ..
+        })
+    ));
+    for (mode, condition) in [
+        (BreakerMode::ForcedOpen, Condition::Down),
+        (BreakerMode::Auto, Condition::Up),
+    ] {
+        host.send(set("store", mode))
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        let told =
+            async { while healths.recv().await.unwrap().drivers[0].condition != condition {} };
+        tokio::time::timeout(SOON, told).await.unwrap();
+    }
+    let end = Say(entry::Unsubscribe(watching));
+    host.send(end).await.unwrap().unwrap();
+}
+
 async fn invalidation(host: &Addr<Host>) {
     let get = || Say(entry::Get::<u64>::new("numbers", "stored"));
     assert!(host.send(get()).await.unwrap().unwrap().unwrap().is_some());
@@ -416,10 +468,11 @@ async fn subscriptions(
 async fn a_hosts_actor_sends_every_message_of_the_catalogue() {
     let clock = Clock::manual(START_MS);
     let larder = over(&Trial::default()).clock(clock).start().await.unwrap();
-    let (host, mut heard, sent) = host(&larder);
+    let (host, mut heard, mut healths, sent) = host(&larder);
     single_keys(&host).await;
     many_keys(&host).await;
     the_whole(&host).await;
+    health(&host, &mut healths).await;
     host.send(SayTheRest).await.unwrap().unwrap();
     invalidation(&host).await;
     subscriptions(&host, &mut heard).await;
@@ -451,149 +504,4 @@ async fn a_message_after_the_shutdown_gets_closed() {
         larder.driver("store").unwrap().addresses().err().unwrap()
     ));
     assert!(closed(larder.supervisor("store").err().unwrap()));
-}
-
-#[actix::test]
-async fn an_address_is_given_out_only_of_what_is_there() {
-    let clock = Clock::manual(START_MS);
-    let builder = over(&Trial::default()).clock(clock.clone());
-    let larder = builder.start().await.unwrap();
-    let unknown = larder.driver("memory").unwrap_err().to_string();
-    assert_eq!(unknown, r#"driver: is "memory", there are ["store"]"#);
-    assert!(matches!(
-        larder.supervisor("nobody"),
-        Err(Error::Invalid { field: "actor", .. })
-    ));
-    for name in ["desk", "memory", "store"] {
-        larder.stop_actor(name);
-        until_actor(&larder, name, ActorState::Down).await;
-    }
-    let down = [
-        larder.desk().err().unwrap(),
-        larder.memory().unwrap_err(),
-        larder.driver("store").unwrap().addresses().unwrap_err(),
-    ];
-    assert!(down.iter().all(|e| matches!(e, Error::Unavailable { .. })));
-    clock.advance(Duration::from_secs(60));
-    for name in ["desk", "memory", "store"] {
-        until_actor(&larder, name, ActorState::Up).await;
-    }
-    let get = entry::Get::<u64>::new("numbers", "a");
-    assert!(larder.desk().unwrap().send(get).await.unwrap().is_ok());
-    larder.shutdown(SOON).await.unwrap();
-}
-
-#[actix::test]
-async fn more_messages_than_the_desk_works_on_at_once_are_refused_and_counted() {
-    let trial = Trial::default();
-    let mut limits = larder::Limits::default();
-    limits.messages_in_flight_max = 3;
-    let larder = over(&trial).limits(limits).start().await.unwrap();
-    let desk = larder.desk().unwrap();
-    trial.hold();
-    let set = |n: u64| {
-        let mut set = entry::Set::new("numbers", n.to_string(), n);
-        set.durability = Some(Durability::Written);
-        desk.send(set)
-    };
-    let waiting: Vec<_> = (0..3).map(|n| actix::spawn(set(n))).collect();
-    while in_flight(&larder).await < 3 {
-        tokio::task::yield_now().await;
-    }
-    let refused = set(3).await.unwrap().unwrap_err();
-    assert!(matches!(
-        refused,
-        Error::Overloaded {
-            limit: "messages_in_flight_max",
-            ..
-        }
-    ));
-    assert!(refused.is_retryable());
-    let about_all = desk.send(whole::TakeStats).await.unwrap();
-    assert!(matches!(about_all, Err(Error::Overloaded { .. })));
-    trial.release();
-    for one in waiting {
-        one.await.unwrap().unwrap().unwrap();
-    }
-    set(3).await.unwrap().unwrap();
-    assert_eq!(larder.stats().await.unwrap().overloaded, 2);
-    larder.shutdown(SOON).await.unwrap();
-}
-
-async fn in_flight(larder: &Larder) -> usize {
-    let stats = larder.stats();
-    stats.await.unwrap().messages_in_flight
-}
-
-#[actix::test]
-async fn messages_and_calls_see_one_another() {
-    let larder = over(&Trial::default()).start().await.unwrap();
-    let cache: Cache<u64> = larder.cache("numbers").unwrap();
-    let desk = larder.desk().unwrap();
-    let add_by_message = |desk: Addr<Desk>| async move {
-        let mut done = 0;
-        while done < 100 {
-            let get = entry::Get::<u64>::new("numbers", "sum");
-            let found = desk.send(get).await.unwrap().unwrap();
-            let expected = found.as_ref().map(|entry| entry.version());
-            let next = found.map_or(0, |entry| *entry) + 1;
-            let set = entry::Set::new("numbers", "sum", next);
-            match desk
-                .send(entry::CompareAndSet { set, expected })
-                .await
-                .unwrap()
-            {
-                Ok(_) => done += 1,
-                Err(Error::Conflict { .. }) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    };
-    let add_by_call = |cache: Cache<u64>| async move {
-        for _ in 0..100 {
-            let add = cache.update("sum", |old| old.copied().unwrap_or(0) + 1);
-            add.retries(1_000).await.unwrap();
-        }
-    };
-    let tasks = [
-        actix::spawn(add_by_message(desk.clone())),
-        actix::spawn(add_by_call(cache.clone())),
-        actix::spawn(add_by_message(desk.clone())),
-    ];
-    for task in tasks {
-        task.await.unwrap();
-    }
-    assert_eq!(*cache.get("sum").await.unwrap().unwrap(), 300);
-    let version: Version = cache.remove("sum").await.unwrap();
-    let get = entry::Get::<u64>::new("numbers", "sum");
-    assert!(desk.send(get).await.unwrap().unwrap().is_none());
-    assert!(cache.set("sum", 1).await.unwrap() > version);
-    larder.shutdown(SOON).await.unwrap();
-}
-
-#[actix::test]
-async fn a_message_follows_the_settings_that_the_cache_was_opened_with() {
-    let clock = Clock::manual(START_MS);
-    let larder = over(&Trial::default())
-        .clock(clock.clone())
-        .start()
-        .await
-        .unwrap();
-    let _cache = larder
-        .cache_builder::<u64>("short")
-        .ttl(Duration::from_secs(1))
-        .open()
-        .unwrap();
-    let desk = larder.desk().unwrap();
-    desk.send(entry::Set::new("short", "a", 1u64))
-        .await
-        .unwrap()
-        .unwrap();
-    let get = || entry::Get::<u64>::new("short", "a");
-    assert!(desk.send(get()).await.unwrap().unwrap().is_some());
-    clock.advance(Duration::from_secs(1));
-    assert!(desk.send(get()).await.unwrap().unwrap().is_none());
-    let bad = desk.send(entry::Get::<u64>::new("a/b", "a")).await.unwrap();
-    assert!(matches!(bad, Err(Error::Config(_))));
-    larder.shutdown(SOON).await.unwrap();
 }

@@ -322,7 +322,7 @@ fn an_acknowledged_value_outlives_the_distrust_that_other_keys_brought_on_its_st
     for name in ["a", "b", "c"] {
         let mut ask = world.ask(Change::Remove);
         (ask.name, ask.hash) = (name, world.shelf.hash(world.scope.id, name));
-        ask.room = None;
+        ask.room = Room::default();
         done(world.shelf.apply(ask));
     }
     assert!(world.shelf.distrusted_tiers().has(DISK));

@@ -118,7 +118,8 @@ fn messages_to_the_desk_show_nothing() {
 
 #[tokio::test]
 async fn what_is_read_shows_nothing() {
-    let larder = World::disk().start().await;
+    let world = World::disk();
+    let larder = world.start().await;
     let users: Cache<String> = cache(&larder);
     users.set(SECRET, text(SECRET)).await.unwrap();
     users.set("hush2", text(SECRET)).await.unwrap();
@@ -134,12 +135,19 @@ async fn what_is_read_shows_nothing() {
     assert!(next.to_string().contains(SECRET), "its text has to");
     shows_nothing(&larder.stats().await.unwrap());
     shows_nothing(&larder.actors());
+    let shown = format!("{larder:?}");
+    assert_eq!(
+        shown,
+        r#"Larder { drivers: ["disk"], is_closed: false, .. }"#
+    );
     larder.shutdown(SOON).await.unwrap();
+    assert!(format!("{larder:?}").contains("is_closed: true"));
 }
 
 #[tokio::test]
 async fn what_became_of_a_batch_shows_nothing() {
-    let larder = World::disk().start().await;
+    let world = World::disk();
+    let larder = world.start().await;
     let users: Cache<String> = cache(&larder);
     let long = SECRET.repeat(1_000);
     let items = [(SECRET, text(SECRET)), (long.as_str(), text(SECRET))];
@@ -165,7 +173,8 @@ async fn what_became_of_a_batch_shows_nothing() {
 
 #[tokio::test]
 async fn what_watchers_are_told_shows_nothing() {
-    let larder = World::disk().start().await;
+    let world = World::disk();
+    let larder = world.start().await;
     let users: Cache<String> = cache(&larder);
     let mut changes = users.watch_prefix(SECRET).await.unwrap();
     shows_nothing(&changes);
@@ -186,7 +195,8 @@ async fn what_watchers_are_told_shows_nothing() {
 
 #[tokio::test]
 async fn refusals_show_nothing() {
-    let larder = World::disk().start().await;
+    let world = World::disk();
+    let larder = world.start().await;
     let users: Cache<String> = cache(&larder);
     let long = SECRET.repeat(1_000);
     let version = users.set(SECRET, text(SECRET)).await.unwrap();

@@ -99,7 +99,10 @@ impl World {
                 put: TierSet::NONE.with(DISK),
                 delete: TierSet::NONE,
             },
-            room: std::sync::Arc::clone(&self.room).try_acquire_owned().ok(),
+            room: std::sync::Arc::clone(&self.room)
+                .try_acquire_owned()
+                .unwrap()
+                .into(),
             kind: None,
             waiters: Vec::new(),
         }
@@ -112,7 +115,7 @@ impl World {
     /// Sets with the dirty budget used up.
     fn overflow(&self, value: u64) {
         let mut ask = self.ask(Change::Put(draft(value)));
-        ask.room = None;
+        ask.room = Room::default();
         done(self.shelf.apply(ask));
     }
 

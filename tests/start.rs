@@ -300,7 +300,7 @@ async fn a_shutdown_while_a_driver_is_down_says_what_was_not_stored() {
     let larder = builder.start().await.unwrap();
     take_down(&larder, "map").await;
     cache(&larder).set("k", text("1")).await.unwrap();
-    let ended = larder.shutdown(SOON).await;
+    let ended = larder.shutdown(world::ms(200)).await;
     assert!(matches!(ended, Err(Error::Unavailable { .. })), "{ended:?}");
     all_gone().await;
 }

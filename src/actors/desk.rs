@@ -21,13 +21,16 @@ mod explain;
 mod watching;
 mod whole;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use actix::prelude::*;
+use futures_core::Stream;
 
 use super::guard::DeathGuard;
+use crate::breaker::BreakerMode;
 use crate::cache::{Cache, Items};
 use crate::codec::Value;
 use crate::error::Error;
@@ -40,12 +43,14 @@ use crate::messages::entry::{
 use crate::messages::hub::SubscriptionId;
 use crate::messages::larder::Warmed;
 use crate::outcome::Durability;
-use crate::stats::Stats;
+use crate::stats::{Health, Stats};
 use crate::tiers::{Boxed, Home};
 
 /// Permits beyond the gate's that the mailbox holds: refusals on their way out.
 const MAILBOX_SLACK: usize = 64;
 
+/// How larder is, now and after each change.
+pub(crate) type Healths = Pin<Box<dyn Stream<Item = Health> + Send>>;
 type WarmLine = dyn Fn(Vec<String>) -> Boxed<Result<Warmed, Error>> + Send + Sync;
 
 /// What the desk needs of larder as a whole.
@@ -54,6 +59,9 @@ pub(crate) struct DeskLines {
     pub flush: Box<dyn Fn(Durability) -> Boxed<Result<(), Error>> + Send + Sync>,
     pub warm: Box<WarmLine>,
     pub stats: Box<dyn Fn() -> Boxed<Result<Stats, Error>> + Send + Sync>,
+    pub health: Box<dyn Fn() -> Result<Health, Error> + Send + Sync>,
+    pub watch_health: Box<dyn Fn() -> Result<Healths, Error> + Send + Sync>,
+    pub set_breaker: Box<dyn Fn(&str, BreakerMode) -> Result<(), Error> + Send + Sync>,
 }
 
 /// The actor that takes public messages.
@@ -63,6 +71,8 @@ pub struct Desk {
     capacity: usize,
     forwards: HashMap<SubscriptionId, SpawnHandle>,
     issued: u64,
+    /// Those of the forwards that are about health.
+    health_watchers: HashSet<SubscriptionId>,
     // IMPORTANT: last.
     guard: DeathGuard,
 }
@@ -82,6 +92,7 @@ impl Desk {
             capacity,
             forwards: HashMap::new(),
             issued: 0,
+            health_watchers: HashSet::new(),
             guard,
         }
     }

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Cache, Defaults, Definition, Inner, MEMORY, Weigher};
-use crate::codec::{Codec, Value};
+use crate::clock::Millis;
+use crate::codec::{Codec, Proof, Value};
 use crate::config::refuse;
 use crate::error::Error;
 use crate::shelf::{Priority, TierSet};
-use crate::tiers::{Home, Opened, Place, name_problems};
+use crate::tiers::{Home, Opened, Place, Tiers, name_problems};
 use crate::typed;
 
 /// How long `expire` keeps a value as a fallback where nothing is said: a day.
 pub const EXPIRED_KEEP: Duration = Duration::from_secs(86_400);
+
+/// The largest share of a TTL that jitter may take off.
+const JITTER_MAX: f64 = 0.9;
 
 /// A cache that is about to be opened. The precedence is: larder's default, this, the call.
 ///
@@ -75,7 +79,8 @@ impl<V: Value> CacheBuilder<V> {
         self
     }
 
-    /// Entries expire so long after they were last read (1 ms to 49 days). Default: never.
+    /// Entries expire so long after they were last read (1 ms to 49 days, and no longer than
+    /// [`ttl`](CacheBuilder::ttl)). Default: never.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.defaults.idle = Some(idle);
         self
@@ -106,7 +111,8 @@ impl<V: Value> CacheBuilder<V> {
         self
     }
 
-    /// Keeps entries in these drivers only; `"memory"` is one. Default: memory and all others.
+    /// Keeps entries in these drivers only, each named once; `"memory"` is one. Default: memory and all
+    /// others. A cache with no driver but memory takes values that no store could give back.
     pub fn drivers<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
         self.drivers = Some(names.into_iter().map(Into::into).collect());
         self
@@ -136,26 +142,7 @@ impl<V: Value> CacheBuilder<V> {
         tiers.check_open()?;
         let mut problems = name_problems(&self.name, tiers.config.limits.cache_name_bytes_max);
         let (memory, below) = self.tiers_of(&mut problems);
-        let d = &self.defaults;
-        if let Err(Error::Invalid { field, reason }) =
-            super::deadline("ttl", tiers.now_ms(), d.ttl, 0.0)
-        {
-            problems.push(format!("{field} {reason}"));
-        }
-        if d.idle
-            .is_some_and(|idle| super::idle_ms(Some(idle)).is_err())
-        {
-            problems.push(format!(
-                "idle is {:?}, allowed is 1 ms to 49 days",
-                d.idle.unwrap_or_default()
-            ));
-        }
-        if !(0.0..=0.9).contains(&d.ttl_jitter) {
-            problems.push(format!(
-                "ttl_jitter is {}, allowed is 0.0 to 0.9",
-                d.ttl_jitter
-            ));
-        }
+        problems.extend(self.defaults.problems(tiers.now_ms()));
         let opened = tiers.definitions.read().get(&*self.name).cloned();
         if opened.is_some_and(|o| (o.place.memory, o.place.tiers) != (memory, below)) {
             // Two handles that store in different places would leave each other's older copies behind.
@@ -175,6 +162,7 @@ impl<V: Value> CacheBuilder<V> {
             place: place.clone(),
             defaults: self.defaults.clone(),
             weigher: self.weigher,
+            proof: Proof::default(),
         });
         // Messages, and handles that are opened without settings, follow the one opened last.
         let (codec, limit) = (self.defaults.codec, tiers.config.limits.value_bytes_max);
@@ -205,12 +193,16 @@ impl<V: Value> CacheBuilder<V> {
             return (true, TierSet::NONE);
         }
         let (mut memory, mut below) = (false, TierSet::NONE);
-        for name in names {
+        for (at, name) in names.iter().enumerate() {
+            if names.iter().take(at).any(|other| other == name) {
+                problems.push(format!("drivers names {name:?} twice"));
+            }
             match tiers.tier_named(name) {
                 Some(tier) => below = below.with(tier),
                 None if name == MEMORY => memory = true,
                 None => problems.push(format!(
-                    "drivers names {name:?}, which this larder does not have"
+                    "drivers names {name:?}, which this larder does not have; it has {:?}",
+                    tier_names(tiers, true, all)
                 )),
             }
         }
@@ -218,5 +210,45 @@ impl<V: Value> CacheBuilder<V> {
             problems.push("drivers is empty, at least one is needed".into());
         }
         (memory, below)
+    }
+}
+
+/// The names of tiers, memory's first.
+pub(super) fn tier_names(tiers: &Tiers, memory: bool, below: TierSet) -> Vec<&str> {
+    let ports = tiers.ports.iter().filter(|port| below.has(port.id));
+    let memory = memory.then_some(MEMORY);
+    memory
+        .into_iter()
+        .chain(ports.map(|port| &*port.name))
+        .collect()
+}
+
+impl Defaults {
+    /// Every problem, each with the field, its value and the range.
+    fn problems(&self, now_ms: Millis) -> Vec<String> {
+        let mut problems = Vec::new();
+        let times = [
+            super::deadline("ttl", now_ms, self.ttl, 0.0).map(drop),
+            super::idle_ms(self.idle).map(drop),
+        ];
+        for time in times {
+            if let Err(Error::Invalid { field, reason }) = time {
+                problems.push(format!("{field} {reason}"));
+            }
+        }
+        if let (Some(ttl), Some(idle)) = (self.ttl, self.idle)
+            && idle > ttl
+        {
+            problems.push(format!(
+                "idle is {idle:?} and ttl is {ttl:?}: entries end before they could be idle for so long; allowed is up to the ttl"
+            ));
+        }
+        if !(0.0..=JITTER_MAX).contains(&self.ttl_jitter) {
+            problems.push(format!(
+                "ttl_jitter is {}, a share of the ttl; allowed is 0.0 to {JITTER_MAX}",
+                self.ttl_jitter
+            ));
+        }
+        problems
     }
 }

@@ -22,6 +22,17 @@ impl<V: Value> Cache<V> {
     /// more than a chunk in memory, take it as the stream that it also is: see
     /// [`get_stream`](Cache::get_stream).
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// let users: larder::Cache<String> = larder.cache("users")?;
+    /// users.set("1", "Ada".to_owned()).await?;
+    /// let found = users.get_many(["1", "2"]).await?;
+    /// assert_eq!(found[0].1.as_ref().map(|ada| ada.as_str()), Some("Ada"));
+    /// assert!(found[1].1.is_none());
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`get`](Cache::get): the first one that any of the keys meets, and [`Error::Invalid`] for the

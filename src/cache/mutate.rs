@@ -18,6 +18,8 @@ use crate::version::Version;
 impl<V: Value> Cache<V> {
     /// Sets an entry. `value` is a `V` or an `Arc<V>`. Replies with the version of the mutation.
     ///
+    /// Write the value out (`"Ada".to_owned()`): `"Ada".into()` leaves open which of the two is meant.
+    ///
     /// Acknowledged as [`Durability::Queued`] unless the call asks for more.
     ///
     /// # Errors

@@ -22,6 +22,19 @@ impl<V: Value> Cache<V> {
     /// `None` if there is no live entry. It keeps its sliding expiry, which begins anew, and how long
     /// it serves as a fallback.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// use std::time::Duration;
+    ///
+    /// let sessions: larder::Cache<String> = larder.cache("sessions")?;
+    /// sessions.set("s1", "Ada".to_owned()).ttl(Duration::from_secs(60)).await?;
+    /// let touched = sessions.touch("s1", Duration::from_secs(600)).await?;
+    /// assert!(touched.is_some(), "there was such a session");
+    /// assert!(sessions.touch("s2", Duration::from_secs(600)).await?.is_none());
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`set`](Cache::set).
@@ -38,6 +51,19 @@ impl<V: Value> Cache<V> {
 
     /// Lets an entry expire now but keeps its value as a fallback for calls that
     /// [`allow_stale`](super::Get::allow_stale). A mutation. `None` if there is no live entry.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// let prices: larder::Cache<u32> = larder.cache("prices")?;
+    /// prices.set("shoes", 4_999).await?;
+    /// prices.expire("shoes").await?;
+    /// assert!(prices.get("shoes").await?.is_none());
+    /// // Better an old price than none, says this caller.
+    /// let old = prices.get("shoes").allow_stale().await?.expect("kept for a day");
+    /// assert_eq!(*old, 4_999);
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
     ///
     /// # Errors
     ///

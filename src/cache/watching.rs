@@ -27,6 +27,28 @@ impl<V: Value> Cache<V> {
     /// writer. Dropping the stream unsubscribes. It is no handle: when the last one of larder and its
     /// caches is dropped, it ends.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// use larder::{EntryEvent, EventKind};
+    ///
+    /// let users: larder::Cache<String> = larder.cache("users")?;
+    /// let mut changes = users.watch("42").await?;
+    /// users.set("42", "Ada".to_owned()).await?;
+    /// while let Some(event) = changes.next().await {
+    ///     match event {
+    ///         EntryEvent::Changed(change) => {
+    ///             assert_eq!(change.kind, EventKind::Created);
+    ///             assert_eq!(change.new.as_deref().map(String::as_str), Some("Ada"));
+    ///             break;
+    ///         }
+    ///         // It was too slow for a while: what comes next is what is there now.
+    ///         other => println!("{other:?}"),
+    ///     }
+    /// }
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`get`](Cache::get) for the key; [`Error::Overloaded`] with too many subscriptions;
@@ -42,6 +64,22 @@ impl<V: Value> Cache<V> {
     }
 
     /// As [`watch`](Cache::watch), for all keys that begin with `prefix`.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// use larder::EntryEvent;
+    ///
+    /// let users: larder::Cache<String> = larder.cache("users")?;
+    /// let mut changes = users.watch_prefix("team-7/").await?;
+    /// users.set("team-8/1", "Eve".to_owned()).await?;
+    /// users.set("team-7/1", "Ada".to_owned()).await?;
+    /// let Some(EntryEvent::Changed(change)) = changes.next().await else {
+    ///     panic!("nothing else happens here");
+    /// };
+    /// assert_eq!(change.key, "team-7/1");
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
     ///
     /// # Errors
     ///
@@ -60,6 +98,24 @@ impl<V: Value> Cache<V> {
 
     /// As [`watch`](Cache::watch), for the whole cache.
     ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// use larder::{EntryEvent, EventKind};
+    ///
+    /// let users: larder::Cache<String> = larder.cache("users")?;
+    /// users.set("1", "Ada".to_owned()).await?;
+    /// let mut changes = users.watch_all().await?;
+    /// users.remove("1").await?;
+    /// let Some(EntryEvent::Changed(change)) = changes.next().await else {
+    ///     panic!("nothing else happens here");
+    /// };
+    /// assert_eq!(change.kind, EventKind::Removed);
+    /// let old = change.old.known().expect("memory had it");
+    /// assert_eq!(**old, "Ada");
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`watch`](Cache::watch).
@@ -74,6 +130,22 @@ impl<V: Value> Cache<V> {
 
     /// As [`watch`](Cache::watch), but keeps at most the newest change that was not seen yet: for
     /// those who care what is, not what was.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// let flags: larder::Cache<bool> = larder.cache("flags")?;
+    /// let mut latest = flags.watch_latest("dark-mode").await?;
+    /// flags.set("dark-mode", true).await?;
+    /// let last = flags.set("dark-mode", false).await?;
+    /// while let Some(change) = latest.changed().await {
+    ///     println!("it is {:?} now", change.new.as_deref());
+    ///     if change.version == last {
+    ///         break;
+    ///     }
+    /// }
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
     ///
     /// # Errors
     ///

@@ -57,7 +57,9 @@ fn write<V: Value>(value: &V, bytes_max: usize, take: impl FnMut(&[u8])) -> Resu
 fn describe_encode(error: &EncodeError) -> &'static str {
     match error {
         EncodeError::Serde(by_serde::EncodeError::SequenceMustHaveLength) => {
-            "bincode needs to know the length of a sequence or map before its items"
+            "bincode needs to know the length of a sequence or map before its items, which flattened \
+             fields do not tell; leave out #[serde(flatten)], keep the value as a String of JSON, or open the cache \
+             with drivers([\"memory\"]) and a weigher"
         }
         _ => "its Serialize implementation failed",
     }
@@ -65,12 +67,16 @@ fn describe_encode(error: &EncodeError) -> &'static str {
 
 fn describe_decode(error: &DecodeError) -> &'static str {
     match error {
-        DecodeError::UnexpectedEnd { .. } => "the bytes end too early",
+        DecodeError::UnexpectedEnd { .. } => {
+            "the bytes end before the value does, as #[serde(skip_serializing_if)] makes them; leave it out"
+        }
         DecodeError::LimitExceeded => "a length in the bytes is beyond the limit",
         DecodeError::Serde(by_serde::DecodeError::AnyNotSupported) => {
-            "bincode is not self-describing, as flattened fields and untagged enums need"
+            "bincode is not self-describing, as untagged and internally tagged enums and \
+             serde_json::Value need; leave out #[serde(untagged)] and #[serde(tag)], keep the value as \
+             a String of JSON, or open the cache with drivers([\"memory\"])"
         }
-        _ => "the bytes do not fit the type",
+        _ => "the bytes do not fit what its Deserialize reads",
     }
 }
 

@@ -5,6 +5,7 @@
 //! that one call.
 
 mod bincode;
+mod proof;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +16,17 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 
+pub(crate) use proof::Proof;
+
 /// What a cache can hold: anything serde can write and read back that threads may share.
+///
+/// With a driver below it must survive bincode, which is not self-describing: no untagged or internally
+/// tagged enums, no `serde_json::Value`, no flattened fields, no `skip_serializing_if`. A cache's first
+/// set reads back what it wrote and answers [`Error::Encode`] if it cannot.
+#[diagnostic::on_unimplemented(
+    message = "a cache cannot hold `{Self}`",
+    note = "derive `serde::Serialize` and `serde::Deserialize` for it, without borrowed fields, and let it be `Send + Sync + 'static`"
+)]
 pub trait Value: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Value for V {}

@@ -32,7 +32,7 @@ pub struct Ended<'a> {
 pub struct UnderWay {
     /// Which thread makes it.
     pub thread: Thread,
-    /// When it began, in unix milliseconds.
+    /// When it began, on [`Clock::awake_ms`].
     pub began_ms: Millis,
 }
 
@@ -92,7 +92,7 @@ impl Pulse {
         if self.is_condemned() {
             return Err(Failure::reopen("the driver is being restarted"));
         }
-        let began_ms = self.clock.now_ms();
+        let began_ms = self.clock.awake_ms();
         self.note(thread, began_ms.saturating_add(1));
         let done = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
             // It may be anything of the driver's, and panic again when it is dropped.
@@ -102,7 +102,7 @@ impl Pulse {
         self.note(thread, 0);
         (self.told)(Ended {
             failure: done.as_ref().err(),
-            took_ms: self.clock.now_ms().saturating_sub(began_ms),
+            took_ms: self.clock.awake_ms().saturating_sub(began_ms),
         });
         done
     }

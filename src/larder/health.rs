@@ -1,18 +1,13 @@
 //! Operating a larder: how it is, what changes in that, and the drivers' breakers by hand.
 
-use std::pin::Pin;
-use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, ready};
-
-use futures_core::Stream;
-use tokio::sync::watch;
+use std::sync::Arc;
 
 use super::Larder;
 use crate::breaker::BreakerMode;
 use crate::error::Error;
 use crate::port::Port;
-use crate::stats::{Condition, DriverHealth, Health};
-use crate::wiring::Parts;
+use crate::stats::{DriverHealth, Health};
+use crate::wiring::HealthWatch;
 
 /// One driver of a larder, for those who operate it.
 ///
@@ -72,6 +67,18 @@ impl std::fmt::Debug for DriverHandle {
 impl Larder {
     /// How larder is: each driver up, degraded or down, since when and why, and the age of its oldest
     /// call. Cheap enough for a health check.
+    ///
+    /// ```
+    /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+    /// # let larder = larder::Larder::builder().start().await?;
+    /// let health = larder.health();
+    /// assert_eq!(health.condition, larder::Condition::Up);
+    /// let as_json = serde_json::to_string(&health).expect("plain data");
+    /// for driver in health.drivers {
+    ///     println!("{}: {:?} {:?}", driver.name, driver.condition, driver.reason);
+    /// }
+    /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+    /// ```
     pub fn health(&self) -> Health {
         self.parts.health()
     }
@@ -80,10 +87,7 @@ impl Larder {
     /// they are read are seen as one; the latest is never missed. It keeps no larder alive and ends with
     /// it.
     pub fn watch_health(&self) -> HealthWatch {
-        HealthWatch {
-            parts: Arc::downgrade(&self.parts),
-            changes: changes(self.parts.changes.subscribe()),
-        }
+        HealthWatch::new(&self.parts)
     }
 
     /// A driver below memory, to operate it and to get its addresses.
@@ -92,68 +96,10 @@ impl Larder {
     ///
     /// [`Error::Invalid`] if there is no driver of this name.
     pub fn driver(&self, name: &str) -> Result<DriverHandle, Error> {
-        let ports = &self.parts.tiers.ports;
-        let found = ports.iter().find(|port| &*port.name == name);
-        let port = found.ok_or_else(|| {
-            let names: Vec<_> = ports.iter().map(|port| &*port.name).collect();
-            Error::Invalid {
-                field: "driver",
-                reason: format!("is {name:?}, there are {names:?}"),
-            }
-        })?;
+        let port = self.parts.port_named(name)?;
         Ok(DriverHandle {
             larder: self.clone(),
-            port: Arc::clone(port),
+            port,
         })
     }
-}
-
-/// How larder is, whenever that changes. See [`Larder::watch_health`].
-#[must_use = "changes are seen by those who poll it"]
-pub struct HealthWatch {
-    parts: Weak<Parts>,
-    changes: Changes,
-}
-
-type Changes = Pin<Box<dyn Future<Output = Option<watch::Receiver<u64>>> + Send>>;
-
-impl HealthWatch {
-    /// How larder is, now or after the next change; `None` after its end was told.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it loses no change.
-    pub async fn next(&mut self) -> Option<Health> {
-        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
-    }
-}
-
-impl Stream for HealthWatch {
-    type Item = Health;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Health>> {
-        let Some(receiver) = ready!(self.changes.as_mut().poll(cx)) else {
-            self.changes = Box::pin(std::future::ready(None));
-            return Poll::Ready(None);
-        };
-        let health = self.parts.upgrade().map(|parts| parts.health());
-        let is_over = health
-            .as_ref()
-            .is_none_or(|h| h.condition == Condition::Down);
-        self.changes = if is_over {
-            Box::pin(std::future::ready(None))
-        } else {
-            Box::pin(next_change(receiver))
-        };
-        Poll::Ready(health)
-    }
-}
-
-/// The first answer comes at once.
-fn changes(receiver: watch::Receiver<u64>) -> Changes {
-    Box::pin(std::future::ready(Some(receiver)))
-}
-
-async fn next_change(mut receiver: watch::Receiver<u64>) -> Option<watch::Receiver<u64>> {
-    receiver.changed().await.ok().map(|()| receiver)
 }

@@ -29,6 +29,9 @@
 //! | [`larder::Flush`] | desk | `Result<()>` |
 //! | [`larder::Warm`] | desk | `Result<Warmed>` |
 //! | [`larder::TakeStats`] | desk | `Result<Stats>` |
+//! | [`larder::TakeHealth`] | desk | `Result<Health>` |
+//! | [`larder::WatchHealth`] | desk | `Result<SubscriptionId>` |
+//! | [`larder::SetBreaker`] | desk | `Result<()>` |
 //! | [`memory::Resize`] | memory driver | `Result<()>` |
 //! | [`memory::Sweep`] | memory driver | `u64` |
 //! | [`memory::Measure`] | memory driver | [`memory::Measured`] |
@@ -39,7 +42,7 @@
 //! | [`supervise::Restart`] | supervisor | `()` |
 //!
 //! A host's actor that has subscribed receives [`EntryEvent<V>`](crate::EntryEvent) from the desk and
-//! replies `()`.
+//! replies `()`; one that watches health receives [`larder::HealthChanged`] likewise.
 //!
 //! # What larder's own actors say to each other
 //!

@@ -19,6 +19,12 @@ use crate::error::Error;
 use crate::wait::Wait;
 
 impl Port {
+    /// So many reads went on without it because it was not up.
+    pub fn passed_over(&self, reads: usize) {
+        let counter = &self.stats.passed_over;
+        counter.fetch_add(reads as u64, Ordering::Relaxed);
+    }
+
     /// [`Driver::get`](crate::drivers::Driver::get), on a read lane.
     ///
     /// # Errors

@@ -137,7 +137,7 @@ impl Stripe {
             value,
             is_renewal,
         };
-        let memory_only = self.file(call, ask, decided, before.pending, &mut effects);
+        let unstored = self.file(call, ask, decided, before.pending, &mut effects);
         if let Some(slot) = &slot {
             self.note_deadline(call, slot.expires_ms, before.timer_ms, &mut effects);
         }
@@ -151,7 +151,7 @@ impl Stripe {
         let done = Applied::Done {
             version,
             replaced,
-            memory_only,
+            unstored,
         };
         (done, effects)
     }
@@ -183,7 +183,8 @@ impl Stripe {
         }
     }
 
-    /// Files a change for the tiers, or distrusts them; `true` if no tier will store what one should.
+    /// Files a change for the tiers that there is room for, and distrusts the others. Which of those
+    /// that it was meant for will not store it.
     fn file(
         &mut self,
         call: Call<'_>,
@@ -191,12 +192,13 @@ impl Stripe {
         decided: Decided,
         pending: TierSet,
         effects: &mut Effects,
-    ) -> bool {
+    ) -> TierSet {
+        let (hash, cache) = (call.hash, call.scope.id);
         let plan = ask.plan;
-        let tiers = plan.tiers().or(pending);
-        if tiers.is_empty() {
-            return false;
-        }
+        let room = std::mem::take(&mut ask.room);
+        let all = plan.tiers().or(pending);
+        let unstored = all.minus(room.tiers());
+        let tiers = all.minus(unstored);
         let stamp = self.last_stamp();
         let waiters = std::mem::take(&mut ask.waiters).into_iter();
         let waiters = waiters.map(|(tier, durability, ticket)| Waiter {
@@ -205,20 +207,34 @@ impl Stripe {
             durability,
             ticket,
         });
-        let Some(room) = ask.room.take() else {
-            effects.unstored.extend(waiters);
-            // A renewal that is not stored leaves a copy that expires early: that is no lie.
-            if !decided.is_renewal {
-                let mut gone = self.dirty.forget(call.hash, call.scope.id, call.name);
-                let waiters = gone.as_mut().map(|d| std::mem::take(&mut d.waiters));
-                effects.unstored.extend(waiters.into_iter().flatten());
-                effects.superseded = gone;
-                self.distrust(call, tiers, decided.version);
-            }
-            return !plan.tiers().is_empty();
+        let (lost, waiters) = waiters.partition::<Vec<_>, _>(|w| unstored.has(w.tier));
+        effects.unstored.extend(lost);
+        // A renewal that is not stored leaves a copy that expires early: that is no lie. Where all of it
+        // finds no room, what is on its way stays on its way.
+        let in_doubt = match decided.is_renewal {
+            true if tiers.is_empty() => TierSet::NONE,
+            true => unstored.and(pending),
+            false => unstored,
         };
+        if !in_doubt.is_empty() {
+            self.distrust(call, in_doubt, decided.version);
+            if let Some(old) = self.dirty.get_mut(hash, cache, call.name) {
+                let waiting = old.waiters.extract_if(.., |w| in_doubt.has(w.tier));
+                effects.unstored.extend(waiting);
+            }
+        }
+        if tiers.is_empty() {
+            if !in_doubt.is_empty() {
+                effects.superseded = self.dirty.forget(hash, cache, call.name);
+            }
+            return unstored.and(plan.tiers());
+        }
         let is_put = decided.value.is_some();
-        let put = if is_put { plan.put } else { TierSet::NONE };
+        let put = if is_put {
+            plan.put.and(tiers)
+        } else {
+            TierSet::NONE
+        };
         let new = NewDirty {
             key: decided.key,
             version: decided.version,
@@ -226,12 +242,12 @@ impl Stripe {
             value: decided.value.and_then(|(slot, enc)| Some((slot, enc?))),
             put,
             delete: tiers.minus(put),
-            waiters: waiters.collect(),
-            room: Some(room),
+            waiters,
+            room,
         };
-        effects.superseded = self.dirty.put(call.hash, new);
+        effects.superseded = self.dirty.put(hash, new);
         effects.dirtied = true;
-        false
+        unstored.and(plan.tiers())
     }
 
     fn tell_change(

@@ -1,9 +1,8 @@
 //! A change as it is asked for, and what came of it: plain data.
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::fence::Scope;
 use super::marks::MarkId;
+use super::room::Room;
 use super::slot::{Body, Encoded, Extra, Priority, Slot};
 use super::ticket::Ticket;
 use super::tier::{TierId, TierSet};
@@ -106,9 +105,9 @@ pub struct Ask<'a> {
     pub brought: Option<Brought>,
     /// Where it goes.
     pub plan: Plan,
-    /// Its part of the dirty budget; without one the change is kept in memory only, and the stored
-    /// copies of the key are distrusted.
-    pub room: Option<OwnedSemaphorePermit>,
+    /// Its part of the dirty budgets. A tier without one will not store the change, and its copy of the
+    /// key is distrusted; without any the change is kept in memory only.
+    pub room: Room,
     /// What counts as an entry for the condition; `None` for anything.
     pub kind: Option<Kind>,
     /// Who waits for it to be stored.
@@ -140,8 +139,8 @@ pub enum Applied {
         version: Version,
         /// The version that it replaced, where memory knew.
         replaced: Option<Version>,
-        /// No tier will store it, though it was meant for one.
-        memory_only: bool,
+        /// Tiers that it was meant for and that will not store it.
+        unstored: TierSet,
     },
     /// The condition did not hold.
     Conflict {

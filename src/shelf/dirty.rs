@@ -6,9 +6,7 @@
 
 use std::collections::VecDeque;
 
-use hashbrown::HashTable;
-use tokio::sync::OwnedSemaphorePermit;
-
+use super::room::Room;
 use super::slot::{Encoded, Slot};
 use super::taken::{Settled, Taken, Waiter};
 use super::tier::{TierId, TierSet};
@@ -16,6 +14,7 @@ use crate::drivers::StoreDurability;
 use crate::key::{CacheId, Key};
 use crate::sync::Arc;
 use crate::version::Version;
+use hashbrown::HashTable;
 
 /// Stale places a queue may hold beyond twice the living ones.
 const STALE_MAX: usize = 64;
@@ -36,8 +35,8 @@ pub(super) struct Dirty {
     /// Tells its places in the queues from those of an earlier slot of the key.
     born: u64,
     pub waiters: Vec<Waiter>,
-    /// Its part of the dirty budget, given back when it is dropped.
-    _room: Option<OwnedSemaphorePermit>,
+    /// Its part of the dirty budgets, given back tier by tier.
+    pub room: Room,
 }
 
 impl Dirty {
@@ -67,7 +66,7 @@ pub(super) struct NewDirty {
     pub put: TierSet,
     pub delete: TierSet,
     pub waiters: Vec<Waiter>,
-    pub room: Option<OwnedSemaphorePermit>,
+    pub room: Room,
 }
 
 #[derive(Default)]
@@ -117,7 +116,7 @@ impl DirtySet {
             queued: TierSet::NONE,
             born: self.born,
             waiters: new.waiters,
-            _room: new.room,
+            room: new.room,
         };
         let (cache, name, tiers) = (new.key.cache, new.key.name.clone(), new.tiers());
         let old = match self.slots.find_mut(hash, |d| is(&d.key, cache, &name)) {
@@ -161,11 +160,8 @@ impl DirtySet {
         dirty.queued = dirty.queued.or(wanted);
         for tier in missing.iter() {
             if let Some(lane) = self.lanes.get_mut(usize::from(tier.0)) {
-                lane.queue.push_back(Place {
-                    hash,
-                    key: dirty.key.clone(),
-                    born: dirty.born,
-                });
+                let (key, born) = (dirty.key.clone(), dirty.born);
+                lane.queue.push_back(Place { hash, key, born });
             }
         }
         missing.iter().for_each(|tier| self.tidy(tier));
@@ -242,6 +238,7 @@ impl DirtySet {
             dirty.put = dirty.put.without(tier);
             dirty.delete = dirty.delete.without(tier);
             let left = dirty.tiers();
+            settled.freed = dirty.room.shrink(left);
             self.leaves(before.minus(left));
             if left.is_empty() {
                 settled.gone = self.forget(taken.hash, cache, name);
@@ -264,14 +261,15 @@ impl DirtySet {
         let before = dirty.tiers();
         dirty.put = dirty.put.without(tier);
         let left = dirty.tiers();
+        let freed = dirty.room.shrink(left);
         self.leaves(before.minus(left));
-        let gone = match left.is_empty() {
-            true => self.forget(taken.hash, cache, name),
-            false => None,
-        };
+        let gone = left
+            .is_empty()
+            .then(|| self.forget(taken.hash, cache, name));
         Settled {
             done,
-            gone,
+            gone: gone.flatten(),
+            freed,
             again: false,
         }
     }
@@ -307,9 +305,8 @@ impl DirtySet {
 
     /// How many of them concern a tier.
     pub fn count(&self, tier: TierId) -> usize {
-        self.lanes
-            .get(usize::from(tier.0))
-            .map_or(0, |lane| lane.count)
+        let lane = self.lanes.get(usize::from(tier.0));
+        lane.map_or(0, |lane| lane.count)
     }
 
     /// How long a tier's queue is, stale places included.

@@ -3,12 +3,11 @@
 //! Bytes are made outside of the lock, so a slot is looked at twice; what has changed between the looks
 //! is stored by its own change.
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::Shelf;
 use super::dirty::{Dirty, NewDirty};
 use super::effects::let_go;
 use super::fence::Scope;
+use super::room::Room;
 use super::slot::{Encoded, Slot};
 use super::stripe::Stripe;
 use super::tier::{TierId, TierSet};
@@ -79,13 +78,7 @@ impl Shelf {
     }
 
     /// Files a lost slot for a tier, with its part of the dirty budget. `false` if it has changed.
-    pub fn refile(
-        &self,
-        tier: TierId,
-        lost: &Lost,
-        encoded: Arc<Encoded>,
-        room: OwnedSemaphorePermit,
-    ) -> bool {
+    pub fn refile(&self, tier: TierId, lost: &Lost, encoded: Arc<Encoded>, room: Room) -> bool {
         let mut stripe = self.cell(lost.hash).stripe.write();
         let filed = stripe.refile(tier, lost, encoded, room);
         drop(stripe);
@@ -122,15 +115,18 @@ impl Stripe {
         tier: TierId,
         lost: &Lost,
         encoded: Arc<Encoded>,
-        room: OwnedSemaphorePermit,
-    ) -> Result<Option<Dirty>, OwnedSemaphorePermit> {
+        mut room: Room,
+    ) -> Result<Option<Dirty>, Room> {
         let (hash, cache, name) = (lost.hash, lost.key.cache, lost.key.name.as_str());
         if self.resident(lost).is_none() || self.is_filed(hash, &lost.key, tier) {
             return Err(room);
         }
         // It may be on its way to other tiers.
-        let others = self.dirty.get(hash, cache, name);
-        let (put, delete) = others.map_or((TierSet::NONE, TierSet::NONE), |d| (d.put, d.delete));
+        let (mut put, mut delete) = (TierSet::NONE, TierSet::NONE);
+        if let Some(others) = self.dirty.get_mut(hash, cache, name) {
+            (put, delete) = (others.put, others.delete);
+            room.join(std::mem::take(&mut others.room));
+        }
         // A new one: what was taken of this slot before may still be settled.
         let stamp = self.stamp();
         let Some(slot) = self.table.get_mut(hash, cache, name) else {
@@ -145,7 +141,7 @@ impl Stripe {
             put: put.with(tier),
             delete,
             waiters: Vec::new(),
-            room: Some(room),
+            room,
         };
         Ok(self.dirty.put(hash, new))
     }

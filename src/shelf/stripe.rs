@@ -11,6 +11,7 @@ use super::distrust::{Distrusts, Unstored};
 use super::effects::Effects;
 use super::event::{Deadlines, EventKind, OldSlot, Outbox, RawEvent};
 use super::marks::{MarkId, Marks};
+use super::room::Room;
 use super::slot::{Body, Slot};
 use super::table::Table;
 use super::taken::Taken;
@@ -161,7 +162,7 @@ impl Stripe {
                 put: TierSet::NONE,
                 delete: TierSet::NONE.with(tier),
                 waiters: Vec::new(),
-                room: None,
+                room: Room::default(),
             };
             self.dirty.put(hash, new);
         }

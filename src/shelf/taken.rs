@@ -1,5 +1,7 @@
 //! What passes between the dirty set and a lane: what was taken, who waits, what a commit settled.
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::dirty::Dirty;
 use super::slot::{Encoded, Slot};
 use super::ticket::Ticket;
@@ -55,6 +57,8 @@ pub(super) struct Settled {
     pub done: Vec<Ticket>,
     /// The slot, if it is clean in every tier and has left.
     pub gone: Option<Dirty>,
+    /// Its part of this tier's budget.
+    pub freed: Vec<OwnedSemaphorePermit>,
     /// It has to be stored once more.
     pub again: bool,
 }

@@ -81,6 +81,7 @@ impl DriverHealth {
         actor: Option<&ActorHealth>,
         owed: &Owed,
         now_ms: Millis,
+        awake_ms: Millis,
     ) -> Self {
         let breaker = port.breaker();
         let oldest = port.oldest_call();
@@ -111,7 +112,7 @@ impl DriverHealth {
             },
             generation: actor.map_or(0, |actor| actor.generation),
             retry_in_ms: next_ms.map(|next_ms| next_ms.saturating_sub(now_ms)),
-            oldest_call_ms: oldest.map(|call| now_ms.saturating_sub(call.began_ms)),
+            oldest_call_ms: oldest.map(|call| awake_ms.saturating_sub(call.began_ms)),
             oldest_call: oldest.map(|call| call.thread.to_string()),
             dirty_slots: owed.dirty_slots,
             distrusted: owed.distrusted,

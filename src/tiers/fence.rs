@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::key::{SEPARATOR, split_stored_key, stored_key};
 use crate::outcome::{Durability, WriteOutcome};
 use crate::record::{self, Damage, Header};
-use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Scope, TierId, TierSet};
+use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Room, Scope, TierId, TierSet};
 use crate::sync::Arc;
 use crate::version::Version;
 
@@ -68,7 +68,7 @@ impl Tiers {
             name = fence_name(&place.scope, &covers);
             let mut order = order(version, &name);
             let stored = !place.tiers.is_empty();
-            let attempt = stored.then(|| self.attempt(&fences, &mut order, None, room));
+            let attempt = stored.then(|| self.attempt(&fences, &mut order, None, everywhere(room)));
             (version, order, attempt)
         };
         self.shelf.bells.sweep.ring();
@@ -135,7 +135,7 @@ impl Tiers {
                 };
                 // It is stored as soon as it can be; nobody waits for it.
                 let room = Arc::clone(&self.fence_room).try_acquire_many_owned(0).ok();
-                self.attempt(&fences, &mut order, None, room);
+                self.attempt(&fences, &mut order, None, everywhere(room));
             }
         }
         self.shelf.bells.sweep.ring();
@@ -274,6 +274,11 @@ fn drop_outdated(driver: &dyn Driver, fences: &mut Vec<Raised>) -> Result<(), Fa
         fences.retain(|fence| !is_outdated(fence));
     }
     Ok(())
+}
+
+/// Leave for a fence is leave for every tier.
+fn everywhere(permit: Option<OwnedSemaphorePermit>) -> Room {
+    permit.map_or_else(Room::default, Room::from)
 }
 
 fn fence_name(scope: &Scope, covers: &Covers) -> String {

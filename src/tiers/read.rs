@@ -202,6 +202,7 @@ impl Tiers {
         }
         let all = |reason| Ok(vec![Err(reason); count]);
         if !port.is_up() {
+            port.passed_over(count);
             return all(DegradedReason::Down);
         }
         match port.get_many(keys, wait).await {
@@ -276,6 +277,7 @@ impl Tiers {
     ) -> Result<Option<(Header, Bytes)>, Error> {
         let mut note = |reason| degraded.push(Degraded::new(&port.name, reason));
         if !port.is_up() {
+            port.passed_over(1);
             note(DegradedReason::Down);
             return Ok(None);
         }

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use super::write::DIRTY_OVERHEAD_BYTES;
 use super::{Encode, Tiers};
 use crate::key::CacheId;
-use crate::shelf::{Lost, TierId};
+use crate::shelf::{Lost, Room, TierId};
 use crate::sync::Arc;
 
 /// How long it waits for others to make room.
@@ -27,7 +27,7 @@ impl Tiers {
         for stripe in 0..self.shelf.stripes() {
             let stores = |cache| encoders.contains_key(&cache);
             for lost in self.shelf.lost(stripe, tier, stores, self.now_ms()) {
-                if !goes_on() || self.room.is_closed() {
+                if !goes_on() || self.takes_no_more() {
                     return (filed, false);
                 }
                 let Some(encode) = encoders.get(&lost.cache()) else {
@@ -60,13 +60,15 @@ impl Tiers {
         let bytes = (bytes + DIRTY_OVERHEAD_BYTES).min(bytes_max);
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         while goes_on() {
-            let is_half_free = self.room.available_permits() >= bytes_max / 2;
-            if is_half_free && let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(permits)
-            {
+            let budget = self.rooms.get(usize::from(tier.0))?;
+            let is_half_free = budget.available_permits() >= bytes_max / 2;
+            if is_half_free && let Ok(permit) = Arc::clone(budget).try_acquire_many_owned(permits) {
+                let mut room = Room::default();
+                room.add(tier, permit);
                 let filed = self.shelf.refile(tier, lost, encoded, room);
                 return filed.then_some(bytes);
             }
-            if self.room.is_closed() {
+            if self.takes_no_more() {
                 return None;
             }
             self.sleep(PAUSE).await;

@@ -7,7 +7,7 @@ use super::{Place, Tiers};
 use crate::error::Error;
 use crate::outcome::{Degraded, DegradedReason, Durability, WriteOutcome};
 use crate::port::Port;
-use crate::shelf::Waiting;
+use crate::shelf::{TierSet, Waiting};
 use crate::wait::Wait;
 
 impl Tiers {
@@ -72,9 +72,9 @@ impl Tiers {
         }
     }
 
-    pub(super) fn note_down(&self, place: &Place, memory_only: bool, outcome: &mut WriteOutcome) {
+    pub(super) fn note_down(&self, place: &Place, unstored: TierSet, outcome: &mut WriteOutcome) {
         for port in place.tiers.iter().filter_map(|tier| self.port(tier)) {
-            if memory_only {
+            if unstored.has(port.id) {
                 outcome
                     .degraded
                     .push(Degraded::new(&port.name, DegradedReason::MemoryOnly));

@@ -11,7 +11,7 @@ use super::order::{Intent, Order, store_durability};
 use super::{Counts, Place, Tiers};
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
-use crate::shelf::{Applied, Ask, Brought, Change, Ticket, Waiting};
+use crate::shelf::{Applied, Ask, Brought, Change, Room, Ticket, TierId, Waiting};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -87,10 +87,10 @@ impl Tiers {
         place: &Place,
         order: &mut Order<'_>,
         brought: Option<Brought>,
-        room: Option<OwnedSemaphorePermit>,
+        room: Room,
     ) -> Attempt {
         let plan = order.plan(place);
-        let leaves_out = room.is_none() || plan.put != place.tiers;
+        let leaves_out = plan.put.and(room.tiers()) != place.tiers;
         let moves = !place.tiers.is_empty() && leaves_out;
         // From before the change until after it, so that no scan overlooks it.
         let moving = moves.then(|| place.scope.moving());
@@ -144,7 +144,7 @@ impl Tiers {
         let Applied::Done {
             version,
             replaced,
-            memory_only,
+            unstored,
         } = attempt.applied
         else {
             let current = match attempt.applied {
@@ -159,10 +159,10 @@ impl Tiers {
             durability: Durability::Queued,
             degraded: Vec::new(),
         };
-        if memory_only {
+        if !unstored.is_empty() {
             Counts::add(&self.counts.memory_only_sets);
         }
-        self.note_down(place, memory_only, &mut outcome);
+        self.note_down(place, unstored, &mut outcome);
         if let Some(waiting) = attempt.waiting {
             let promise = order.promise(place);
             outcome.durability = self
@@ -172,58 +172,70 @@ impl Tiers {
         // IMPORTANT: after the change. The last flush begins when the room is closed: what it did not
         // find in the dirty set sees here that it came too late, and nobody is told that it will be kept.
         let is_kept = place.tiers.is_empty() || outcome.durability != Durability::Queued;
-        if !is_kept && self.room.is_closed() {
+        if !is_kept && self.takes_no_more() {
             return Err(Error::Closed);
         }
         Ok(outcome)
     }
 
-    /// Its part of the dirty budget. Waits for it while the drivers are up; with one down there is no
-    /// waiting: the change is then kept in memory only (the slot protocol, rule 11).
+    /// Its part of the dirty budget of each driver. Waits for it while that driver is up; with it down
+    /// there is no waiting: the others get the change, and its copy is not believed until it is deleted
+    /// or overwritten (the slot protocol, rule 11).
     async fn room_for(
         &self,
         place: &Place,
         order: &Order<'_>,
         wait: &Wait<'_>,
-    ) -> Result<Option<OwnedSemaphorePermit>, Error> {
-        if place.tiers.is_empty() {
-            return Ok(None);
-        }
+    ) -> Result<Room, Error> {
         let bytes = (order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES)
             .min(self.config.limits.dirty_bytes_max);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(bytes) {
+        let mut room = Room::default();
+        // In the order of the drivers for everybody, so that no two wait for each other.
+        for tier in place.tiers.iter() {
+            if let Some(permit) = self.room_in(tier, bytes, wait).await? {
+                room.add(tier, permit);
+            }
+        }
+        Ok(room)
+    }
+
+    async fn room_in(
+        &self,
+        tier: TierId,
+        bytes: u32,
+        wait: &Wait<'_>,
+    ) -> Result<Option<OwnedSemaphorePermit>, Error> {
+        let budget = self.rooms.get(usize::from(tier.0)).ok_or(Error::Closed)?;
+        let port = self.port(tier).ok_or(Error::Closed)?;
+        if let Ok(permit) = Arc::clone(budget).try_acquire_many_owned(bytes) {
             return Ok(Some(permit));
         }
         let _waits = self.hurry.wait();
         let late = || self.overloaded("dirty_bytes_max", ROOM_RETRY_AFTER);
-        let mut room = pin!(Arc::clone(&self.room).acquire_many_owned(bytes));
-        let mut down = pin!(self.one_down(place));
+        let mut room = pin!(Arc::clone(budget).acquire_many_owned(bytes));
+        let mut gone = pin!(port.gone.notified());
+        // Before the look, so that it does not go unnoticed after it.
+        gone.as_mut().enable();
         let either = poll_fn(|cx| {
             if let Poll::Ready(permit) = room.as_mut().poll(cx) {
                 return Poll::Ready(permit.map(Some).map_err(|_| Error::Closed));
             }
-            down.as_mut().poll(cx).map(|()| Ok(None))
+            if !port.takes_values() {
+                return Poll::Ready(Ok(None));
+            }
+            gone.as_mut().poll(cx).map(|()| Ok(None))
         });
         wait.until(either, late).await?
     }
 
-    /// Waits until a tier of this cache takes no values.
-    async fn one_down(&self, place: &Place) {
-        let ports: Vec<_> = place.tiers.iter().filter_map(|t| self.port(t)).collect();
-        let mut gone: Vec<_> = ports.iter().map(|p| Box::pin(p.gone.notified())).collect();
-        for gone in &mut gone {
-            // Before the look, so that none goes unnoticed after it.
-            gone.as_mut().enable();
-        }
-        if ports.iter().any(|port| !port.takes_values()) {
-            return;
-        }
-        poll_fn(|cx| {
-            let told = gone.iter_mut().any(|g| g.as_mut().poll(cx).is_ready());
-            if told { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+    /// What is acknowledged and not stored, in bytes: that of the driver with most of it.
+    pub(crate) fn dirty_bytes(&self) -> usize {
+        let bytes_max = self.config.limits.dirty_bytes_max;
+        let rooms = self.rooms.iter().map(|room| room.available_permits());
+        rooms
+            .min()
+            .map_or(0, |least| bytes_max.saturating_sub(least))
     }
 }
 

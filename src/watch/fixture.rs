@@ -86,7 +86,7 @@ pub fn put(shelf: &Shelf, name: &str, value: u64, now_ms: Millis) -> Version {
             put: TierSet::NONE,
             delete: TierSet::NONE,
         },
-        room: None,
+        room: crate::shelf::Room::default(),
         kind: None,
         waiters: Vec::new(),
     });

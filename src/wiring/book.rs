@@ -13,7 +13,7 @@ use crate::actors::hub::Hub;
 use crate::actors::memory::MemoryDriver;
 use crate::actors::supervisor::Supervisor;
 use crate::actors::ttl::TtlManager;
-use crate::health::ActorHealth;
+use crate::health::{ActorHealth, ActorState};
 use crate::messages::control::Stop;
 use crate::messages::supervise::{Failed, Restart};
 
@@ -84,6 +84,14 @@ impl Book {
             // At most a few per generation: the port is closed before it reports.
             supervised.addr.do_send(failed);
         }
+    }
+
+    /// Whether an actor is up, as its supervisor has it. An address may still be connected for a moment
+    /// when its actor is gone.
+    pub fn is_up(&self, name: &str) -> bool {
+        let supervisors = self.supervisors.read();
+        let found = supervisors.iter().find(|s| s.name == name);
+        found.is_some_and(|s| s.health.lock().state == ActorState::Up)
     }
 
     /// How every actor is.

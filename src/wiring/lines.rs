@@ -1,15 +1,17 @@
-//! The ways from the paths to the actors, as closures over the address book.
+//! The ways from the paths to the actors, as closures over the address book, and from the desk to all of
+//! larder.
 //!
 //! Each looks up the present generation when it is used, so a restart needs no new line.
 
 use std::sync::Arc;
 
-use super::Parts;
+use super::{HealthWatch, Parts};
+use crate::actors::desk::DeskLines;
 use crate::error::Error;
 use crate::messages::hub::{Subscribe, Unsubscribe};
 use crate::messages::ttl::Attend;
 use crate::messages::write::Flush;
-use crate::tiers::{BATCH, Boxed, Lines};
+use crate::tiers::{BATCH, Boxed, Home, Lines};
 
 /// Hangs them.
 pub(super) fn hang(parts: &Arc<Parts>) {
@@ -59,4 +61,37 @@ pub(super) fn hang(parts: &Arc<Parts>) {
         flush: Box::new(flush),
     };
     let _ = parts.tiers.lines.set(lines);
+}
+
+/// What the desk needs. None of it keeps a larder alive.
+pub(super) fn desk(parts: &Arc<Parts>, home: &Arc<Home>) -> DeskLines {
+    // One for each line.
+    let parts = || {
+        let parts = Arc::downgrade(parts);
+        move || parts.upgrade().ok_or(Error::Closed)
+    };
+    let (flush, warm, stats) = (parts(), parts(), parts());
+    let (health, watch_health, set_breaker) = (parts(), parts(), parts());
+    DeskLines {
+        home: Arc::downgrade(home),
+        flush: Box::new(move |durability| {
+            let parts = flush();
+            Box::pin(async move { parts?.flush(durability).await })
+        }),
+        warm: Box::new(move |entries| {
+            let parts = warm();
+            Box::pin(async move { parts?.warm(entries).await })
+        }),
+        stats: Box::new(move || {
+            let parts = stats();
+            Box::pin(async move { Ok(parts?.stats().await) })
+        }),
+        health: Box::new(move || Ok(health()?.health())),
+        watch_health: Box::new(move || Ok(Box::pin(HealthWatch::new(&watch_health()?)))),
+        set_breaker: Box::new(move |driver, mode| {
+            let parts = set_breaker()?;
+            parts.set_breaker(&*parts.port_named(driver)?, mode);
+            Ok(())
+        }),
+    }
 }

@@ -8,15 +8,13 @@ use tokio::sync::watch;
 
 use super::Book;
 use crate::actors::ttl::parts::TtlStats;
-use crate::breaker::BreakerMode;
 use crate::drivers::StoreDurability;
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::messages::larder::Warmed;
 use crate::outcome::Durability;
-use crate::port::Port;
 use crate::runtime::Runtime;
-use crate::stats::{DirtyStats, DriverHealth, DriverStats, ExpiryStats, Health, Stats, WatchStats};
+use crate::stats::{DirtyStats, DriverStats, ExpiryStats, Stats, WatchStats};
 use crate::sync::{AtomicBool, Ordering};
 use crate::tiers::Tiers;
 use crate::version::VersionClock;
@@ -89,31 +87,6 @@ impl Parts {
         Ok(warmed)
     }
 
-    /// How everything is.
-    pub fn health(&self) -> Health {
-        let ports = self.tiers.ports.iter();
-        let drivers = ports.map(|port| self.driver_health(port)).collect();
-        let closed = self.tiers.closed.load(Ordering::Acquire);
-        Health::of(drivers, self.book.health(), closed)
-    }
-
-    /// How one driver is.
-    pub fn driver_health(&self, port: &Port) -> DriverHealth {
-        let actors = self.book.health();
-        let actor = actors.iter().find(|actor| *actor.name == *port.name);
-        let owed = self.tiers.shelf.owed(port.id);
-        DriverHealth::of(port, actor, &owed, self.tiers.now_ms())
-    }
-
-    /// Takes the decision from a driver's breaker, or gives it back.
-    pub fn set_breaker(&self, port: &Port, mode: BreakerMode) {
-        tracing::info!(driver = %port.name, ?mode, "breaker set by hand");
-        port.force(mode);
-        // What could not be stored meanwhile, or whoever waits for what cannot be stored now.
-        self.tiers.shelf.bells.dirty.ring();
-        self.changes.note();
-    }
-
     /// Everything that is counted.
     pub async fn stats(&self) -> Stats {
         let tiers = &self.tiers;
@@ -133,11 +106,7 @@ impl Parts {
             drivers,
             dirty: DirtyStats {
                 slots: memory.dirty_slots,
-                bytes: tiers
-                    .config
-                    .limits
-                    .dirty_bytes_max
-                    .saturating_sub(tiers.room.available_permits()),
+                bytes: tiers.dirty_bytes(),
                 memory_only_sets: counts.memory_only_sets.load(Ordering::Relaxed),
             },
             expiry: ExpiryStats {

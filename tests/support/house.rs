@@ -24,11 +24,15 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("bell", "sync"),
     ("hurry", "sync"),
     ("wait", "clock error"),
-    ("config", "breaker error health record"),
+    ("config", "breaker error health record timers"),
     // Storage, without an actor.
     ("drivers", "clock version"),
     ("drivers::map", "clock version drivers"),
-    ("drivers::lanes", "clock gate version record drivers"),
+    ("drivers::pulse", "clock drivers"),
+    (
+        "drivers::lanes",
+        "clock gate version record drivers drivers::pulse",
+    ),
     ("drivers::disk", "clock version record drivers"),
     ("drivers::faults", "clock drivers drivers::map"),
     ("drivers::conformance", "clock version record drivers"),
@@ -36,16 +40,19 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("entry", "clock version shelf"),
     (
         "port",
-        "histogram clock error gate wait drivers drivers::lanes shelf entry",
+        "histogram clock key version error breaker gate wait drivers drivers::pulse drivers::lanes shelf entry",
     ),
     // What hosts are told.
     ("outcome", "clock version shelf entry"),
     ("typed", "clock error codec shelf entry"),
     ("event", "clock version error codec shelf entry typed"),
-    ("stats", "histogram health config drivers shelf port"),
+    (
+        "stats",
+        "histogram clock breaker health config drivers shelf port",
+    ),
     (
         "messages",
-        "clock key version error codec drivers shelf entry outcome event stats cache",
+        "clock key version error breaker codec drivers shelf entry outcome event stats cache",
     ),
     // The paths, and the handle over them.
     (
@@ -89,16 +96,16 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "actors::desk",
-        "version error codec gate entry outcome stats messages watch tiers cache actors::guard",
+        "version error breaker codec gate entry outcome stats messages watch tiers cache actors::guard",
     ),
     // What puts it all together.
     (
         "wiring",
-        "sync clock version error health gate runtime hurry wait config drivers drivers::lanes shelf entry port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk",
+        "sync clock version error breaker health gate runtime hurry wait config drivers drivers::pulse drivers::lanes shelf entry port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk",
     ),
     (
         "larder",
-        "clock error health codec runtime outcome stats messages tiers cache wiring builder",
+        "clock error breaker health codec runtime port outcome stats messages tiers cache wiring builder",
     ),
     ("addresses", "error cache messages actors::desk larder"),
     (
@@ -140,7 +147,14 @@ pub const SHARED: &[(&str, &str)] = &[
         "counters that outlive a generation",
     ),
     ("src/bell.rs", "one wake-up in flight per receiver"),
-    ("src/clock.rs", "the offset of the clock, only ever raised"),
+    (
+        "src/clock/base.rs",
+        "the offset of the clock, only ever raised",
+    ),
+    (
+        "src/codec/proof.rs",
+        "whether a value of a cache's type has been read back",
+    ),
     (
         "src/drivers/conformance/records.rs",
         "what its reading threads have seen",
@@ -162,6 +176,10 @@ pub const SHARED: &[(&str, &str)] = &[
         "what all callers of a platform's store share",
     ),
     ("src/drivers/map.rs", "the map that is the store"),
+    (
+        "src/drivers/pulse.rs",
+        "what each thread of a driver does at present, for the watchdog",
+    ),
     ("src/gate.rs", "permits"),
     ("src/histogram.rs", "counts per bucket"),
     (
@@ -172,6 +190,7 @@ pub const SHARED: &[(&str, &str)] = &[
         "src/port.rs",
         "breaker state, the present generation's lanes, counters",
     ),
+    ("src/port/read.rs", "hears that a generation is given up"),
     (
         "src/runtime.rs",
         "threads and arbiters to be joined at the end",
@@ -203,7 +222,7 @@ pub const SHARED: &[(&str, &str)] = &[
     ("src/wiring.rs", "makes the above"),
     ("src/wiring/book.rs", "addresses and health by name"),
     (
-        "src/wiring/driver.rs",
+        "src/wiring/driver/launch.rs",
         "the end of a generation's threads, for its successor",
     ),
     (

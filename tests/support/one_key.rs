@@ -80,7 +80,7 @@ impl World {
                 put: TierSet::NONE.with(DISK),
                 delete: TierSet::NONE,
             },
-            room: Arc::clone(&self.room).try_acquire_owned().ok(),
+            room: Arc::clone(&self.room).try_acquire_owned().unwrap().into(),
             kind: None,
             waiters: Vec::new(),
         }
@@ -101,7 +101,7 @@ impl World {
     /// Sets while the store is down and the dirty budget is used up.
     pub fn overflow(&self, value: u64) {
         let mut ask = self.ask(Change::Put(draft(value)));
-        ask.room = None;
+        ask.room = Room::default();
         done(self.shelf.apply(ask));
     }
 

@@ -3,6 +3,7 @@
 //! Each attempt takes the slots as they are then; a failure leaves them dirty (the slot protocol, rules
 //! 6 and 7, SEMANTICS.md).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::shelf::{Shelf, Taken};
 
 /// The first wait after a failed commit; it doubles up to [`RETRY_MS_MAX`].
 pub const RETRY_MS_MIN: u64 = 10;
-/// The longest wait between two attempts, and the one while there is no room.
+/// The longest wait between two attempts.
 const RETRY_MS_MAX: u64 = 1_000;
 /// Keys that are healed in one go when a driver is back.
 pub const HEAL_COUNT_MAX: usize = 1_000;
@@ -79,17 +80,34 @@ impl Run {
             if !self.lane.port.is_up() {
                 break;
             }
-            let wait = if self.lane.port.takes_values() {
-                RETRY_MS_MIN << (failures - 1).min(10)
-            } else {
-                RETRY_MS_MAX
-            };
-            tokio::time::sleep(Duration::from_millis(wait.min(RETRY_MS_MAX))).await;
+            let wait_ms = RETRY_MS_MIN << (failures - 1).min(10);
+            self.pause(Duration::from_millis(wait_ms.min(RETRY_MS_MAX)))
+                .await;
         }
         // While it is down there is no waiting (the slot protocol, rule 11, SEMANTICS.md). Whoever begins
         // to wait from here on rings first, and is told by the run after this one.
         self.tell_waiters();
         self.progress
+    }
+
+    /// Waits before the next attempt. Without room for values whoever begins to wait meanwhile gets an
+    /// answer: deletions may find room, and values wait for the attempt without anybody.
+    async fn pause(&mut self, time: Duration) {
+        let hurry = Arc::clone(&self.hurry);
+        let port = Arc::clone(&self.lane.port);
+        let mut over = pin!(tokio::time::sleep(time));
+        let mut come = hurry.somebody_else();
+        while port.is_up() && !port.takes_values() && !over.is_elapsed() {
+            either(over.as_mut(), come).await;
+            // Before the look, so that nobody comes unnoticed after it.
+            come = hurry.somebody_else();
+            if !over.is_elapsed() {
+                // Bounds how often what is dirty is looked through.
+                tokio::time::sleep(Duration::from_millis(RETRY_MS_MIN)).await;
+                self.without_room().await;
+            }
+        }
+        over.await;
     }
 
     /// Waits a little for more to come, unless somebody waits for an answer.
@@ -154,10 +172,7 @@ impl Run {
         port.stats.retries.fetch_add(1, Ordering::Relaxed);
         self.shelf.unsettle(&taken);
         if port.is_up() && !port.takes_values() {
-            // Deletions wait for their turn: there may be room for them.
-            let error = port.unavailable();
-            self.shelf.fail_waiters_of_values(port.id, &error);
-            return self.delete_only().await;
+            return self.without_room().await;
         }
         let [one] = &*taken else {
             self.progress.blame.failed(taken.len());
@@ -185,6 +200,14 @@ impl Run {
         }
     }
 
+    /// Deletions get their chance; whoever waits for a value is told that it has none.
+    async fn without_room(&mut self) {
+        self.delete_only().await;
+        let port = &self.lane.port;
+        self.shelf
+            .fail_waiters_of_values(port.id, &port.unavailable());
+    }
+
     /// Not a deletion, nor a fence: the store would go on to hold what they hide, and the older fence of
     /// the same name would be deleted with the one that is given up.
     fn may_be_given_up(&self, one: &Taken) -> bool {
@@ -207,6 +230,8 @@ impl Run {
                 Err(_) => return self.shelf.unsettle(&deletions),
             }
             self.clock.sleep_until(self.progress.next_ms).await;
+            // It may be much: others on this arbiter have their turn.
+            tokio::task::yield_now().await;
         }
     }
 

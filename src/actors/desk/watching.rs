@@ -1,7 +1,8 @@
 //! Subscriptions of actors: the desk holds the stream and hands each event to the recipient.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::time::Duration;
 
 use actix::prelude::*;
 
@@ -11,10 +12,16 @@ use crate::codec::Value;
 use crate::error::Error;
 use crate::messages::entry::{Subscribe, Unsubscribe, Watching};
 use crate::messages::hub::SubscriptionId;
+use crate::messages::larder::{HealthChanged, WatchHealth};
 use crate::watch;
 
 /// Subscriptions that one generation can number: more than it lives to see.
 const ISSUED_BITS: u32 = 40;
+
+/// Actors that watch health through one desk.
+pub const HEALTH_WATCHERS_MAX: usize = 64;
+/// When one who finds no place may ask again.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Hands events to one recipient until the subscription ends.
 type Forward = Pin<Box<dyn Future<Output = ()>>>;
@@ -25,6 +32,20 @@ impl Desk {
     fn issue(&mut self) -> SubscriptionId {
         self.issued += 1;
         SubscriptionId((self.guard.generation() << ISSUED_BITS) | self.issued)
+    }
+
+    fn begin(&mut self, forward: Forward, ctx: &mut Context<Self>) -> SubscriptionId {
+        let id = self.issue();
+        let forward = forward.into_actor(self).map(move |(), this: &mut Self, _| {
+            this.forget(id);
+        });
+        self.forwards.insert(id, ctx.spawn(forward));
+        id
+    }
+
+    fn forget(&mut self, id: SubscriptionId) -> Option<SpawnHandle> {
+        self.health_watchers.remove(&id);
+        self.forwards.remove(&id)
     }
 }
 
@@ -46,14 +67,34 @@ impl<V: Value> Handler<Subscribe<V>> for Desk {
             Ok(Box::pin(watch::forward(watch, recipient)) as Forward)
         });
         Box::pin(watching.into_actor(self).map(|forward, this, ctx| {
-            let forward = forward?.into_actor(this);
-            let id = this.issue();
-            let forward = ctx.spawn(forward.map(move |(), this, _| {
-                this.forwards.remove(&id);
-            }));
-            this.forwards.insert(id, forward);
-            Ok(id)
+            let forward = forward?;
+            Ok(this.begin(forward, ctx))
         }))
+    }
+}
+
+impl Handler<WatchHealth> for Desk {
+    type Result = Result<SubscriptionId, Error>;
+
+    fn handle(&mut self, ask: WatchHealth, ctx: &mut Self::Context) -> Self::Result {
+        if self.health_watchers.len() >= HEALTH_WATCHERS_MAX {
+            return Err(Error::Overloaded {
+                limit: "health_watchers_max",
+                retry_after: FULL_RETRY_AFTER,
+            });
+        }
+        let mut healths = (self.lines.watch_health)()?;
+        let forward = async move {
+            while let Some(health) = poll_fn(|cx| healths.as_mut().poll_next(cx)).await {
+                // Awaiting the reply is what bounds it.
+                if ask.recipient.send(HealthChanged(health)).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let id = self.begin(Box::pin(forward), ctx);
+        self.health_watchers.insert(id);
+        Ok(id)
     }
 }
 
@@ -61,7 +102,7 @@ impl Handler<Unsubscribe> for Desk {
     type Result = ();
 
     fn handle(&mut self, unsubscribe: Unsubscribe, ctx: &mut Self::Context) {
-        if let Some(forward) = self.forwards.remove(&unsubscribe.0) {
+        if let Some(forward) = self.forget(unsubscribe.0) {
             ctx.cancel_future(forward);
         }
     }

@@ -10,10 +10,9 @@ use crate::drivers::Reclaimed;
 use crate::key::Key;
 use crate::shelf::Shelf;
 use crate::sync::{Arc, AtomicU64};
+use crate::timers::TIMERS_MAX;
 use crate::version::Version;
 
-/// Most keys with a timer: a quarter of a gigabyte of timers.
-pub const TIMERS_MAX: usize = 4_194_304;
 /// Most timers fired in one turn, and most deadlines armed: less than a millisecond's work.
 pub const FIRE_COUNT_MAX: usize = 1_024;
 /// Most records that one reclaim of a store deletes.

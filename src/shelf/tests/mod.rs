@@ -12,7 +12,7 @@ mod settling;
 
 use std::sync::Arc as StdArc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::drivers::StoreDurability;
@@ -56,8 +56,17 @@ impl Bench {
         self.shelf.hash(self.scope.id, name)
     }
 
-    pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        StdArc::clone(&self.room).try_acquire_owned().ok()
+    pub fn permit(&self) -> Room {
+        let permit = StdArc::clone(&self.room).try_acquire_owned();
+        permit.unwrap().into()
+    }
+
+    /// Room in one tier alone.
+    pub fn room_in(&self, tier: TierId) -> Room {
+        let permit = StdArc::clone(&self.room).try_acquire_owned();
+        let mut room = Room::default();
+        room.add(tier, permit.unwrap());
+        room
     }
 
     pub fn ask<'a>(&'a self, name: &'a str, change: Change) -> Ask<'a> {
@@ -95,14 +104,9 @@ impl Bench {
     /// Sets without room in the dirty budget.
     pub fn overflow(&self, name: &str, value: u64) {
         let mut ask = self.ask(name, Change::Put(draft(value)));
-        ask.room = None;
-        assert!(matches!(
-            self.shelf.apply(ask),
-            Applied::Done {
-                memory_only: true,
-                ..
-            }
-        ));
+        ask.room = Room::default();
+        let applied = self.shelf.apply(ask);
+        assert!(matches!(applied, Applied::Done { unstored, .. } if unstored == self.tiers));
     }
 
     pub fn set_if(&self, name: &str, value: u64, condition: Condition) -> Applied {

@@ -86,7 +86,7 @@ fn a_renewal_without_room_leaves_the_stored_copy_believed() {
     bench.put("k", until(1, 2_000));
     bench.flush(DISK);
     let mut ask = bench.ask("k", Change::Renew(until(1, 3_000)));
-    ask.room = None;
+    ask.room = Room::default();
     version(bench.shelf.apply(ask));
     assert_eq!(bench.shelf.stats().distrusted, 0);
 }

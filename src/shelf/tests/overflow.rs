@@ -1,5 +1,6 @@
 //! Past the dirty budget: memory-only values, distrust, and healing when the driver is back.
 
+use super::refile::values;
 use super::*;
 
 #[test]
@@ -23,7 +24,7 @@ fn who_waited_for_a_change_that_memory_alone_keeps_hears_that_no_tier_will() {
     let (ticket, mut second) = Ticket::new();
     let mut ask = bench.ask("k", Change::Remove);
     ask.waiters = vec![(DISK, StoreDurability::Written, ticket)];
-    ask.room = None;
+    ask.room = Room::default();
     version(bench.shelf.apply(ask));
     let unavailable = |w: &mut Waiting| matches!(w.try_recv(), Ok(Err(Error::Unavailable { .. })));
     assert!(unavailable(&mut first) && unavailable(&mut second));
@@ -119,7 +120,7 @@ fn a_removal_without_room_is_taken_all_the_same() {
     bench.set("k", 1);
     bench.flush(DISK);
     let mut ask = bench.ask("k", Change::Remove);
-    ask.room = None;
+    ask.room = Room::default();
     version(bench.shelf.apply(ask));
     assert_eq!(bench.get("k"), None);
     assert_eq!(bench.mark("k").1, bench.tiers);
@@ -133,5 +134,92 @@ fn every_superseded_slot_gives_its_room_back() {
     }
     assert_eq!(bench.room.available_permits(), (1 << 20) - 1);
     bench.overflow("k", 1);
+    assert_eq!(bench.room.available_permits(), 1 << 20);
+}
+
+/// Sets with room in one tier of two.
+fn half_overflow(bench: &Bench, value: u64, has_room: TierId) -> Applied {
+    let mut ask = bench.ask("k", Change::Put(draft(value)));
+    ask.room = bench.room_in(has_room);
+    bench.shelf.apply(ask)
+}
+
+#[test]
+fn a_change_with_room_in_one_tier_is_stored_there_and_the_other_ones_copy_is_not_believed() {
+    let mut bench = bench();
+    bench.tiers = TierSet::NONE.with(DISK).with(FAR);
+    bench.set("k", 1);
+    bench.flush(DISK);
+    let applied = half_overflow(&bench, 2, FAR);
+    let of_disk = TierSet::NONE.with(DISK);
+    assert!(matches!(applied, Applied::Done { unstored, .. } if unstored == of_disk));
+    assert!(bench.take(DISK).is_empty(), "it waits for no room");
+    assert_eq!(values(&bench.take(FAR)), [Some(2)]);
+    bench.shelf.requeue();
+    bench.flush(FAR);
+    bench.evict_all();
+    assert_eq!(bench.mark("k").1, of_disk);
+    assert_eq!(bench.room.available_permits(), 1 << 20);
+    assert_eq!(bench.shelf.heal(DISK, 10, 0), 1);
+    bench.flush(DISK);
+    assert_eq!(bench.shelf.stats().distrusted, 0);
+}
+
+#[test]
+fn what_waited_for_the_tier_without_room_is_told_that_it_will_not_be_stored_there() {
+    let mut bench = bench();
+    bench.tiers = TierSet::NONE.with(DISK).with(FAR);
+    let wait = |tier| {
+        let (ticket, waiting) = Ticket::new();
+        (vec![(tier, StoreDurability::Written, ticket)], waiting)
+    };
+    let mut ask = bench.ask("k", Change::Put(draft(1)));
+    let (waiters, mut before) = wait(DISK);
+    ask.waiters = waiters;
+    version(bench.shelf.apply(ask));
+    let mut ask = bench.ask("k", Change::Put(draft(2)));
+    let (mut waiters, mut now) = wait(DISK);
+    let (far, mut stored) = wait(FAR);
+    waiters.extend(far);
+    ask.waiters = waiters;
+    ask.room = bench.room_in(FAR);
+    version(bench.shelf.apply(ask));
+    let unavailable = |w: &mut Waiting| matches!(w.try_recv(), Ok(Err(Error::Unavailable { .. })));
+    assert!(unavailable(&mut before) && unavailable(&mut now));
+    bench.flush(FAR);
+    assert!(matches!(stored.try_recv(), Ok(Ok(()))));
+}
+
+#[test]
+fn a_renewal_with_room_in_one_tier_leaves_the_others_copy_believed_unless_it_has_none_yet() {
+    for was_stored in [true, false] {
+        let mut bench = bench();
+        bench.tiers = TierSet::NONE.with(DISK).with(FAR);
+        bench.put("k", until(1, 2_000));
+        if was_stored {
+            bench.flush(DISK);
+        }
+        let mut ask = bench.ask("k", Change::Renew(until(1, 3_000)));
+        ask.room = bench.room_in(FAR);
+        version(bench.shelf.apply(ask));
+        assert_eq!(bench.shelf.stats().distrusted, usize::from(!was_stored));
+        assert!(bench.take(DISK).is_empty());
+    }
+}
+
+#[test]
+fn each_tier_gives_its_own_part_of_the_room_back() {
+    let mut bench = bench();
+    bench.tiers = TierSet::NONE.with(DISK).with(FAR);
+    let mut ask = bench.ask("k", Change::Put(draft(1)));
+    ask.room = bench.room_in(DISK);
+    let far = StdArc::new(Semaphore::new(1));
+    let permit = StdArc::clone(&far).try_acquire_owned();
+    ask.room.add(FAR, permit.unwrap());
+    version(bench.shelf.apply(ask));
+    bench.flush(FAR);
+    assert_eq!(far.available_permits(), 1);
+    assert_eq!(bench.room.available_permits(), (1 << 20) - 1);
+    bench.flush(DISK);
     assert_eq!(bench.room.available_permits(), 1 << 20);
 }

@@ -50,7 +50,7 @@ impl Healing {
         while port.is_owed() {
             // Its breaker may be forced open.
             port.coming_up().await;
-            if !is_latest() || tiers.room.is_closed() {
+            if !is_latest() || tiers.takes_no_more() {
                 return;
             }
             let goes_on = || port.is_up() && is_latest();

@@ -137,7 +137,7 @@ impl Bench {
                 put: TierSet::NONE,
                 delete: TierSet::NONE,
             },
-            room: None,
+            room: crate::shelf::Room::default(),
             kind: None,
             waiters: Vec::new(),
         });
