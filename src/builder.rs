@@ -54,15 +54,17 @@ pub struct Builder {
 
 impl Builder {
     /// Budget of the memory tier in bytes, overhead of entries included (at least 64 KiB, and no less
-    /// than `Limits::value_bytes_max`, which is 1 MiB by default). Default: 64 MiB. Acknowledged values that are not stored yet count against `dirty_bytes_max` instead.
+    /// than `Limits::value_bytes_max`, which is 1 MiB by default). Default: 64 MiB. Acknowledged values
+    /// that are not stored yet count against `dirty_bytes_max` instead.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.config.memory_bytes = bytes;
         self
     }
 
     /// Adds the disk tier (`"disk"`), a store in this directory, which is made if it is not there.
-    /// One process at a time can have it open. Given once: a second store is a driver with a name of its
-    /// own.
+    /// One process at a time can have it open, and one larder in it: a directory is free again when
+    /// [`Larder::shutdown`] has returned, and only some time after a larder was dropped without. Given
+    /// once: a second store is a driver with a name of its own.
     #[cfg(feature = "disk")]
     pub fn disk(self, directory: impl AsRef<Path>) -> Self {
         self.disk_with(directory, DiskConfig::default())
@@ -151,7 +153,7 @@ impl Builder {
 
     /// When an actor that comes up and fails again and again is left alone for a while: more than
     /// `count_max` restarts within `window` earn a rest. [`DriverHandle::restart`](crate::DriverHandle::restart)
-    /// and [`Larder::restart`] end it. `window` and `rest` are 1 ms to a day. Default: 20 in ten minutes,
+    /// and [`Larder::restart`] end it. `window` and `rest` are at least 1 ms. Default: 20 in ten minutes,
     /// two minutes.
     pub fn restart_limit(mut self, count_max: u32, window: Duration, rest: Duration) -> Self {
         self.config.restart_limit = RestartLimit {

@@ -277,22 +277,17 @@ impl Default for Config {
 impl Config {
     /// Every problem of this configuration, each with the field, its value and the range.
     pub fn problems(&self) -> Vec<String> {
-        let day_ms = 86_400_000;
+        let (day_ms, any) = (86_400_000, usize::MAX);
         let ms = |ms: u64| usize::try_from(ms).unwrap_or(usize::MAX);
         let (backoff, limit) = (self.restart_backoff, self.restart_limit);
         let own = [
-            (
-                "memory_bytes",
-                self.memory_bytes,
-                MEMORY_BYTES_MIN,
-                usize::MAX,
-            ),
+            ("memory_bytes", self.memory_bytes, MEMORY_BYTES_MIN, any),
             ("call_ms_max", ms(self.call_ms_max), 1, day_ms),
             ("open_ms_max", ms(self.open_ms_max), 1, day_ms),
             ("restart_backoff.ms_min", ms(backoff.ms_min), 1, day_ms),
             ("restart_backoff.ms_max", ms(backoff.ms_max), 1, day_ms),
-            ("restart_limit.window_ms", ms(limit.window_ms), 1, day_ms),
-            ("restart_limit.rest_ms", ms(limit.rest_ms), 1, day_ms),
+            ("restart_limit.window_ms", ms(limit.window_ms), 1, any),
+            ("restart_limit.rest_ms", ms(limit.rest_ms), 1, any),
         ];
         let limits = self.limits.ranges();
         let mut problems = Vec::new();

@@ -66,9 +66,9 @@ pub struct RestartLimit {
     /// Restarts within the window after it had come up (0 or more); one that cannot even be opened is
     /// tried by the backoff alone.
     pub count_max: u32,
-    /// The window, in milliseconds (1 to a day).
+    /// The window, in milliseconds (at least 1).
     pub window_ms: u64,
-    /// How long an actor then stays down, in milliseconds (1 to a day), unless somebody asks for it.
+    /// How long an actor then stays down, in milliseconds (at least 1), unless somebody asks for it.
     pub rest_ms: u64,
 }
 

@@ -27,7 +27,8 @@ use crate::wiring::Parts;
 /// A running cache runtime. Cheap to clone; all clones are the same one.
 ///
 /// It lives on threads of its own until [`shutdown`](Larder::shutdown), or until the last handle of
-/// it and of its caches is dropped.
+/// it and of its caches is dropped. Await `shutdown` at the end of a program and before another larder
+/// is started on the same directory: only then is everything stored, and the directory free.
 #[derive(Clone)]
 pub struct Larder {
     home: Arc<Home>,

@@ -2,7 +2,7 @@
 //! errors, runs out of space and comes back damaged, one after the other.
 //!
 //! ```sh
-//! cargo run --release --features test-util --example survive
+//! cargo run --release --example survive
 //! ```
 //!
 //! Every answer is compared with a ledger of what was acknowledged. The program fails if a read or a

@@ -200,12 +200,12 @@ impl Run {
         }
     }
 
-    /// Deletions get their chance; whoever waits for a value is told that it has none.
+    /// Whoever waits for a value is told that there is no room; deletions get their chance.
     async fn without_room(&mut self) {
-        self.delete_only().await;
         let port = &self.lane.port;
         self.shelf
             .fail_waiters_of_values(port.id, &port.unavailable());
+        self.delete_only().await;
     }
 
     /// Not a deletion, nor a fence: the store would go on to hold what they hide, and the older fence of
@@ -230,8 +230,6 @@ impl Run {
                 Err(_) => return self.shelf.unsettle(&deletions),
             }
             self.clock.sleep_until(self.progress.next_ms).await;
-            // It may be much: others on this arbiter have their turn.
-            tokio::task::yield_now().await;
         }
     }
 
