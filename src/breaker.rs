@@ -35,7 +35,8 @@ pub enum BreakerMode {
     /// The breaker.
     #[default]
     Auto,
-    /// Nobody calls the driver until the mode is changed, for instance while its disk is exchanged.
+    /// Nobody calls the driver or opens it until the mode is changed, for instance while its disk is
+    /// exchanged.
     ForcedOpen,
     /// Failing or slow calls do not open it. A driver that is gone, hangs or asks to be reopened still
     /// gets no calls until it is back.

@@ -5,8 +5,8 @@
 
 mod probe;
 mod read;
+mod waits;
 
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -143,24 +143,6 @@ impl Port {
         self.is_up() && !self.is_full.load(Ordering::Acquire)
     }
 
-    /// Returns once new values are stored.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it has no effect.
-    pub async fn taking_values(&self) {
-        self.until(Self::takes_values).await;
-    }
-
-    /// Returns once calls go to it.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it has no effect.
-    pub async fn coming_up(&self) {
-        self.until(Self::is_up).await;
-    }
-
     /// It was emptied (`true`), or has been given all that memory has.
     pub fn owe(&self, is_owed: bool) {
         self.is_owed.store(is_owed, Ordering::Release);
@@ -169,28 +151,6 @@ impl Port {
     /// Whether memory has something that it has lost and that was not filed for it yet.
     pub fn is_owed(&self) -> bool {
         self.is_owed.load(Ordering::Acquire)
-    }
-
-    /// Returns once it may be called at all: its breaker is not forced open.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it has no effect.
-    pub async fn allowed(&self) {
-        self.until(|port| port.breaker().mode != BreakerMode::ForcedOpen)
-            .await;
-    }
-
-    async fn until(&self, is_so: impl Fn(&Self) -> bool) {
-        loop {
-            let mut back = pin!(self.back.notified());
-            // Before the look, so that nothing goes unnoticed after it.
-            back.as_mut().enable();
-            if is_so(self) {
-                return;
-            }
-            back.await;
-        }
     }
 
     /// Why new values are not stored although it is up.

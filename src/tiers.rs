@@ -255,13 +255,13 @@ impl Tiers {
         stored.and(rest)
     }
 
-    fn close_rooms(&self) {
-        self.rooms.iter().for_each(|room| room.close());
+    /// Whether nothing more is taken to be stored: the last flush has begun.
+    pub fn takes_no_more(&self) -> bool {
+        self.rooms.iter().any(|room| room.is_closed())
     }
 
-    /// Whether the last flush has begun: what is filed from now on may come too late to be stored.
-    pub(crate) fn stores_no_more(&self) -> bool {
-        self.rooms.iter().any(|room| room.is_closed())
+    fn close_rooms(&self) {
+        self.rooms.iter().for_each(|room| room.close());
     }
 
     /// Stores everything that is dirty.

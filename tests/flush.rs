@@ -1,6 +1,6 @@
 //! What a flush says is stored, is.
 #![cfg(feature = "test-util")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 #[path = "support/trial.rs"]
 mod trial;
@@ -56,12 +56,13 @@ impl Driver for Lossy {
     }
 
     fn opened(&self) -> Opening {
-        let mut opening = Opening::default();
-        opening.emptied = self.is_second.then(|| Emptied {
-            reason: "by the test".into(),
-            kept: None,
-        });
-        opening
+        Opening {
+            emptied: self.is_second.then(|| Emptied {
+                salvaged: 0,
+                reason: "by the test".into(),
+                kept: None,
+            }),
+        }
     }
 }
 

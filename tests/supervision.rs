@@ -233,7 +233,8 @@ async fn while_it_is_open_the_driver_gets_no_call_but_its_supervisors_probes() {
     tokio::time::timeout(SOON, attempts).await.unwrap();
     let probes = house.health().breaker.probes;
     assert!(house.faults.calls(Op::Commit) <= commits + probes + 1);
-    assert_eq!(house.health().breaker.state, BreakerState::Open);
+    // The last one may be under way.
+    assert_ne!(house.health().breaker.state, BreakerState::Closed);
     house.faults.repair();
     house.recover().await;
     house.flush().await;
@@ -441,7 +442,9 @@ async fn slow_calls_give_it_up_although_they_succeed() {
 async fn without_room_values_wait_and_say_so_and_reads_and_removals_go_on() {
     let house = house().await;
     house.only_below("below", 1).await;
-    house.only_below("gone", 1).await;
+    for key in ["gone", "gone too"] {
+        house.only_below(key, 1).await;
+    }
     house.faults.inject(Op::Commit, When::Always, Fault::Full);
     house.cache.set("a", 2).await.unwrap();
     house.until(Condition::Degraded).await;
@@ -449,6 +452,10 @@ async fn without_room_values_wait_and_say_so_and_reads_and_removals_go_on() {
     assert_eq!(outcome.degraded[0].reason, DegradedReason::Full);
     assert_eq!(*house.cache.get("below").await.unwrap().unwrap(), 1);
     house.cache.remove("gone").await.unwrap();
+    let gone = house.cache.remove_many(["gone too"]).on_chunk(|chunk| {
+        assert_eq!(chunk.durability, Durability::Written, "it is stored");
+    });
+    gone.durability(Durability::Written).await.unwrap();
     assert_eq!(house.health().generation, 1, "nothing is given up");
     house.faults.repair();
     house.flush().await;

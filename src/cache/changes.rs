@@ -26,12 +26,22 @@ pub(super) struct Run<'a, V> {
     pub by_name: bool,
     pub wait: Option<Duration>,
     pub on_chunk: Option<OnChunk<'a>>,
+    /// Whether there are values to be stored, which a driver that is full does not do.
+    needs_room: bool,
 }
 
 type OnChunk<'a> = Box<dyn FnMut(&ChunkReport) + Send + 'a>;
 
 impl<'a, V: Value> Run<'a, V> {
-    pub fn new(cache: &'a Cache<V>, durability: Durability) -> Self {
+    pub fn sets(cache: &'a Cache<V>) -> Self {
+        Self::new(cache, Durability::Queued, true)
+    }
+
+    pub fn removals(cache: &'a Cache<V>) -> Self {
+        Self::new(cache, Durability::Written, false)
+    }
+
+    fn new(cache: &'a Cache<V>, durability: Durability, needs_room: bool) -> Self {
         Self {
             cache,
             chunk: None,
@@ -39,6 +49,7 @@ impl<'a, V: Value> Run<'a, V> {
             by_name: false,
             wait: None,
             on_chunk: None,
+            needs_room,
         }
     }
 
@@ -53,6 +64,7 @@ impl<'a, V: Value> Run<'a, V> {
             durability: self.durability,
             by_name: self.by_name,
             wait: self.wait,
+            needs_room: self.needs_room,
             intent,
         };
         let mut on_chunk = self.on_chunk;
@@ -74,6 +86,7 @@ struct Changes<'a, V, F> {
     durability: Durability,
     by_name: bool,
     wait: Option<Duration>,
+    needs_room: bool,
     intent: F,
 }
 
@@ -127,7 +140,10 @@ where
         let mut report = chunk.report;
         // What the slots hold is what is left to wait for.
         chunk.ticket.done();
-        let promise = Promise::new(self.cache.place(), self.durability, self.by_name);
+        let promise = Promise {
+            needs_room: self.needs_room,
+            ..Promise::new(self.cache.place(), self.durability, self.by_name)
+        };
         if promise.tiers.is_empty() {
             if tiers.config.disabled {
                 // As a single change: it acknowledges everything and keeps nothing.

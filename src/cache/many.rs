@@ -92,7 +92,7 @@ impl<V: Value> Cache<V> {
         SetMany {
             items,
             entry: EntryOptions::default(),
-            run: Run::new(self, Durability::Queued),
+            run: Run::sets(self),
         }
     }
 
@@ -140,7 +140,7 @@ impl<V: Value> Cache<V> {
     {
         RemoveMany {
             keys,
-            run: Run::new(self, Durability::Written),
+            run: Run::removals(self),
         }
     }
 }

@@ -27,7 +27,7 @@ impl Tiers {
         for stripe in 0..self.shelf.stripes() {
             let stores = |cache| encoders.contains_key(&cache);
             for lost in self.shelf.lost(stripe, tier, stores, self.now_ms()) {
-                if !goes_on() || self.stores_no_more() {
+                if !goes_on() || self.takes_no_more() {
                     return (filed, false);
                 }
                 let Some(encode) = encoders.get(&lost.cache()) else {
@@ -68,7 +68,7 @@ impl Tiers {
                 let filed = self.shelf.refile(tier, lost, encoded, room);
                 return filed.then_some(bytes);
             }
-            if self.stores_no_more() {
+            if self.takes_no_more() {
                 return None;
             }
             self.sleep(PAUSE).await;

@@ -172,7 +172,7 @@ impl Tiers {
         // IMPORTANT: after the change. The last flush begins when the room is closed: what it did not
         // find in the dirty set sees here that it came too late, and nobody is told that it will be kept.
         let is_kept = place.tiers.is_empty() || outcome.durability != Durability::Queued;
-        if !is_kept && self.stores_no_more() {
+        if !is_kept && self.takes_no_more() {
             return Err(Error::Closed);
         }
         Ok(outcome)

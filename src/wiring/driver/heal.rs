@@ -57,7 +57,7 @@ impl Healing {
         while port.is_owed() {
             // Its breaker may be forced open.
             port.coming_up().await;
-            if !is_latest() || tiers.stores_no_more() {
+            if !is_latest() || tiers.takes_no_more() {
                 return;
             }
             let goes_on = || port.is_up() && is_latest();
