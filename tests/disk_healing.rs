@@ -12,7 +12,7 @@ use larder::drivers::disk::{DiskConfig, DiskDriver};
 use larder::drivers::{Driver, PageLimit};
 use larder::messages::storage::Scan;
 use larder::{Cache, Larder, Limits};
-use support::disk_store::{damage, flip, journal, tables};
+use support::disk_store::{damage_largest, flip, journal};
 use support::world::{SOON, bring_back, flush, read, take_down, text, until};
 
 mod support {
@@ -214,7 +214,7 @@ async fn a_directory_that_is_deleted_while_it_is_open_is_noticed_and_filled_agai
 async fn what_was_distrusted_is_not_believed_because_it_was_salvaged() {
     let dir = tempfile::tempdir().unwrap();
     let config = DiskConfig {
-        memtable_bytes: 64 << 10,
+        memtable_bytes: 16 << 10,
         ..DiskConfig::default()
     };
     let mut limits = Limits::default();
@@ -231,9 +231,7 @@ async fn what_was_distrusted_is_not_believed_because_it_was_salvaged() {
     fill(&users(&larder), "new").await;
     let open = || DiskDriver::open(dir.path(), &config);
     until("the store is let go", async || open().is_ok()).await;
-    for table in tables(dir.path()) {
-        damage(&table, std::fs::metadata(&table).unwrap().len() / 2);
-    }
+    damage_largest(dir.path());
     let store = open().unwrap();
     let met = (0..KEYS).filter(|n| store.get(format!("users/{}", key(*n)).as_bytes()).is_err());
     assert!(met.count() > 0, "no read met the damage");

@@ -17,7 +17,7 @@ use larder::record::{self, Header};
 use tempfile::TempDir;
 
 use crash::quick_dir;
-use disk_store::{damage, tables};
+use disk_store::{damage, damage_largest, tables};
 
 #[path = "support/crash.rs"]
 mod crash;
@@ -266,8 +266,7 @@ fn damage_that_only_a_merge_meets_is_found_when_the_store_takes_no_writes_and_is
 fn a_disk_without_room_for_what_could_be_salvaged_has_a_new_store_all_the_same() {
     let filled = Filled::new(3);
     let dir = filled.copy();
-    let table = by_size(dir.path()).remove(0);
-    damage(&table, len(&table) / 3);
+    damage_largest(dir.path());
     let driver = open(dir.path());
     assert!(filled.check(&driver).0 > 0);
     drop(driver);

@@ -104,6 +104,13 @@ pub fn tables(dir: &Path) -> Vec<PathBuf> {
     entries.map(|e| e.unwrap().path()).collect()
 }
 
+/// Damages a block of the largest table.
+pub fn damage_largest(dir: &Path) {
+    let len = |table: &PathBuf| fs::metadata(table).unwrap().len();
+    let table = tables(dir).into_iter().max_by_key(len).unwrap();
+    damage(&table, len(&table) / 3);
+}
+
 /// Where `what` stands in a file.
 pub fn find(path: &Path, what: &[u8]) -> u64 {
     let bytes = fs::read(path).unwrap();

@@ -85,7 +85,7 @@ pub fn open(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Opened, F
             (store, passport, lost)
         }
         Found::Doubtful { doubt, version_max } => {
-            let (store, passport, path) = opening.replace(version_max, &doubt)?;
+            let (store, passport, path) = opening.replace(version_max)?;
             let reason = match doubt {
                 Doubt::Past(reason) => reason,
                 Doubt::Damage(reason) => {
@@ -178,19 +178,11 @@ impl Opening<'_> {
     }
 
     /// Gives up the store that is there for an empty one. Also where the old one is.
-    fn replace(
-        &mut self,
-        version_max: u64,
-        doubt: &Doubt,
-    ) -> Result<(Store, Passport, PathBuf), Failure> {
+    fn replace(&mut self, version_max: u64) -> Result<(Store, Passport, PathBuf), Failure> {
         // Kept although nothing else of it is believed: a version must not be issued twice.
         self.marks.ceiling = self.marks.ceiling.max(version_max);
         // IMPORTANT: first of all, so that whoever finds this half done, at any step, does it again.
         (self.marks.is_damaged, self.marks.is_lost) = (true, true);
-        if let Doubt::Past(_) = doubt {
-            // Nor does whoever finds it so take it for one that is merely damaged.
-            self.marks.store_id = 0;
-        }
         self.file
             .write_synced(self.marks)
             .map_err(|e| path_failure(&self.dir.join(WATERMARK), &e))?;
