@@ -49,7 +49,7 @@ pub const SEPARATOR: char = '/';
 /// begins with [`RESERVED`].
 pub(crate) const FENCES: &str = "\u{0}fences";
 /// How the names of larder's own caches begin.
-pub(crate) const RESERVED: char = '\0';
+pub const RESERVED: char = '\0';
 
 /// The bytes under which a driver files an entry: `users/42`.
 ///

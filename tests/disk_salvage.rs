@@ -2,7 +2,7 @@
 //! nothing older than it was, and nothing at all without its fences.
 
 #![cfg(all(target_os = "linux", feature = "disk"))]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
