@@ -49,7 +49,7 @@ pub const SEPARATOR: char = '/';
 /// begins with [`RESERVED`].
 pub(crate) const FENCES: &str = "\u{0}fences";
 /// How the names of larder's own caches begin.
-pub(crate) const RESERVED: char = '\0';
+pub const RESERVED: char = '\0';
 
 /// Whether a cache is one of larder's own, for fences and probes. No host can name it.
 pub(crate) fn is_reserved(cache: &str) -> bool {

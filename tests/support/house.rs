@@ -238,7 +238,7 @@ pub const SHARED: &[(&str, &str)] = &[
 /// Files that block a thread on purpose.
 pub const MAY_SLEEP: &[&str] = &[
     // On the storage thread that closes a store: fjall's workers tell nobody when they let go.
-    "src/drivers/disk/store.rs",
+    "src/drivers/disk/closing.rs",
     // A driver that plays a slow device; what waits for it is what is tested.
     "tests/support/sluice.rs",
 ];
