@@ -57,6 +57,8 @@ pub struct Port {
     lanes: RwLock<Option<(u64, Lanes)>>,
     /// The latest generation's, also when no call goes to it any more.
     pulse: Mutex<Option<Arc<Pulse>>>,
+    /// The call that the latest look found under way for too long.
+    overdue: Mutex<Option<UnderWay>>,
     told: OnceLock<Told>,
 }
 
@@ -126,6 +128,7 @@ impl Port {
             fullness: Mutex::default(),
             lanes: RwLock::default(),
             pulse: Mutex::default(),
+            overdue: Mutex::default(),
             told: OnceLock::new(),
             clock,
         }
@@ -272,15 +275,19 @@ impl Port {
         }
     }
 
-    /// Gives a generation up if its oldest call has gone on for too long.
+    /// Gives a generation up if its oldest call has gone on for too long. The look before must have found
+    /// it so, too: in a process that stood still, every call is old at the first look.
     pub fn watch(&self) {
-        let Some(oldest) = self.oldest_call() else {
+        let age_ms = |call: &UnderWay| self.clock.awake_ms().saturating_sub(call.began_ms);
+        let hung_ms = self.breaker.lock().config().hung_ms;
+        let overdue = self.oldest_call().filter(|call| age_ms(call) >= hung_ms);
+        let before = std::mem::replace(&mut *self.overdue.lock(), overdue);
+        let Some(oldest) = overdue.filter(|_| overdue == before) else {
             return;
         };
-        let age_ms = self.clock.awake_ms().saturating_sub(oldest.began_ms);
-        let hung_ms = self.breaker.lock().config().hung_ms;
         let present = self.lanes.read().as_ref().map(|(present, _)| *present);
-        if let Some(generation) = present.filter(|_| age_ms >= hung_ms) {
+        if let Some(generation) = present {
+            let age_ms = age_ms(&oldest);
             let failure = format!("a call on {} hangs for {age_ms} ms", oldest.thread);
             self.give_up(generation, Failure::reopen(failure));
         }

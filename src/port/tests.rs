@@ -230,6 +230,8 @@ async fn a_call_that_hangs_is_given_up_by_the_watchdog_and_frees_who_waits() {
     let (found, ()) = tokio::join!(get(&port, SOON), async {
         port.clock.advance(AT_ONCE);
         port.watch();
+        assert!(port.is_up(), "the process may have stood still");
+        port.watch();
     });
     assert!(is_unavailable(&found), "{found:?}");
     let reason = "a call on the commit lane hangs for 10000 ms";
