@@ -2,8 +2,10 @@
 //! name.
 
 mod bound;
+mod limits;
 
 pub use bound::MemoryBound;
+pub use limits::Limits;
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -27,150 +29,17 @@ pub const OPEN_MS_MAX: u64 = 60_000;
 pub const COMMIT_COUNT_MAX: usize = 1_024;
 /// Bytes in one commit.
 pub const COMMIT_BYTES_MAX: usize = 4 << 20;
+/// Events that wait for one subscriber. Each holds at most two values of its entry, shared with whoever
+/// else has them.
+pub const WATCH_BUFFER_EVENTS: usize = 256;
+/// Bytes of the events that wait for one subscriber: 4 MiB. A single event may be larger.
+pub const WATCH_BUFFER_BYTES: usize = 4 << 20;
 /// Items of one chunk of a batch call over memory alone.
 pub const MEMORY_CHUNK_COUNT: usize = 100;
 /// Items of one chunk of a batch call over a disk.
 pub const DISK_CHUNK_COUNT: usize = 50;
 /// Threads that read from one driver.
 pub const READ_THREADS: usize = 8;
-
-/// Every bound of a larder. Each is reached by a test, and each refusal names the one it is for.
-///
-/// ```
-/// let mut limits = larder::Limits::default();
-/// limits.value_bytes_max = 4 << 20;
-/// limits.dirty_bytes_max = 64 << 20;
-/// let builder = larder::Larder::builder().limits(limits);
-/// ```
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct Limits {
-    /// Longest key, in bytes (1 to 60,000). Default: 1,024. Longer: [`Error::TooLarge`].
-    pub key_bytes_max: usize,
-    /// Longest encoded value, in bytes (1 to 1 GiB, and no more than `memory_bytes` and
-    /// `dirty_bytes_max`). Default: 1 MiB. Longer: [`Error::TooLarge`].
-    pub value_bytes_max: usize,
-    /// Longest tag, in bytes (1 to 60,000). Default: 256. Longer: [`Error::TooLarge`].
-    pub tag_bytes_max: usize,
-    /// Most tags of one entry (0 to 255). Default: 16. More: [`Error::Invalid`].
-    pub tags_per_entry_max: usize,
-    /// Longest name of a cache, in bytes (1 to 1,024). Default: 128. Longer: [`Error::Config`].
-    pub cache_name_bytes_max: usize,
-    /// Most named caches (1 to 1,048,576). Default: 1,024. More: [`Error::Overloaded`].
-    pub caches_max: usize,
-    /// Acknowledged and not yet stored of each driver, in bytes (1 to 4,294,967,295). Default: 16 MiB. Past
-    /// it mutations wait for room until their deadline, then [`Error::Overloaded`]; a driver that is down
-    /// does not get them, and they say so.
-    pub dirty_bytes_max: usize,
-    /// Reads of one driver under way at once (1 to 1,048,576). Default: 256. More wait until their
-    /// deadline, then [`Error::Overloaded`].
-    pub reads_in_flight_max: usize,
-    /// Messages that the desk works on at once (1 to 1,048,576). Default: 1,024. More:
-    /// [`Error::Overloaded`].
-    pub messages_in_flight_max: usize,
-    /// Tag fences of one cache, and of all caches while they wait to be stored (1 to 16,777,216).
-    /// Default: 4,096. More become one fence of the whole cache.
-    pub tag_fences_max: usize,
-    /// Events that wait for the hub, over all stripes (1 to 16,777,216). Default: 65,536. More:
-    /// watchers are told that they lag.
-    pub events_waiting_max: usize,
-    /// Deadlines that wait for the TTL manager, over all stripes (1 to 16,777,216). Default: 262,144.
-    /// More: it looks at everything.
-    pub deadlines_waiting_max: usize,
-    /// Keys whose stored copies are distrusted one by one (1 to 16,777,216). Default: 65,536. More: all
-    /// of a cache in a stripe is, until what is in doubt has been deleted.
-    pub distrusted_keys_max: usize,
-    /// Subscriptions at once (1 to 16,777,216). Default: 65,536. More: [`Error::Overloaded`].
-    pub subscriptions_max: usize,
-    /// Largest page of a scan, in entries (1 to 1,048,576). Default: 10,000. More: [`Error::Invalid`].
-    pub page_size_max: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            key_bytes_max: 1_024,
-            value_bytes_max: 1 << 20,
-            tag_bytes_max: 256,
-            tags_per_entry_max: 16,
-            cache_name_bytes_max: 128,
-            caches_max: 1_024,
-            dirty_bytes_max: 16 << 20,
-            reads_in_flight_max: 256,
-            messages_in_flight_max: 1_024,
-            tag_fences_max: 4_096,
-            events_waiting_max: 65_536,
-            deadlines_waiting_max: 262_144,
-            distrusted_keys_max: 65_536,
-            subscriptions_max: 65_536,
-            page_size_max: 10_000,
-        }
-    }
-}
-
-impl Limits {
-    /// Field, value, least and greatest that is allowed.
-    fn ranges(&self) -> [(&'static str, usize, usize, usize); 15] {
-        let (tags_max, dirty_max) = (crate::record::TAGS_MAX, u32::MAX as usize);
-        [
-            ("limits.key_bytes_max", self.key_bytes_max, 1, 60_000),
-            ("limits.value_bytes_max", self.value_bytes_max, 1, 1 << 30),
-            ("limits.tag_bytes_max", self.tag_bytes_max, 1, 60_000),
-            (
-                "limits.tags_per_entry_max",
-                self.tags_per_entry_max,
-                0,
-                tags_max,
-            ),
-            (
-                "limits.cache_name_bytes_max",
-                self.cache_name_bytes_max,
-                1,
-                1_024,
-            ),
-            ("limits.caches_max", self.caches_max, 1, 1 << 20),
-            ("limits.dirty_bytes_max", self.dirty_bytes_max, 1, dirty_max),
-            (
-                "limits.reads_in_flight_max",
-                self.reads_in_flight_max,
-                1,
-                1 << 20,
-            ),
-            (
-                "limits.messages_in_flight_max",
-                self.messages_in_flight_max,
-                1,
-                1 << 20,
-            ),
-            ("limits.tag_fences_max", self.tag_fences_max, 1, 1 << 24),
-            (
-                "limits.events_waiting_max",
-                self.events_waiting_max,
-                1,
-                1 << 24,
-            ),
-            (
-                "limits.deadlines_waiting_max",
-                self.deadlines_waiting_max,
-                1,
-                1 << 24,
-            ),
-            (
-                "limits.distrusted_keys_max",
-                self.distrusted_keys_max,
-                1,
-                1 << 24,
-            ),
-            (
-                "limits.subscriptions_max",
-                self.subscriptions_max,
-                1,
-                1 << 24,
-            ),
-            ("limits.page_size_max", self.page_size_max, 1, 1 << 20),
-        ]
-    }
-}
 
 /// How batches go down to one driver.
 ///

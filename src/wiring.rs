@@ -128,6 +128,7 @@ fn tiers(
     let limits = &config.limits;
     let bounds = Bounds {
         events_max: (limits.events_waiting_max / stripes).max(1),
+        events_bytes_max: limits.events_waiting_bytes_max,
         deadlines_max: (limits.deadlines_waiting_max / stripes).max(1),
         distrusted_max: (limits.distrusted_keys_max / stripes).max(1),
     };

@@ -134,6 +134,7 @@ async fn limits_that_are_zero_or_absurd_are_told_with_their_ranges() {
     (zero.tag_fences_max, zero.events_waiting_max) = (0, 0);
     (zero.deadlines_waiting_max, zero.distrusted_keys_max) = (0, 0);
     (zero.subscriptions_max, zero.page_size_max) = (0, 0);
+    zero.events_waiting_bytes_max = 0;
     let fields = [
         "key_bytes_max is 0, allowed is 1 to 60000",
         "limits.value_bytes_max is 0, allowed is 1 to 1073741824",
@@ -144,6 +145,7 @@ async fn limits_that_are_zero_or_absurd_are_told_with_their_ranges() {
         "messages_in_flight_max is 0, allowed is 1 to 1048576",
         "tag_fences_max is 0, allowed is 1 to 16777216",
         "events_waiting_max is 0, allowed is 1 to 16777216",
+        "events_waiting_bytes_max is 0, allowed is 1 to 4294967295",
         "deadlines_waiting_max is 0, allowed is 1 to 16777216",
         "distrusted_keys_max is 0, allowed is 1 to 16777216",
         "subscriptions_max is 0, allowed is 1 to 16777216",

@@ -55,6 +55,7 @@ struct World {
 fn world() -> Arc<World> {
     let bounds = Bounds {
         events_max: 64,
+        events_bytes_max: usize::MAX,
         deadlines_max: 64,
         distrusted_max: 1,
     };
@@ -443,4 +444,87 @@ fn no_read_goes_back_when_the_dirty_budget_overflows_during_a_commit() {
         assert_eq!(world.get(), None, "it may forget; it never lies");
         assert_eq!(world.shelf.stats().distrusted, 0);
     });
+}
+
+#[test]
+fn what_is_taken_from_all_stripes_at_once_is_within_the_bound_of_their_bytes() {
+    // Room for two events of a key of one letter.
+    let events_bytes_max = 2 * (768 + 2 * 8 + 1);
+    explore(ITERATIONS, move || {
+        let bounds = Bounds {
+            events_max: 64,
+            events_bytes_max,
+            deadlines_max: 64,
+            distrusted_max: 1,
+        };
+        let shelf = Shelf::new(2, 1 << 20, 2, bounds, Arc::new(VersionClock::new(0)));
+        shelf.watch(true);
+        let (shelf, counted) = (Arc::new(shelf), Arc::new(AtomicU64::new(0)));
+        let set = |name: &'static str| {
+            let shelf = Arc::clone(&shelf);
+            Box::new(move || {
+                for value in 0..2 {
+                    set_in_memory(&shelf, name, value);
+                }
+            })
+        };
+        let take = move |shelf: &Shelf| {
+            let mut events = Vec::new();
+            let lost = shelf.take_events(&mut events);
+            let bytes: usize = events.iter().map(RawEvent::bytes).sum();
+            assert!(bytes <= events_bytes_max, "{bytes} bytes were taken");
+            (events.len() as u64, lost)
+        };
+        let [one, other] = names_of_two_stripes(&shelf);
+        let (taker, total) = (Arc::clone(&shelf), Arc::clone(&counted));
+        together(vec![
+            set(one),
+            set(other),
+            Box::new(move || {
+                for _ in 0..2 {
+                    let (taken, lost) = take(&taker);
+                    total.fetch_add(taken + lost, Ordering::SeqCst);
+                }
+            }),
+        ]);
+        let (taken, lost) = take(&shelf);
+        let total = counted.load(Ordering::SeqCst) + taken + lost;
+        assert_eq!(total, 4, "each event was taken or counted as lost");
+        // Nothing is left counted: there is room for two again.
+        set_in_memory(&shelf, one, 2);
+        set_in_memory(&shelf, other, 2);
+        assert_eq!(take(&shelf), (2, 0));
+    });
+}
+
+/// Two names that lie in different stripes of two.
+fn names_of_two_stripes(shelf: &Shelf) -> [&'static str; 2] {
+    let cache = shelf.scope("users").id;
+    let mut names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"].into_iter();
+    let stripe = |name: &&str| (shelf.hash(cache, name) >> 32) & 1;
+    let one = names.next().unwrap();
+    let other = names.find(|name| stripe(name) != stripe(&one));
+    [one, other.unwrap_or("b")]
+}
+
+fn set_in_memory(shelf: &Shelf, name: &str, value: u64) {
+    let scope = shelf.scope("users");
+    let ask = Ask {
+        scope: &scope,
+        hash: shelf.hash(scope.id, name),
+        name,
+        now_ms: NOW,
+        change: Change::Put(draft(value)),
+        condition: Condition::None,
+        brought: None,
+        plan: Plan {
+            memory: true,
+            put: TierSet::NONE,
+            delete: TierSet::NONE,
+        },
+        room: Room::default(),
+        kind: None,
+        waiters: Vec::new(),
+    };
+    done(shelf.apply(ask));
 }

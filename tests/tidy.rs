@@ -285,7 +285,7 @@ fn the_documents_name_every_module_and_every_limit() {
             wrong.push(format!("ARCHITECTURE.md does not name {path}"));
         }
     }
-    let config = read("src/config.rs");
+    let config = read("src/config/limits.rs");
     let limits = config.split("pub struct Limits {").nth(1).unwrap();
     for line in limits.lines().take_while(|line| !line.starts_with('}')) {
         let field = line

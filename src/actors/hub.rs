@@ -28,8 +28,8 @@ const REMIND_EVERY: Duration = Duration::from_millis(100);
 pub struct Hub {
     shelf: Arc<Shelf>,
     registry: Arc<Mutex<Registry>>,
-    /// Taken and not delivered yet; refilled only when empty, so that the bound of the shelf's
-    /// outboxes bounds it too.
+    /// Taken and not delivered yet; refilled only when empty, so that the bounds of the shelf's
+    /// outboxes, in count and in bytes, bound it too.
     pending: VecDeque<RawEvent>,
     /// A further turn is under way.
     is_going_on: bool,
@@ -78,8 +78,7 @@ impl Handler<Subscribe> for Hub {
 
     fn handle(&mut self, ask: Subscribe, ctx: &mut Self::Context) -> Self::Result {
         // What happened before is for those who were there before.
-        self.take();
-        self.deliver(usize::MAX);
+        self.catch_up();
         let subscribed = self.registry.lock().subscribe(ask.filter, ask.sink);
         self.tell_shelf();
         self.remind_later(ctx);
@@ -100,8 +99,7 @@ impl Handler<Close> for Hub {
     type Result = ();
 
     fn handle(&mut self, _: Close, _: &mut Self::Context) {
-        self.take();
-        self.deliver(usize::MAX);
+        self.catch_up();
         self.registry.lock().end_all();
         self.tell_shelf();
     }
@@ -152,12 +150,20 @@ impl Hub {
         }));
     }
 
+    /// Delivers everything that has happened, at once.
+    fn catch_up(&mut self) {
+        self.deliver(usize::MAX);
+        self.take();
+        self.deliver(usize::MAX);
+    }
+
+    /// To be called with nothing pending.
     fn take(&mut self) {
         // IMPORTANT: answered before looking; what is added after the look rings again.
         self.shelf.bells.events.answer();
         let mut events = Vec::new();
         let lost = self.shelf.take_events(&mut events);
-        self.pending.extend(events);
+        self.pending = events.into();
         if lost > 0 {
             tracing::warn!(lost, "events were dropped before the hub could take them");
             self.registry.lock().lost(lost);

@@ -105,6 +105,7 @@ mod tests {
     fn start() -> (Arc<Shelf>, Addr<MemoryDriver>) {
         let bounds = Bounds {
             events_max: 8,
+            events_bytes_max: usize::MAX,
             deadlines_max: 8,
             distrusted_max: 8,
         };

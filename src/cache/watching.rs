@@ -6,14 +6,14 @@ use smol_str::SmolStr;
 
 use super::{Cache, Definition, Inner};
 use crate::codec::Value;
+use crate::config::{WATCH_BUFFER_BYTES, WATCH_BUFFER_EVENTS};
 use crate::error::Error;
 use crate::key::Key;
 use crate::messages::hub::{Filter, Subscribe};
 use crate::tiers::{Home, Tiers};
 use crate::version::Version;
 use crate::watch::{
-    Inbox, InboxSink, OnDrop, SnapshotFn, SnapshotPage, WATCH_BUFFER_EVENTS, Watch, WatchLatest,
-    latest_inbox, queue_inbox,
+    InboxSink, OnDrop, SnapshotFn, SnapshotPage, Watch, WatchLatest, latest_inbox, queue_inbox,
 };
 
 /// Entries of one page of a snapshot.
@@ -23,9 +23,13 @@ impl<V: Value> Cache<V> {
     /// A stream of what happens to one key: each change with its version, the old and the new value.
     /// Changes that begin after this has returned are seen, in the order of their versions.
     ///
-    /// A subscriber that is too slow is told so and then shown what is there now; it never slows a
-    /// writer. Dropping the stream unsubscribes. It is no handle: when the last one of larder and its
-    /// caches is dropped, it ends.
+    /// A subscriber that is too slow ([`WATCH_BUFFER_EVENTS`] wait for it, or [`WATCH_BUFFER_BYTES`] of
+    /// them) is told so and then shown what is there now; it never slows a writer. So is every subscriber
+    /// when more changes than [`events_waiting_bytes_max`](crate::Limits::events_waiting_bytes_max) allows
+    /// wait to be handed out, and at each that is heavier than that alone.
+    ///
+    /// Dropping the stream unsubscribes. It is no handle: when the last one of larder and its caches is
+    /// dropped, it ends.
     ///
     /// ```
     /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
@@ -169,7 +173,7 @@ impl<V: Value> Cache<V> {
     }
 
     async fn stream(&self, filter: Filter, source: SnapshotFn<V>) -> Result<Watch<V>, Error> {
-        let (sink, inbox): (InboxSink, Inbox) = queue_inbox(WATCH_BUFFER_EVENTS);
+        let (sink, inbox) = queue_inbox(WATCH_BUFFER_EVENTS, WATCH_BUFFER_BYTES);
         let on_drop = self.subscribe(filter, sink).await?;
         Ok(Watch::new(inbox, self.place().schema, source, on_drop))
     }

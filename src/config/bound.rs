@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{CommitConfig, Config};
+use super::{CommitConfig, Config, Limits, WATCH_BUFFER_BYTES, WATCH_BUFFER_EVENTS};
 use crate::timers::TIMERS_MAX;
 
 /// A table, per byte that is counted: nodes that have just doubled, beside those they were.
@@ -25,10 +25,14 @@ const FENCE_BYTES: u64 = 1_024;
 const DEADLINE_BYTES: u64 = 192;
 /// A timer (`timers.rs` has the reckoning).
 const TIMER_BYTES: u64 = 64;
-/// An event without its key and values.
-const EVENT_BYTES: u64 = 512;
-/// Events that wait for one subscriber.
-const INBOX_COUNT: u64 = 256;
+/// An event without its key and values, in a list that has just doubled.
+const EVENT_BYTES: u64 = 768;
+/// A tag beyond its bytes.
+const TAG_BYTES: u64 = 32;
+/// Keys of a snapshot that its subscriber remembers, and ends of its pages.
+const FLOORS_COUNT: usize = 8_192;
+/// One of them, in a table that has just doubled, beyond the key.
+const FLOOR_BYTES: u64 = 192;
 /// The future of a call that waits, with its deadline, its place in the queue and its ticket.
 const CALL_BYTES: u64 = 6_144;
 /// Runtimes, actors, mailboxes, empty tables, statistics.
@@ -56,7 +60,10 @@ pub struct MemoryBound {
     pub fences_bytes: u64,
     /// Deadlines that wait, and timers. Nothing where no entry has a TTL.
     pub deadlines_bytes: u64,
-    /// Events that wait for the hub and for subscribers, each with the value before and the one after.
+    /// Events, each with the value before and the one after: twice `events_waiting_bytes_max` (they wait
+    /// for the hub, or the hub has taken them), and for each subscriber `WATCH_BUFFER_BYTES` or a single
+    /// event of the largest size, its places, and the keys that it remembers of a snapshot. Reading the
+    /// snapshot is a call about as many keys as a page has.
     pub events_bytes: u64,
     /// Larder's own, whatever it holds.
     pub own_bytes: u64,
@@ -114,11 +121,11 @@ impl Config {
             let reads = times(limits.reads_in_flight_max, sum(&[two_values, FLIGHT_BYTES]));
             sum(&[batch.saturating_mul(BATCH_FACTOR), reads])
         });
+        // Nothing is recorded while nobody watches.
         let for_the_hub = match subscriptions {
             0 => 0,
-            _ => wide(limits.events_waiting_max),
+            _ => times(2, wide(limits.events_waiting_bytes_max)),
         };
-        let events = sum(&[for_the_hub, times(subscriptions, INBOX_COUNT)]);
         let fences = times(
             limits.tag_fences_max,
             FENCE_BYTES + wide(limits.tag_bytes_max),
@@ -134,10 +141,23 @@ impl Config {
                 times(limits.deadlines_waiting_max, sum(&[key, DEADLINE_BYTES])),
                 times(TIMERS_MAX, sum(&[key, TIMER_BYTES])),
             ]),
-            events_bytes: events.saturating_mul(sum(&[two_values, EVENT_BYTES])),
+            events_bytes: sum(&[for_the_hub, times(subscriptions, watcher_bytes(limits))]),
             own_bytes: OWN_BYTES,
         }
     }
+}
+
+/// What waits for one subscriber, and what it remembers of a snapshot.
+fn watcher_bytes(limits: &Limits) -> u64 {
+    let (key, value) = (wide(limits.key_bytes_max), wide(limits.value_bytes_max));
+    let tag = TAG_BYTES + wide(limits.tag_bytes_max);
+    let slot = sum(&[value, times(limits.tags_per_entry_max, tag)]);
+    let event = sum(&[slot, slot, key, EVENT_BYTES]);
+    sum(&[
+        event.max(wide(WATCH_BUFFER_BYTES)),
+        times(WATCH_BUFFER_EVENTS, EVENT_BYTES),
+        times(FLOORS_COUNT, sum(&[key, FLOOR_BYTES])),
+    ])
 }
 
 fn times(count: usize, bytes: u64) -> u64 {

@@ -157,6 +157,8 @@ pub enum Applied {
 pub struct Bounds {
     /// Events that wait for the hub, per stripe.
     pub events_max: usize,
+    /// Their bytes, of all stripes together.
+    pub events_bytes_max: usize,
     /// Deadlines that wait for the TTL manager, per stripe.
     pub deadlines_max: usize,
     /// Keys whose stored copies are distrusted one by one, per stripe.

@@ -62,6 +62,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, RwLock};
 use crate::version::{Version, VersionClock};
 use ask::Call;
 use effects::{Effects, let_go};
+use event::Outbox;
 use stripe::Stripe;
 
 /// What those are told to wait whose change memory keeps and no tier will store.
@@ -77,6 +78,8 @@ pub struct Shelf {
     scopes: RwLock<Scopes>,
     /// Whether anybody watches anything: events are recorded only then.
     watched: AtomicBool,
+    /// Bytes of the events in all stripes.
+    events_bytes: Arc<AtomicUsize>,
     budget: AtomicUsize,
     /// Wakes those who take work from here.
     pub bells: Bells,
@@ -110,8 +113,9 @@ impl Shelf {
     ) -> Self {
         let stripes = stripes.max(1);
         let share = budget_bytes / stripes;
+        let events_bytes = Arc::new(AtomicUsize::new(0));
         let cell = |_| Cell {
-            stripe: RwLock::new(Stripe::new(share)),
+            stripe: RwLock::new(Stripe::new(share, Outbox::new(Arc::clone(&events_bytes)))),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
@@ -126,6 +130,7 @@ impl Shelf {
             tags_max,
             scopes: RwLock::new(Scopes::default()),
             watched: AtomicBool::new(false),
+            events_bytes,
             budget: AtomicUsize::new(budget_bytes),
             bells: Bells::default(),
         }

@@ -46,12 +46,17 @@ impl Shelf {
         self.finish(cell, effects);
     }
 
-    /// Moves all waiting events to `into`; how many were dropped since the last time.
+    /// Moves all waiting events to `into`; how many were dropped since the last time. What it takes is
+    /// within the bounds of what may wait.
     pub fn take_events(&self, into: &mut Vec<RawEvent>) -> u64 {
+        let before = into.len();
         let cells = self.stripes.iter();
         let lost = cells
             .map(|cell| cell.stripe.write().outbox.take(into))
             .sum();
+        // IMPORTANT: not stripe by stripe. The first would fill up again while the last is taken from.
+        let bytes = into.iter().skip(before).map(RawEvent::bytes).sum();
+        self.events_bytes.fetch_sub(bytes, Ordering::Relaxed);
         into.sort_by_key(|event| event.version);
         lost
     }

@@ -41,12 +41,12 @@ pub(super) struct Stripe {
 }
 
 impl Stripe {
-    pub fn new(budget: usize) -> Self {
+    pub fn new(budget: usize, outbox: Outbox) -> Self {
         Self {
             table: Table::new(budget),
             dirty: DirtySet::default(),
             marks: Marks::default(),
-            outbox: Outbox::default(),
+            outbox,
             deadlines: Deadlines::default(),
             distrusts: Distrusts::default(),
             stamps: 0,
@@ -208,9 +208,7 @@ impl Stripe {
 
     /// Records an event.
     pub fn tell(&mut self, event: RawEvent, bounds: Bounds, effects: &mut Effects) {
-        effects
-            .lost
-            .extend(self.outbox.push(event, bounds.events_max));
+        self.outbox.push(event, bounds, &mut effects.lost);
         effects.told = true;
     }
 

@@ -51,6 +51,7 @@ pub fn entry(n: u64) -> Entry<u64> {
 pub fn shelf(events_max: usize) -> Arc<Shelf> {
     let bounds = Bounds {
         events_max,
+        events_bytes_max: usize::MAX,
         deadlines_max: 16,
         distrusted_max: 16,
     };

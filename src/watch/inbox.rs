@@ -12,14 +12,13 @@ use crate::messages::hub::{Offer, Sink};
 use crate::shelf::{EventKind, RawEvent};
 use crate::sync::{Arc, Mutex};
 
-/// How many events wait for one subscriber, unless it says otherwise. Each holds at most two values
-/// of its entry, shared with whoever else has them.
-pub const WATCH_BUFFER_EVENTS: usize = 256;
-
-/// A place for up to `events_max` events (at least one); past that the subscriber lags.
-pub fn queue_inbox(events_max: usize) -> (InboxSink, Inbox) {
+/// A place for up to `events_max` events (at least one) of up to `bytes_max` bytes; past that the
+/// subscriber lags. An empty one takes any one event, however heavy: a subscriber that keeps up sees
+/// every change.
+pub fn queue_inbox(events_max: usize, bytes_max: usize) -> (InboxSink, Inbox) {
     inbox(Keep::Oldest {
         events_max: events_max.max(1),
+        bytes_max,
     })
 }
 
@@ -32,6 +31,7 @@ fn inbox(keep: Keep) -> (InboxSink, Inbox) {
     let state = State {
         keep,
         events: VecDeque::new(),
+        bytes: 0,
         lag: None,
         waker: None,
         sink_is_gone: false,
@@ -68,6 +68,8 @@ pub(super) enum Received {
 struct State {
     keep: Keep,
     events: VecDeque<RawEvent>,
+    /// Bytes that they count for.
+    bytes: usize,
     /// Events that are missing after those that wait. While it is set none is taken in, so that the
     /// gap lies where the subscriber is told of it, and its size is right.
     lag: Option<Lag>,
@@ -78,7 +80,7 @@ struct State {
 
 #[derive(Clone, Copy)]
 enum Keep {
-    Oldest { events_max: usize },
+    Oldest { events_max: usize, bytes_max: usize },
     Newest,
 }
 
@@ -108,22 +110,23 @@ impl Sink for InboxSink {
                 // The newest event stands for all that are missing before it.
                 state.lag = None;
                 let waker = state.waker.take();
-                let replaced = state.events.pop_front();
-                state.events.push_back(event.clone());
+                let replaced = state.pop();
+                state.push(event.clone());
                 drop(state);
                 drop(replaced);
                 wake(waker);
                 Offer::Taken
             }
-            Keep::Oldest { events_max }
-                if state.lag.is_some() || state.events.len() >= events_max =>
-            {
+            Keep::Oldest {
+                events_max,
+                bytes_max,
+            } if state.lag.is_some() || !state.has_room(event, events_max, bytes_max) => {
                 state.miss(1);
                 self.refused += 1;
                 Offer::Full
             }
             Keep::Oldest { .. } => {
-                state.events.push_back(event.clone());
+                state.push(event.clone());
                 let waker = state.waker.take();
                 drop(state);
                 wake(waker);
@@ -169,7 +172,7 @@ impl Inbox {
     /// The next thing; `None` once the subscription has ended and everything is taken.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Received>> {
         let mut state = self.shared.lock();
-        if let Some(event) = state.events.pop_front() {
+        if let Some(event) = state.pop() {
             return Poll::Ready(Some(Received::Event(event)));
         }
         if let Some(lag) = state.lag.take() {
@@ -210,6 +213,22 @@ impl Drop for Inbox {
 }
 
 impl State {
+    fn has_room(&self, event: &RawEvent, events_max: usize, bytes_max: usize) -> bool {
+        let fits = self.bytes.saturating_add(event.bytes()) <= bytes_max;
+        self.events.is_empty() || (self.events.len() < events_max && fits)
+    }
+
+    fn push(&mut self, event: RawEvent) {
+        self.bytes += event.bytes();
+        self.events.push_back(event);
+    }
+
+    fn pop(&mut self) -> Option<RawEvent> {
+        let event = self.events.pop_front()?;
+        self.bytes -= event.bytes();
+        Some(event)
+    }
+
     fn miss(&mut self, events: u64) {
         self.lag = Some(match self.lag {
             None => Lag::Events(events),
@@ -230,102 +249,4 @@ fn wake(waker: Option<Waker>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::shelf::EventKind::Updated;
-    use crate::watch::fixture::event;
-
-    /// What can be taken without waiting: `n` for an event, `-n` for a lag.
-    fn received(inbox: &mut Inbox) -> Vec<i64> {
-        let mut cx = Context::from_waker(Waker::noop());
-        let next = || match inbox.poll(&mut cx) {
-            Poll::Ready(Some(Received::Event(event))) => Some(event.version.millis() as i64),
-            Poll::Ready(Some(Received::Lagged(missed))) => Some(-(missed as i64)),
-            Poll::Ready(None) | Poll::Pending => None,
-        };
-        std::iter::from_fn(next).collect()
-    }
-
-    fn offer(sink: &mut InboxSink, numbers: std::ops::RangeInclusive<u64>) -> Vec<Offer> {
-        numbers
-            .map(|n| sink.offer(&event("k", Updated, n)))
-            .collect()
-    }
-
-    #[test]
-    fn a_full_inbox_refuses_until_its_subscriber_knows_how_many_it_missed() {
-        let (mut sink, mut inbox) = queue_inbox(2);
-        assert!(inbox.is_empty());
-        use Offer::{Full, Taken};
-        assert_eq!(offer(&mut sink, 1..=4), [Taken, Taken, Full, Full]);
-        assert_eq!(inbox.len(), 2);
-        assert_eq!(sink.lagged(2), Taken);
-        assert_eq!(received(&mut inbox), [1, 2, -2]);
-        assert_eq!(offer(&mut sink, 5..=5), [Taken]);
-        assert_eq!(received(&mut inbox), [5]);
-    }
-
-    #[test]
-    fn a_lag_is_told_once_however_late_the_registry_speaks_of_it() {
-        let (mut sink, mut inbox) = queue_inbox(1);
-        offer(&mut sink, 1..=3);
-        assert_eq!(received(&mut inbox), [1, -2]);
-        assert_eq!(sink.lagged(2), Offer::Taken);
-        assert!(received(&mut inbox).is_empty());
-        assert_eq!(sink.lagged(7), Offer::Taken);
-        offer(&mut sink, 4..=4);
-        assert_eq!(received(&mut inbox), [-8]);
-    }
-
-    #[test]
-    fn an_unknown_number_stays_unknown() {
-        let (mut sink, mut inbox) = queue_inbox(1);
-        offer(&mut sink, 1..=2);
-        sink.lagged(0);
-        offer(&mut sink, 3..=3);
-        assert_eq!(received(&mut inbox), [1, 0]);
-    }
-
-    #[test]
-    fn the_latest_inbox_holds_the_newest_event_which_stands_for_those_missed() {
-        let (mut sink, mut inbox) = latest_inbox();
-        offer(&mut sink, 1..=1_000);
-        assert_eq!(inbox.len(), 1);
-        assert_eq!(received(&mut inbox), [1_000]);
-        sink.lagged(0);
-        assert_eq!(received(&mut inbox), [0]);
-        sink.lagged(0);
-        offer(&mut sink, 1_001..=1_001);
-        assert_eq!(received(&mut inbox), [1_001]);
-    }
-
-    #[test]
-    fn a_fence_of_a_tag_replaces_no_event_of_the_key() {
-        let (mut sink, mut inbox) = latest_inbox();
-        offer(&mut sink, 1..=1);
-        assert_eq!(
-            sink.offer(&event("tag", EventKind::Cleared, 2)),
-            Offer::Taken
-        );
-        assert_eq!(received(&mut inbox), [1, 0]);
-        assert_eq!(sink.offer(&event("", EventKind::Cleared, 3)), Offer::Taken);
-        assert_eq!(received(&mut inbox), [3]);
-    }
-
-    #[test]
-    fn either_end_learns_that_the_other_is_gone() {
-        let (mut sink, inbox) = queue_inbox(1);
-        assert!(!sink.is_gone());
-        drop(inbox);
-        assert!(sink.is_gone());
-        assert_eq!(offer(&mut sink, 1..=1), [Offer::Gone]);
-        assert_eq!(sink.lagged(0), Offer::Gone);
-
-        let (mut sink, mut inbox) = queue_inbox(1);
-        offer(&mut sink, 1..=1);
-        drop(sink);
-        assert_eq!(received(&mut inbox), [1]);
-        let mut cx = Context::from_waker(Waker::noop());
-        assert!(matches!(inbox.poll(&mut cx), Poll::Ready(None)));
-    }
-}
+mod tests;

@@ -28,7 +28,7 @@ mod registry;
 mod snapshot;
 mod stream;
 
-pub use inbox::{Inbox, InboxSink, WATCH_BUFFER_EVENTS, latest_inbox, queue_inbox};
+pub use inbox::{Inbox, InboxSink, latest_inbox, queue_inbox};
 pub use latest::WatchLatest;
 pub use recipient::{RecipientSink, forward, forward_latest};
 pub use registry::{Registry, RegistryStats};

@@ -18,7 +18,7 @@ use crate::event::{Change, EntryEvent};
 /// The changes of a key, a prefix or a cache, as a [`Stream`] and by [`next`](Watch::next).
 ///
 /// Per key, changes come in the order of their versions. A subscriber that is too slow holds up
-/// nobody: with its buffer full (256 events unless it said otherwise) further events are missed. It
+/// nobody: with its buffer full (256 events, or 4 MiB of them) further events are missed. It
 /// then receives, in this order,
 ///
 /// 1. the events that were buffered before the gap,

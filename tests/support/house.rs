@@ -196,6 +196,10 @@ pub const SHARED: &[(&str, &str)] = &[
         "threads and arbiters to be joined at the end",
     ),
     (
+        "src/shelf/event.rs",
+        "how many bytes of events wait in all stripes together",
+    ),
+    (
         "src/shelf/fence.rs",
         "fences of a scope, and their order against conditions",
     ),

@@ -39,6 +39,7 @@ impl World {
     pub fn with_budget(bytes: usize) -> Self {
         let bounds = Bounds {
             events_max: 64,
+            events_bytes_max: usize::MAX,
             deadlines_max: 64,
             distrusted_max: 2,
         };

@@ -7,9 +7,10 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::event::EntryEvent;
+use crate::messages::hub::{Offer, Sink};
 use crate::shelf::EventKind;
 use crate::version::Version;
-use crate::watch::fixture::{Answer, Told, put};
+use crate::watch::fixture::{Answer, Told, event, put, shelf};
 use house::{GUARD, House, key, next, read};
 
 #[actix::test]
@@ -196,4 +197,44 @@ async fn the_hub_ends_when_nobody_holds_it() {
     let mut house = House::new(1_024);
     house.hub = House::new(8).hub;
     assert_eq!(timeout(GUARD, house.deaths.recv()).await.unwrap(), Some(1));
+}
+
+/// Takes what waits in the shelf at the first event that it is offered.
+struct Thief(Arc<Shelf>, Arc<Mutex<Vec<RawEvent>>>);
+
+impl Sink for Thief {
+    fn offer(&mut self, _: &RawEvent) -> Offer {
+        self.0.take_events(&mut self.1.lock());
+        Offer::Taken
+    }
+
+    fn lagged(&mut self, _: u64) -> Offer {
+        Offer::Taken
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn nothing_more_is_taken_while_something_is_pending() {
+    let shelf = shelf(1_024);
+    let stolen = Arc::default();
+    let mut registry = Registry::new(1);
+    let sink = Box::new(Thief(Arc::clone(&shelf), Arc::clone(&stolen)));
+    registry.subscribe(key("k"), sink).unwrap();
+    let mut hub = Hub {
+        shelf: Arc::clone(&shelf),
+        registry: Arc::new(Mutex::new(registry)),
+        pending: [event("k", EventKind::Updated, 1)].into(),
+        is_going_on: false,
+        is_reminding: false,
+        guard: DeathGuard::new(1, Arc::new(|_| ())),
+    };
+    shelf.watch(true);
+    put(&shelf, "k", 2, 2);
+    hub.catch_up();
+    assert_eq!(stolen.lock().len(), 1);
+    assert!(hub.pending.is_empty());
 }

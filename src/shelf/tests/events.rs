@@ -1,6 +1,7 @@
 //! Events: which changes are told, in which order, with which values.
 
 use super::*;
+use crate::shelf::event::EVENT_OVERHEAD_BYTES;
 
 fn watched() -> Bench {
     let bench = bench();
@@ -122,6 +123,53 @@ fn too_many_events_are_counted() {
     assert_eq!(bench.shelf.take_events(&mut events), 3);
     assert_eq!(events.len(), BOUNDS.events_max);
     assert_eq!(bench.shelf.take_events(&mut events), 0);
+}
+
+#[test]
+fn the_bytes_of_all_stripes_have_one_bound_and_taking_gives_them_back() {
+    let one = EVENT_OVERHEAD_BYTES + 2 + draft(1).weight as usize;
+    let bounds = Bounds {
+        events_bytes_max: 4 * one,
+        ..BOUNDS
+    };
+    let bench = Bench::bounded(8, 1 << 20, bounds);
+    bench.shelf.watch(true);
+    let mut taken = Vec::new();
+    for round in 0..3 {
+        for n in 0..4 {
+            bench.set(&format!("{round}{n}"), n);
+        }
+        assert_eq!(bench.shelf.take_events(&mut taken), 0);
+        assert_eq!(taken.len(), 4, "an event for each");
+        taken.clear();
+    }
+    for n in 0..10 {
+        bench.set(&format!("9{n}"), n);
+    }
+    let lost = bench.shelf.take_events(&mut taken);
+    assert_eq!(lost, 10 - taken.len() as u64);
+    let bytes: usize = taken.iter().map(RawEvent::bytes).sum();
+    assert!(bytes <= 4 * one && lost >= 6, "{bytes} and {lost} lost");
+}
+
+#[test]
+fn both_values_of_an_event_count_with_their_tags() {
+    let bench = watched();
+    let tagged = || Draft {
+        extra: extra(0, 0, &["tag"]),
+        weight: 1_000,
+        ..draft(1)
+    };
+    bench.put("key", tagged());
+    bench.put("key", tagged());
+    bench.remove("key");
+    let bytes = bench
+        .events()
+        .iter()
+        .map(RawEvent::bytes)
+        .collect::<Vec<_>>();
+    let (alone, value) = (EVENT_OVERHEAD_BYTES + 3, 1_000 + 3 + 32);
+    assert_eq!(bytes, [alone + value, alone + 2 * value, alone + value]);
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub const DISK: TierId = TierId(0);
 pub const FAR: TierId = TierId(1);
 pub const BOUNDS: Bounds = Bounds {
     events_max: 8,
+    events_bytes_max: usize::MAX,
     deadlines_max: 8,
     distrusted_max: 4,
 };
@@ -41,8 +42,12 @@ pub fn bench() -> Bench {
 
 impl Bench {
     pub fn with(stripes: usize, budget: usize) -> Self {
+        Self::bounded(stripes, budget, BOUNDS)
+    }
+
+    pub fn bounded(stripes: usize, budget: usize, bounds: Bounds) -> Self {
         let versions = Arc::new(VersionClock::new(0));
-        let shelf = Shelf::new(stripes, budget, 4, BOUNDS, versions);
+        let shelf = Shelf::new(stripes, budget, 4, bounds, versions);
         Self {
             scope: shelf.scope("users"),
             shelf,

@@ -12,7 +12,7 @@ use crate::watch::fixture::{Asked, event, page, script};
 use crate::watch::{InboxSink, queue_inbox};
 
 fn watch(events_max: usize, answers: Vec<Result<SnapshotPage<u64>, Error>>) -> Ends {
-    let (sink, inbox) = queue_inbox(events_max);
+    let (sink, inbox) = queue_inbox(events_max, usize::MAX);
     let (source, asked) = script(answers);
     let dropped = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&dropped);
@@ -149,7 +149,7 @@ fn a_snapshot_that_fails_is_told_and_changes_go_on() {
 fn the_stream_ends_with_its_sink_and_stays_ended() {
     let mut ends = watch(8, vec![]);
     ends.offer("k", Updated, 1);
-    ends.sink = queue_inbox(1).0;
+    ends.sink = queue_inbox(1, usize::MAX).0;
     assert_eq!(ends.yielded(), ["Updated k 1", "end"]);
     assert_eq!(ends.yielded(), ["end"]);
 }

@@ -70,7 +70,7 @@ impl House {
     }
 
     pub async fn watch(&self, name: &str, events_max: usize) -> Watch<u64> {
-        let (sink, inbox) = queue_inbox(events_max);
+        let (sink, inbox) = queue_inbox(events_max, usize::MAX);
         let ask = Subscribe {
             filter: key(name),
             sink: Box::new(sink),

@@ -43,6 +43,7 @@ impl Bench {
     pub fn new() -> Self {
         let bounds = Bounds {
             events_max: 100_000,
+            events_bytes_max: usize::MAX,
             deadlines_max: 1_000,
             distrusted_max: 10,
         };
