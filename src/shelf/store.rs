@@ -135,7 +135,8 @@ impl Shelf {
         {
             return false;
         }
-        stripe.distrust_taken(tier, taken, self.bounds.distrusted_max);
+        let as_of = self.versions.newest(taken.version);
+        stripe.distrust_taken(tier, taken, as_of, self.bounds.distrusted_max);
         let given_up = stripe.dirty.give_up(tier, taken);
         drop(stripe);
         for ticket in given_up.done {
