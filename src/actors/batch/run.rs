@@ -178,6 +178,7 @@ impl Run {
     fn stored(&mut self, taken: &[Taken], stored: Stored) {
         if taken.iter().any(|one| one.value.is_some()) {
             self.has_room();
+            self.progress.blame.takes_values();
         }
         self.progress.blame.stored();
         self.settle(taken, stored);

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 
 use super::*;
-use crate::breaker::BreakerConfig;
+use crate::breaker::{BreakerConfig, BreakerMode};
 use crate::clock::NEVER;
 use crate::drivers::lanes::lanes;
 use crate::drivers::pulse::Pulse;
@@ -135,5 +135,36 @@ async fn what_was_stored_in_a_store_that_is_gone_by_now_is_stored_in_its_success
     };
     bench.drain(progress(), answer).await;
     assert_eq!(*sent.lock(), [1, 1]);
+    assert!(!bench.shelf.is_dirty(STORE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_no_value_at_all_loses_no_more_than_one() {
+    let bench = bench();
+    bench.port.force(BreakerMode::ForcedClosed);
+    ["a", "b", "c"].map(|name| bench.set(name));
+    let (port, mut failures) = (Arc::clone(&bench.port), 0);
+    let answer = move |count| {
+        if count == 0 {
+            return Ok(());
+        }
+        failures += 1;
+        if failures == 40 {
+            port.force(BreakerMode::ForcedOpen);
+        }
+        Err(busy())
+    };
+    let progress = bench.drain(progress(), answer).await;
+    assert_eq!(bench.port.stats.refused.load(Ordering::Relaxed), 1);
+    bench.port.force(BreakerMode::Auto);
+    // The one that was given up is deleted there.
+    let stored = Arc::new(Mutex::new(0));
+    let sum = Arc::clone(&stored);
+    let answer = move |count| {
+        *sum.lock() += count;
+        Ok(())
+    };
+    bench.drain(progress, answer).await;
+    assert_eq!(*stored.lock(), 3);
     assert!(!bench.shelf.is_dirty(STORE));
 }
