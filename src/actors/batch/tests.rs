@@ -142,7 +142,9 @@ async fn what_was_stored_in_a_store_that_is_gone_by_now_is_stored_in_its_success
 async fn a_store_that_takes_no_value_at_all_loses_no_more_than_one() {
     let bench = bench();
     bench.port.force(BreakerMode::ForcedClosed);
-    ["a", "b", "c"].map(|name| bench.set(name));
+    for name in ["a", "b", "c"] {
+        bench.set(name);
+    }
     let (port, mut failures) = (Arc::clone(&bench.port), 0);
     let answer = move |count| {
         if count == 0 {
