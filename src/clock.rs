@@ -65,7 +65,7 @@ impl Clock {
     /// how long a call has been under way. What nobody has worked at is not late.
     pub fn awake_ms(&self) -> Millis {
         match &*self.0 {
-            Source::System(base) => self.now_ms().saturating_sub(base.slept_ms()),
+            Source::System(base) => base.awake_ms(reading()),
             Source::Manual(now) => *now.borrow(),
         }
     }

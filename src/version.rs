@@ -107,6 +107,11 @@ impl VersionClock {
         self.last.load(Ordering::Acquire)
     }
 
+    /// The newest version issued or begun above so far, which is no older than `version`.
+    pub fn newest(&self, version: Version) -> Version {
+        Version::new(self.last()).map_or(version, |last| last.max(version))
+    }
+
     /// Starts above `floor`, if it is higher than where the clock stands.
     pub fn raise(&self, floor: u64) {
         self.last.fetch_max(floor, Ordering::AcqRel);

@@ -12,7 +12,7 @@ use actix::prelude::*;
 use larder::clock::Clock;
 use larder::messages::{entry, larder as whole};
 use larder::{ActorState, Builder, Cache, Desk, Durability, Error, Larder, Version};
-use trial::{SOON, Trial, until_actor};
+use trial::{SOON, Trial, until, until_actor};
 
 const START_MS: u64 = 1_800_000_000_000;
 
@@ -173,6 +173,21 @@ impl Actor for Stuck {
     type Context = Context<Self>;
 }
 
+/// An actor that hears of health until it leaves.
+struct Listener;
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<whole::HealthChanged> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, _: whole::HealthChanged, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
 impl Handler<whole::HealthChanged> for Stuck {
     type Result = ResponseFuture<()>;
 
@@ -204,5 +219,22 @@ async fn actors_that_watch_health_find_no_place_beyond_the_limit_until_one_leave
     ));
     desk.send(entry::Unsubscribe(first)).await.unwrap();
     watch().await.unwrap().unwrap();
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[actix::test]
+async fn an_actor_that_has_gone_without_a_word_keeps_no_place_of_those_that_watch_health() {
+    let larder = over(&Trial::default()).start().await.unwrap();
+    let desk = larder.desk().unwrap();
+    for _ in 0..64 {
+        let listener = Listener.start();
+        let recipient = listener.clone().recipient();
+        let watching = desk.send(whole::WatchHealth { recipient });
+        watching.await.unwrap().unwrap();
+        until("it has gone", || !listener.connected()).await;
+    }
+    let recipient = Stuck.start().recipient();
+    let watching = desk.send(whole::WatchHealth { recipient });
+    watching.await.unwrap().unwrap();
     larder.shutdown(SOON).await.unwrap();
 }

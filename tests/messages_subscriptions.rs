@@ -40,6 +40,18 @@ impl Handler<EntryEvent<u64>> for Listener {
     }
 }
 
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Leave;
+
+impl Handler<Leave> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
 fn listener() -> (Addr<Listener>, UnboundedReceiver<EntryEvent<u64>>) {
     let (events, heard) = unbounded_channel();
     (Listener(events).start(), heard)
@@ -115,6 +127,25 @@ async fn a_subscription_ends_with_its_actor_whatever_it_listens_to() {
         let ended = tokio::time::timeout(SOON, ending).await;
         assert!(ended.is_ok(), "{what}");
         assert!(!listener.connected());
+    }
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[actix::test]
+async fn actors_that_have_gone_without_a_word_take_no_place_from_others_though_nothing_changes() {
+    const SUBSCRIPTIONS_MAX: usize = 200;
+    let mut limits = larder::Limits::default();
+    limits.subscriptions_max = SUBSCRIPTIONS_MAX;
+    let larder = over(&Trial::default()).limits(limits).start();
+    let larder = larder.await.unwrap();
+    let desk = larder.desk().unwrap();
+    for _ in 0..2 * SUBSCRIPTIONS_MAX {
+        let (listener, _heard) = listener();
+        let watching = entry::Watching::Key("a".into());
+        let subscribed = desk.send(subscribe(&listener, watching)).await;
+        subscribed.unwrap().unwrap();
+        listener.do_send(Leave);
+        until("it has gone", || !listener.connected()).await;
     }
     larder.shutdown(SOON).await.unwrap();
 }

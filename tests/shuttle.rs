@@ -6,6 +6,8 @@
 #![allow(dead_code, unused_imports)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[path = "../src/clock/base.rs"]
+mod base;
 #[path = "../src/bell.rs"]
 mod bell;
 #[path = "../src/clock.rs"]
@@ -32,6 +34,8 @@ mod drivers {
 
 use std::collections::HashMap;
 
+use base::{Base, Reading};
+use clock::Millis;
 use drivers::StoreDurability::Written;
 use shelf::*;
 use shuttle::thread;
@@ -527,4 +531,23 @@ fn set_in_memory(shelf: &Shelf, name: &str, value: u64) {
         waiters: Vec::new(),
     };
     done(shelf.apply(ask));
+}
+
+#[test]
+fn of_several_who_look_at_the_clock_none_is_shown_a_time_from_before_a_sleep() {
+    explore(ITERATIONS, || {
+        let at = |monotonic, wall| Reading { monotonic, wall };
+        let base = Arc::new(Base::new(at(1_000, 500_000), 40));
+        let lookers = (0..2).map(|_| {
+            let base = Arc::clone(&base);
+            thread::spawn(move || {
+                let now_ms = base.now_ms(at(1_500, 3_600_500), || 3_100_040);
+                assert_eq!(now_ms, 3_600_500);
+            })
+        });
+        let lookers: Vec<_> = lookers.collect();
+        lookers
+            .into_iter()
+            .for_each(|looker| looker.join().unwrap());
+    });
 }

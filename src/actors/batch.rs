@@ -6,6 +6,8 @@
 mod blame;
 mod purge;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -45,6 +45,7 @@ use crate::messages::larder::Warmed;
 use crate::outcome::Durability;
 use crate::stats::{Health, Stats};
 use crate::tiers::{Boxed, Home};
+use watching::Forwarding;
 
 /// Permits beyond the gate's that the mailbox holds: refusals on their way out.
 const MAILBOX_SLACK: usize = 64;
@@ -70,7 +71,9 @@ pub struct Desk {
     lines: Arc<DeskLines>,
     gate: Gate,
     capacity: usize,
-    forwards: HashMap<SubscriptionId, SpawnHandle>,
+    forwards: HashMap<SubscriptionId, Forwarding>,
+    /// So many of them are reason to look whose actors are gone.
+    forwards_max: usize,
     issued: u64,
     /// Those of the forwards that are about health.
     health_watchers: HashSet<SubscriptionId>,
@@ -92,6 +95,7 @@ impl Desk {
             gate,
             capacity,
             forwards: HashMap::new(),
+            forwards_max: 0,
             issued: 0,
             health_watchers: HashSet::new(),
             guard,

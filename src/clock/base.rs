@@ -5,13 +5,13 @@
 //! step of the kernel as the clock that counts sleep and has no coarse form, so only a jump is worth asking
 //! that one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(target_os = "linux"))]
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::Millis;
 #[cfg(not(target_os = "linux"))]
 use super::millis;
+use crate::sync::{AtomicU64, Ordering};
 
 /// What the system's clocks say, in milliseconds.
 #[derive(Clone, Copy)]
@@ -25,11 +25,14 @@ pub struct Reading {
 /// What has to be added to the monotonic clock.
 #[derive(Debug)]
 pub struct Base {
-    /// Unix milliseconds minus monotonic milliseconds; only ever raised.
+    /// Unix milliseconds minus monotonic milliseconds and sleep; only ever raised.
     offset_ms: AtomicU64,
-    /// How long the machine has slept, as far as `offset_ms` knows.
+    /// How long the machine has slept since the start, as far as anybody has noticed.
+    ///
+    /// IMPORTANT: beside the offset and not added to it, so that one step makes it known to all: who finds
+    /// it noticed finds it passed.
     slept_ms: AtomicU64,
-    /// That of the start.
+    /// How long it had slept before.
     slept_before_ms: u64,
     /// The wall clock minus the monotonic one when it was last asked for that.
     gap_ms: AtomicU64,
@@ -42,7 +45,7 @@ impl Base {
     pub fn new(at: Reading, slept_ms: u64) -> Self {
         Self {
             offset_ms: AtomicU64::new(at.wall.saturating_sub(at.monotonic)),
-            slept_ms: AtomicU64::new(slept_ms),
+            slept_ms: AtomicU64::new(0),
             slept_before_ms: slept_ms,
             gap_ms: AtomicU64::new(at.wall.wrapping_sub(at.monotonic)),
         }
@@ -52,10 +55,17 @@ impl Base {
     #[inline]
     pub fn now_ms(&self, at: Reading, slept_ms: impl FnOnce() -> u64) -> Millis {
         let gap = at.wall.wrapping_sub(at.monotonic);
-        // Acquire: whoever sees the new gap sees the offset that was raised for it.
+        // Acquire: whoever sees the new gap sees the sleep that was noticed by it.
         if gap.abs_diff(self.gap_ms.load(Ordering::Acquire)) >= JUMP_MS {
             self.jumped(gap, slept_ms());
         }
+        self.awake_ms(at)
+            .saturating_add(self.slept_ms.load(Ordering::Relaxed))
+    }
+
+    /// As `now_ms`, without what the machine has slept since the start.
+    #[inline]
+    pub fn awake_ms(&self, at: Reading) -> Millis {
         let offset_ms = self.offset_ms.load(Ordering::Relaxed);
         offset_ms.saturating_add(at.monotonic)
     }
@@ -63,23 +73,16 @@ impl Base {
     /// Somebody has set the wall clock, or the machine has slept.
     #[cold]
     fn jumped(&self, gap: u64, slept_ms: u64) {
-        // Whatever is added is added once, whoever else is here.
-        let before = self.slept_ms.fetch_max(slept_ms, Ordering::AcqRel);
-        let more = slept_ms.saturating_sub(before);
-        self.offset_ms.fetch_add(more, Ordering::AcqRel);
+        let since_start_ms = slept_ms.saturating_sub(self.slept_before_ms);
+        self.slept_ms.fetch_max(since_start_ms, Ordering::AcqRel);
         self.gap_ms.store(gap, Ordering::Release);
     }
 
     /// Never shows a time before `floor_ms` from now on.
     pub fn raise(&self, at: Reading, floor_ms: Millis) {
-        let floor_ms = floor_ms.saturating_sub(at.monotonic);
-        self.offset_ms.fetch_max(floor_ms, Ordering::AcqRel);
-    }
-
-    /// How long the machine has slept since the start.
-    pub fn slept_ms(&self) -> u64 {
         let slept_ms = self.slept_ms.load(Ordering::Acquire);
-        slept_ms.saturating_sub(self.slept_before_ms)
+        let floor_ms = floor_ms.saturating_sub(at.monotonic.saturating_add(slept_ms));
+        self.offset_ms.fetch_max(floor_ms, Ordering::AcqRel);
     }
 }
 
@@ -145,7 +148,11 @@ mod tests {
         let slept = || 40 + AN_HOUR;
         assert_eq!(base.now_ms(woken(10), slept), 500_510 + AN_HOUR);
         assert_eq!(base.now_ms(woken(20), || unreachable!()), 500_520 + AN_HOUR);
-        assert_eq!(base.slept_ms(), AN_HOUR, "and is known for what it was");
+        assert_eq!(
+            base.awake_ms(woken(20)),
+            500_520,
+            "and is known for what it was"
+        );
         // Somebody who looked before the others knew adds nothing.
         base.jumped(500_000 - 1_000 + AN_HOUR, slept());
         assert_eq!(base.now_ms(woken(30), slept), 500_530 + AN_HOUR);
@@ -156,8 +163,8 @@ mod tests {
         let base = Base::new(at(1_000, 500_000_000), 40);
         for wall in [500_000_500 + 24 * AN_HOUR, 500_000_500 - 24 * AN_HOUR] {
             assert_eq!(base.now_ms(at(1_500, wall), || 40), 500_000_500);
+            assert_eq!(base.awake_ms(at(1_500, wall)), 500_000_500);
         }
-        assert_eq!(base.slept_ms(), 0);
         // Asleep while it is set back by as much: seen with the next jump, and not lost.
         let base = Base::new(at(1_000, 500_000_000), 40);
         let set_back = base.now_ms(at(1_500, 500_000_500), || unreachable!());

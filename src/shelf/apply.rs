@@ -29,6 +29,8 @@ struct Before {
 struct Decided {
     key: Key,
     version: Version,
+    /// The newest one of all just then.
+    newest: Version,
     value: Option<(Slot, Option<Arc<Encoded>>)>,
     is_renewal: bool,
 }
@@ -55,7 +57,7 @@ impl Stripe {
             })
         };
         match drawn {
-            Ok(version) => self.carry_out(call, ask, version),
+            Ok(version) => self.carry_out(call, ask, version, versions.newest(version)),
             Err(applied) => (applied, Effects::default()),
         }
     }
@@ -108,6 +110,7 @@ impl Stripe {
         call: Call<'_>,
         ask: &mut Ask<'_>,
         drawn: Version,
+        newest: Version,
     ) -> (Applied, Effects) {
         let mut effects = Effects::default();
         let before = self.before(call, ask);
@@ -133,6 +136,7 @@ impl Stripe {
         let decided = Decided {
             key: Key::new(call.scope.id, call.name),
             version,
+            newest,
             value,
             is_renewal,
         };
@@ -216,7 +220,7 @@ impl Stripe {
             false => unstored,
         };
         if !in_doubt.is_empty() {
-            self.distrust(call, in_doubt, decided.version);
+            self.distrust(call, in_doubt, decided.newest);
             if let Some(old) = self.dirty.get_mut(hash, cache, call.name) {
                 let waiting = old.waiters.extract_if(.., |w| in_doubt.has(w.tier));
                 effects.unstored.extend(waiting);

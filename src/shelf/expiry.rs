@@ -91,7 +91,11 @@ impl Stripe {
                 slot.version <= version && !slot.announced && !slot.is_fresh(|| call.now_ms)
             }
             Known::Tombstone => false,
-            Known::Unknown => call.scope.accepts(version, &[]),
+            // A copy that is not believed may be of an entry that was removed since, or set anew.
+            Known::Unknown => {
+                let distrusted = self.distrusts.of(call.hash, call.scope.id, call.name);
+                distrusted.is_empty() && call.scope.accepts(version, &[])
+            }
         };
         if is_news {
             self.mark_announced(call);

@@ -94,9 +94,30 @@ impl Shelf {
 
     /// A tier has stored what was taken: each slot that is still the same is clean there.
     pub fn settle(&self, tier: TierId, taken: &[Taken], stored: StoreDurability) {
+        self.settle_if(tier, taken, stored, || true);
+    }
+
+    /// As [`settle`](Shelf::settle), of what the tier `holds` still; the rest stays dirty.
+    ///
+    /// `holds` is asked under the lock of each slot: either whoever looks for what the tier has lost finds
+    /// the slot clean, or it is seen here that the tier was emptied.
+    pub fn settle_if(
+        &self,
+        tier: TierId,
+        taken: &[Taken],
+        stored: StoreDurability,
+        holds: impl Fn() -> bool,
+    ) {
         let mut again = false;
         for one in taken {
             let mut stripe = self.cell(one.hash).stripe.write();
+            if !holds() {
+                let (cache, name) = (one.key.cache, &one.key.name);
+                again |= stripe
+                    .dirty
+                    .queue(one.hash, cache, name, TierSet::NONE.with(tier));
+                continue;
+            }
             stripe.distrusts.end(one.hash, &one.key, tier, one.stamp);
             let settled = stripe.dirty.settle(tier, one, stored);
             drop(stripe);
@@ -135,7 +156,8 @@ impl Shelf {
         {
             return false;
         }
-        stripe.distrust_taken(tier, taken, self.bounds.distrusted_max);
+        let as_of = self.versions.newest(taken.version);
+        stripe.distrust_taken(tier, taken, as_of, self.bounds.distrusted_max);
         let given_up = stripe.dirty.give_up(tier, taken);
         drop(stripe);
         for ticket in given_up.done {

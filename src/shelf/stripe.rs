@@ -114,7 +114,10 @@ impl Stripe {
         effects.pins_refused += u64::from(put.pin_refused);
     }
 
-    /// Records that stored copies of a key are no longer to be believed, as of now.
+    /// Records that stored copies of a key are no longer to be believed.
+    ///
+    /// IMPORTANT: `as_of` is the newest version there is, not the change's own: that may have been drawn
+    /// before a store was opened late which holds higher ones.
     pub fn distrust(&mut self, call: Call<'_>, tiers: TierSet, as_of: Version) {
         let unstored = Unstored {
             hash: call.hash,
@@ -127,13 +130,19 @@ impl Stripe {
     }
 
     /// As [`distrust`](Stripe::distrust), of what a lane took and will not store.
-    pub fn distrust_taken(&mut self, tier: TierId, taken: &Taken, count_max: usize) {
+    pub fn distrust_taken(
+        &mut self,
+        tier: TierId,
+        taken: &Taken,
+        as_of: Version,
+        count_max: usize,
+    ) {
         let unstored = Unstored {
             hash: taken.hash,
             key: taken.key.clone(),
             tiers: TierSet::NONE.with(tier),
             stamp: taken.stamp,
-            as_of: taken.version,
+            as_of,
         };
         self.distrusts.add(unstored, count_max);
     }

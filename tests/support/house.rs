@@ -10,7 +10,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     // Words, numbers and plain values.
     ("sync", ""),
     ("histogram", ""),
-    ("clock", ""),
+    ("clock", "sync"),
     ("key", ""),
     ("version", "sync"),
     ("error", "version"),

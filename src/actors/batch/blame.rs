@@ -23,6 +23,8 @@ pub struct Blame {
     count: usize,
     stored: u32,
     suspects: VecDeque<Suspect>,
+    /// No value was stored since one was given up: it may be that the store takes none at all.
+    is_unsure: bool,
 }
 
 #[derive(Debug)]
@@ -40,6 +42,7 @@ impl Blame {
             count: count_max,
             stored: 0,
             suspects: VecDeque::new(),
+            is_unsure: false,
         }
     }
 
@@ -57,6 +60,11 @@ impl Blame {
         }
     }
 
+    /// The store has taken a value.
+    pub fn takes_values(&mut self) {
+        self.is_unsure = false;
+    }
+
     /// A batch of `count` changes was not stored.
     pub fn failed(&mut self, count: usize) {
         self.stored = 0;
@@ -64,7 +72,8 @@ impl Blame {
     }
 
     /// A change failed alone, and the store did (`proven`) or did not take something else afterwards.
-    /// `true` if it is to be given up.
+    /// `true` if it is to be given up; only one of those that stand between two values that are stored: a
+    /// store that takes none would lose all that waits for it, one after the other.
     pub fn alone(&mut self, hash: u64, stamp: u64, proven: bool) -> bool {
         let at = self.suspects.iter().position(|s| s.hash == hash);
         let mut suspect = match at.and_then(|at| self.suspects.remove(at)) {
@@ -76,8 +85,10 @@ impl Blame {
                 score: 0,
             },
         };
-        suspect.score += if proven { PROVEN } else { LIKELY };
-        if suspect.score >= GUILTY {
+        let more = if proven { PROVEN } else { LIKELY };
+        suspect.score = (suspect.score + more).min(GUILTY);
+        if suspect.score == GUILTY && !self.is_unsure {
+            self.is_unsure = true;
             return true;
         }
         if self.suspects.len() >= SUSPECTS_MAX {
@@ -114,9 +125,20 @@ mod tests {
         let mut blame = Blame::new(10);
         let proven: Vec<_> = (0..3).map(|_| blame.alone(7, 1, true)).collect();
         assert_eq!(proven, [false, false, true]);
+        blame.takes_values();
         let likely: Vec<_> = (0..9).map(|_| blame.alone(7, 1, false)).collect();
         assert_eq!(likely.iter().filter(|guilty| **guilty).count(), 1);
         assert!(likely[8]);
+    }
+
+    #[test]
+    fn a_second_record_is_given_up_only_if_a_value_was_stored_since_the_first_was() {
+        let mut blame = Blame::new(10);
+        let given_up = |blame: &mut Blame, hash| (0..20).any(|_| blame.alone(hash, 1, true));
+        assert!(given_up(&mut blame, 7));
+        assert!(!given_up(&mut blame, 8));
+        blame.takes_values();
+        assert!(blame.alone(8, 1, true) && !given_up(&mut blame, 9));
     }
 
     #[test]

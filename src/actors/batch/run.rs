@@ -36,6 +36,14 @@ pub struct Progress {
     pub next_ms: Millis,
 }
 
+/// What was stored: how safely, and in which of the stores that a driver has had.
+#[derive(Clone, Copy)]
+struct Stored {
+    durability: StoreDurability,
+    /// How often the driver had been emptied before.
+    emptied: u64,
+}
+
 /// One run down one lane.
 pub struct Run {
     pub shelf: Arc<Shelf>,
@@ -69,9 +77,9 @@ impl Run {
                     self.has_room();
                     return self.progress;
                 }
-                Ok(Some(durability)) => {
+                Ok(Some(stored)) => {
                     failures = 0;
-                    self.stored(&taken, durability);
+                    self.stored(&taken, stored);
                     continue;
                 }
                 Err(_) => self.not_stored(taken).await,
@@ -141,23 +149,39 @@ impl Run {
         taken
     }
 
-    /// How safely it was stored; `None` if there was nothing to store.
-    async fn store(&self, taken: &[Taken]) -> Result<Option<StoreDurability>, Error> {
+    /// How safely it was stored, and where; `None` if there was nothing to store.
+    async fn store(&self, taken: &[Taken]) -> Result<Option<Stored>, Error> {
         let Some(durability) = taken.iter().map(|one| one.durability).max() else {
             return Ok(None);
         };
         let writes = taken.iter().filter_map(|one| self.write(one)).collect();
+        // Before it is sent: afterwards it may have been emptied already.
+        let emptied = self.emptied();
         (self.lane.send)(writes, durability).await?;
-        Ok(Some(durability))
+        Ok(Some(Stored {
+            durability,
+            emptied,
+        }))
     }
 
-    fn stored(&mut self, taken: &[Taken], durability: StoreDurability) {
-        let lane = &self.lane;
+    fn emptied(&self) -> u64 {
+        self.lane.port.stats.emptied.load(Ordering::Relaxed)
+    }
+
+    /// What was taken is clean, unless the store that has it is gone since.
+    fn settle(&self, taken: &[Taken], stored: Stored) {
+        let holds = || self.emptied() == stored.emptied;
+        let tier = self.lane.port.id;
+        self.shelf.settle_if(tier, taken, stored.durability, holds);
+    }
+
+    fn stored(&mut self, taken: &[Taken], stored: Stored) {
         if taken.iter().any(|one| one.value.is_some()) {
             self.has_room();
+            self.progress.blame.takes_values();
         }
         self.progress.blame.stored();
-        self.shelf.settle(lane.port.id, taken, durability);
+        self.settle(taken, stored);
     }
 
     /// Values are stored again. What came to be in doubt without room is the next run's to delete.
@@ -222,10 +246,7 @@ impl Run {
         while self.clock.now_ms() < until_ms {
             let deletions = self.take(true);
             match self.store(&deletions).await {
-                Ok(Some(durability)) => {
-                    let tier = self.lane.port.id;
-                    self.shelf.settle(tier, &deletions, durability);
-                }
+                Ok(Some(stored)) => self.settle(&deletions, stored),
                 Ok(None) => return,
                 Err(_) => return self.shelf.unsettle(&deletions),
             }

@@ -23,8 +23,26 @@ pub const HEALTH_WATCHERS_MAX: usize = 64;
 /// When one who finds no place may ask again.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Subscriptions that are made before it is looked again whose actors are gone.
+const LOOK_AFTER: usize = 64;
+
 /// Hands events to one recipient until the subscription ends.
 type Forward = Pin<Box<dyn Future<Output = ()>>>;
+
+/// A subscription under way.
+pub(super) struct Forwarding {
+    handle: SpawnHandle,
+    /// Nobody is there any more who could be told. Nothing says so before there is something to tell.
+    is_gone: Box<dyn Fn() -> bool>,
+}
+
+fn is_gone<M>(recipient: &Recipient<M>) -> Box<dyn Fn() -> bool>
+where
+    M: Message<Result = ()> + Send + 'static,
+{
+    let recipient = recipient.clone();
+    Box::new(move || !recipient.connected())
+}
 
 impl Desk {
     /// A number that no other subscription has, be it of an earlier generation: whoever ends one of
@@ -34,26 +52,46 @@ impl Desk {
         SubscriptionId((self.guard.generation() << ISSUED_BITS) | self.issued)
     }
 
-    fn begin(&mut self, forward: Forward, ctx: &mut Context<Self>) -> SubscriptionId {
+    fn begin(
+        &mut self,
+        forward: Forward,
+        is_gone: Box<dyn Fn() -> bool>,
+        ctx: &mut Context<Self>,
+    ) -> SubscriptionId {
         let id = self.issue();
         let forward = forward.into_actor(self).map(move |(), this: &mut Self, _| {
             this.forget(id);
         });
-        self.forwards.insert(id, ctx.spawn(forward));
+        let handle = ctx.spawn(forward);
+        self.forwards.insert(id, Forwarding { handle, is_gone });
         id
     }
 
     fn forget(&mut self, id: SubscriptionId) -> Option<SpawnHandle> {
         self.health_watchers.remove(&id);
-        self.forwards.remove(&id)
+        self.forwards.remove(&id).map(|forward| forward.handle)
+    }
+
+    /// Ends the subscriptions of actors that have left without a word.
+    fn forget_the_gone(&mut self, ctx: &mut Context<Self>) {
+        let gone = self.forwards.iter().filter(|(_, one)| (one.is_gone)());
+        let gone: Vec<_> = gone.map(|(id, _)| *id).collect();
+        for handle in gone.into_iter().filter_map(|id| self.forget(id)) {
+            ctx.cancel_future(handle);
+        }
+        self.forwards_max = self.forwards.len() + LOOK_AFTER;
     }
 }
 
 impl<V: Value> Handler<Subscribe<V>> for Desk {
     type Result = ResponseActFuture<Self, Result<SubscriptionId, Error>>;
 
-    fn handle(&mut self, ask: Subscribe<V>, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, ask: Subscribe<V>, ctx: &mut Self::Context) -> Self::Result {
+        if self.forwards.len() >= self.forwards_max {
+            self.forget_the_gone(ctx);
+        }
         let recipient = ask.recipient;
+        let is_gone = is_gone(&recipient);
         let watching = self.on(&ask.cache, |cache: Cache<V>| async move {
             let watch = match &ask.watching {
                 Watching::Key(key) => cache.watch(key).await?,
@@ -68,7 +106,7 @@ impl<V: Value> Handler<Subscribe<V>> for Desk {
         });
         Box::pin(watching.into_actor(self).map(|forward, this, ctx| {
             let forward = forward?;
-            Ok(this.begin(forward, ctx))
+            Ok(this.begin(forward, is_gone, ctx))
         }))
     }
 }
@@ -78,12 +116,16 @@ impl Handler<WatchHealth> for Desk {
 
     fn handle(&mut self, ask: WatchHealth, ctx: &mut Self::Context) -> Self::Result {
         if self.health_watchers.len() >= HEALTH_WATCHERS_MAX {
+            self.forget_the_gone(ctx);
+        }
+        if self.health_watchers.len() >= HEALTH_WATCHERS_MAX {
             return Err(Error::Overloaded {
                 limit: "health_watchers_max",
                 retry_after: FULL_RETRY_AFTER,
             });
         }
         let mut healths = (self.lines.watch_health)()?;
+        let is_gone = is_gone(&ask.recipient);
         let forward = async move {
             while let Some(health) = poll_fn(|cx| healths.as_mut().poll_next(cx)).await {
                 // Awaiting the reply is what bounds it.
@@ -92,7 +134,7 @@ impl Handler<WatchHealth> for Desk {
                 }
             }
         };
-        let id = self.begin(Box::pin(forward), ctx);
+        let id = self.begin(Box::pin(forward), is_gone, ctx);
         self.health_watchers.insert(id);
         Ok(id)
     }

@@ -143,6 +143,21 @@ fn expiry_below_is_news_only_if_memory_does_not_know_better() {
 }
 
 #[test]
+fn expiry_of_a_copy_that_is_not_believed_is_no_news() {
+    let bench = bench();
+    bench.shelf.watch(true);
+    let set = bench.put("k", until(1, 2_000));
+    bench.flush(DISK);
+    let mut ask = bench.ask("k", Change::Remove);
+    ask.room = Room::default();
+    version(bench.shelf.apply(ask));
+    let below = || bench.shelf.expired_below(&bench.scope, "k", set, 2_000);
+    assert!(!below(), "it was removed, and the store does not know it");
+    bench.shelf.heal(DISK, 10, 2_000);
+    assert!(!below());
+}
+
+#[test]
 fn the_sweep_takes_what_no_read_would_show() {
     let mut bench = bench();
     bench.put("tagged", kept(1, 5_000, 5_000));

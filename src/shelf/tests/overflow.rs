@@ -241,3 +241,44 @@ fn each_tier_gives_its_own_part_of_the_room_back() {
     bench.flush(DISK);
     assert_eq!(bench.room.available_permits(), 1 << 20);
 }
+
+/// More keys than can be remembered one by one are in doubt, and a store that holds versions up to the
+/// one that is returned has been opened since.
+fn late_store(bench: &Bench) -> Version {
+    for name in ["a", "b", "c", "d"] {
+        bench.overflow(name, 1);
+    }
+    let ceiling = Version::at(5_000);
+    bench.shelf.versions().raise(ceiling.get());
+    bench.shelf.redate(DISK, ceiling.get());
+    ceiling
+}
+
+fn is_doubted(bench: &Bench, name: &str, version: Version) -> bool {
+    let doubts = bench.shelf.doubts(DISK).unwrap();
+    bench.shelf.doubted(&doubts, "users", name, version)
+}
+
+#[test]
+fn what_a_store_refuses_that_was_opened_late_is_in_doubt_up_to_the_versions_that_it_holds() {
+    let bench = bench();
+    bench.set("k", 1);
+    let ceiling = late_store(&bench);
+    let taken = bench.take(DISK);
+    assert!(bench.shelf.refuse(DISK, &taken[0], &Error::Closed));
+    assert!(is_doubted(&bench, "k", ceiling));
+}
+
+#[test]
+fn what_a_fetch_brings_without_room_is_in_doubt_up_to_the_newest_version_there_is() {
+    let bench = bench();
+    let (mark, began) = bench
+        .shelf
+        .claim(&bench.scope, bench.hash("k"), "k", bench.now_ms);
+    let ceiling = late_store(&bench);
+    let mut ask = bench.ask("k", Change::Fetched(draft(1), began));
+    ask.condition = Condition::Flight(mark);
+    ask.room = Room::default();
+    assert_eq!(version(bench.shelf.apply(ask)), began);
+    assert!(is_doubted(&bench, "k", ceiling));
+}

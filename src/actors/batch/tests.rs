@@ -1,0 +1,172 @@
+//! A run down a lane that leads to no driver: what becomes of what it took.
+
+use parking_lot::Mutex;
+
+use super::*;
+use crate::breaker::{BreakerConfig, BreakerMode};
+use crate::clock::NEVER;
+use crate::drivers::lanes::lanes;
+use crate::drivers::pulse::Pulse;
+use crate::entry::Source;
+use crate::shelf::{
+    Ask, Body, Bounds, Change, Condition, Draft, Encoded, Plan, Priority, Room, Scope, TierId,
+    TierSet,
+};
+use crate::version::VersionClock;
+
+const STORE: TierId = TierId(0);
+
+struct Bench {
+    shelf: Arc<Shelf>,
+    scope: Arc<Scope>,
+    port: Arc<Port>,
+}
+
+/// A driver that is up whatever comes.
+fn bench() -> Bench {
+    let bounds = Bounds {
+        events_max: 8,
+        deadlines_max: 8,
+        distrusted_max: 8,
+    };
+    let versions = Arc::new(VersionClock::new(0));
+    let shelf = Shelf::new(1, 1 << 20, 4, bounds, versions);
+    let (clock, breaker) = (Clock::manual(1_000), BreakerConfig::default());
+    let port = Port::new(STORE, "store", Source::Custom(0), 1, breaker, clock);
+    let (lanes, _) = lanes(1, 1, Pulse::new(Clock::manual(1_000), 1, |_| ()));
+    port.half_open(1, lanes);
+    Bench {
+        scope: shelf.scope("numbers"),
+        shelf: Arc::new(shelf),
+        port: Arc::new(port),
+    }
+}
+
+impl Bench {
+    fn set(&self, name: &str) {
+        let encoded = Arc::new(Encoded {
+            codec: 0,
+            type_tag: 0,
+            payload: name.to_owned().into(),
+        });
+        self.shelf.apply(Ask {
+            scope: &self.scope,
+            hash: self.shelf.hash(self.scope.id, name),
+            name,
+            now_ms: 1_000,
+            change: Change::Put(Draft {
+                body: Body::Encoded(Arc::clone(&encoded)),
+                encoded: Some(encoded),
+                weight: 1,
+                created_ms: 0,
+                expires_ms: NEVER,
+                extra: None,
+                schema: 0,
+                priority: Priority::Normal,
+            }),
+            condition: Condition::None,
+            brought: None,
+            plan: Plan {
+                memory: true,
+                put: TierSet::NONE.with(STORE),
+                delete: TierSet::NONE,
+            },
+            room: room(),
+            kind: None,
+            waiters: Vec::new(),
+        });
+    }
+
+    /// Stores what is dirty; `answer` says what comes of each batch, by how many changes it has.
+    async fn drain(
+        &self,
+        progress: Progress,
+        answer: impl FnMut(usize) -> Result<(), Error> + std::marker::Send + 'static,
+    ) -> Progress {
+        let answer = Mutex::new(answer);
+        let send: Send = Arc::new(move |batch, _| {
+            let answered = (answer.lock())(batch.len());
+            Box::pin(async move { answered })
+        });
+        let lane = Lane {
+            port: Arc::clone(&self.port),
+            send,
+            config: CommitConfig::default(),
+        };
+        let run = Run {
+            shelf: Arc::clone(&self.shelf),
+            clock: Clock::manual(1_000),
+            hurry: Arc::default(),
+            lane: Arc::new(lane),
+            purges: false,
+            progress,
+        };
+        run.drain().await
+    }
+}
+
+fn room() -> Room {
+    let budget = Arc::new(tokio::sync::Semaphore::new(1));
+    let permit = budget.try_acquire_owned();
+    permit.map(Room::from).unwrap_or_default()
+}
+
+fn progress() -> Progress {
+    Progress {
+        blame: Blame::new(100),
+        from: 0,
+        next_ms: 0,
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_in_a_store_that_is_gone_by_now_is_stored_in_its_successor() {
+    let bench = bench();
+    bench.set("a");
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let (log, port) = (Arc::clone(&sent), Arc::clone(&bench.port));
+    let answer = move |count| {
+        // Its successor is opened before anybody hears of the answer.
+        if log.lock().is_empty() {
+            port.stats.emptied.fetch_add(1, Ordering::Relaxed);
+        }
+        log.lock().push(count);
+        Ok(())
+    };
+    bench.drain(progress(), answer).await;
+    assert_eq!(*sent.lock(), [1, 1]);
+    assert!(!bench.shelf.is_dirty(STORE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_takes_no_value_at_all_loses_no_more_than_one() {
+    let bench = bench();
+    bench.port.force(BreakerMode::ForcedClosed);
+    for name in ["a", "b", "c"] {
+        bench.set(name);
+    }
+    let (port, mut failures) = (Arc::clone(&bench.port), 0);
+    let answer = move |count| {
+        if count == 0 {
+            return Ok(());
+        }
+        failures += 1;
+        if failures == 40 {
+            port.force(BreakerMode::ForcedOpen);
+        }
+        Err(busy())
+    };
+    let progress = bench.drain(progress(), answer).await;
+    assert_eq!(bench.port.stats.refused.load(Ordering::Relaxed), 1);
+    bench.port.force(BreakerMode::Auto);
+    // The one that was given up is deleted there.
+    let stored = Arc::new(Mutex::new(0));
+    let sum = Arc::clone(&stored);
+    let answer = move |count| {
+        *sum.lock() += count;
+        Ok(())
+    };
+    bench.drain(progress, answer).await;
+    assert_eq!(*stored.lock(), 3);
+    assert!(!bench.shelf.is_dirty(STORE));
+}
