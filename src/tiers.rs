@@ -185,8 +185,10 @@ impl Tiers {
     pub fn check_cache(&self, name: &str) -> Result<(), Error> {
         let limits = &self.config.limits;
         refuse(name_problems(name, limits.cache_name_bytes_max))?;
-        let (known, count) = self.shelf.has_scope(name);
-        if !known && count >= limits.caches_max {
+        // Not the names that stores remember: those are nobody's fault, and no store forgets them.
+        let definitions = self.definitions.read();
+        let is_full = definitions.len() >= limits.caches_max;
+        if is_full && !definitions.contains_key(name) {
             return Err(self.overloaded("caches_max", Duration::MAX));
         }
         Ok(())

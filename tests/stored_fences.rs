@@ -10,7 +10,7 @@ mod world;
 
 use bytes::Bytes;
 use larder::config::{CommitConfig, Limits};
-use larder::{Durability, Larder};
+use larder::{Cache, Durability, Error, Larder};
 use mortal::Mortal;
 use world::{SOON, cache, read, text};
 
@@ -18,7 +18,7 @@ const FENCES: &str = "\u{0}fences/";
 
 async fn start(store: &Mortal) -> Larder {
     let mut limits = Limits::default();
-    limits.tag_fences_max = 4;
+    (limits.tag_fences_max, limits.caches_max) = (4, 2);
     let builder = Larder::builder().limits(limits);
     let builder = builder.driver_factory("store", CommitConfig::default(), store.factory());
     builder.start().await.unwrap()
@@ -116,4 +116,52 @@ async fn a_fence_that_cannot_be_read_hides_everything_older_once() {
         assert_eq!(read(&cache(&larder), "k").await, None);
         larder.shutdown(SOON).await.unwrap();
     }
+}
+
+fn named(larder: &Larder, name: &str) -> Cache<String> {
+    larder.cache(name).unwrap()
+}
+
+#[tokio::test]
+async fn caches_that_earlier_lives_have_cleared_take_no_place_from_new_ones() {
+    let store = Mortal::default();
+    for name in ["a", "b", "c", "d"] {
+        let larder = start(&store).await;
+        named(&larder, name).clear().await.unwrap();
+        larder.shutdown(SOON).await.unwrap();
+    }
+    let larder = start(&store).await;
+    for name in ["new", "newer"] {
+        let cache = named(&larder, name);
+        cache.set("k", text("1")).await.unwrap();
+        assert_eq!(read(&cache, "k").await, Some(text("1")));
+    }
+    let third = larder.cache::<String>("newest").unwrap_err();
+    assert!(matches!(third, Error::Overloaded { limit, .. } if limit == "caches_max"));
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn more_cleared_caches_than_can_be_open_become_one_fence_of_all_that_are_not() {
+    let store = Mortal::default();
+    let larder = start(&store).await;
+    let (cleared, other) = (named(&larder, "a"), named(&larder, "other"));
+    cleared.set("k", text("1")).await.unwrap();
+    other.set("before", text("1")).await.unwrap();
+    larder.flush(Durability::Written).await.unwrap();
+    cleared.clear().await.unwrap();
+    other.set("after", text("1")).await.unwrap();
+    larder.shutdown(SOON).await.unwrap();
+    for name in ["b", "c"] {
+        let larder = start(&store).await;
+        named(&larder, name).clear().await.unwrap();
+        larder.shutdown(SOON).await.unwrap();
+    }
+    assert!(store.get(b"a/k").is_some(), "only a fence hides it");
+    let larder = start(&store).await;
+    let (cleared, other) = (named(&larder, "a"), named(&larder, "other"));
+    assert_eq!(read(&cleared, "k").await, None);
+    assert_eq!(read(&other, "before").await, None, "more is forgotten");
+    assert_eq!(read(&other, "after").await, Some(text("1")));
+    larder.shutdown(SOON).await.unwrap();
 }

@@ -56,7 +56,7 @@ pub struct MemoryBound {
     /// Calls that wait, each with a key and a value of the largest size, in both of its forms. A call
     /// about many keys counts as so many calls.
     pub calls_bytes: u64,
-    /// `tag_fences_max` tags in each of `caches_max` caches.
+    /// `tag_fences_max` tags in each of `caches_max` caches that are open, and of as many that stores remember.
     pub fences_bytes: u64,
     /// Deadlines that wait, and timers. Nothing where no entry has a TTL.
     pub deadlines_bytes: u64,
@@ -136,7 +136,7 @@ impl Config {
             doubts_bytes: times(limits.distrusted_keys_max, sum(&[key, DOUBT_BYTES])),
             lanes_bytes: lanes.fold(0, u64::saturating_add),
             calls_bytes: times(calls, sum(&[two_values, CALL_BYTES])),
-            fences_bytes: times(limits.caches_max, fences),
+            fences_bytes: times(limits.caches_max.saturating_mul(2), fences),
             deadlines_bytes: sum(&[
                 times(limits.deadlines_waiting_max, sum(&[key, DEADLINE_BYTES])),
                 times(TIMERS_MAX, sum(&[key, TIMER_BYTES])),

@@ -90,6 +90,8 @@ struct Scopes {
     /// Shared, so that a pass over many keys looks them up without the lock.
     by_id: Arc<Vec<Arc<Scope>>>,
     by_name: HashMap<SmolStr, Arc<Scope>>,
+    /// What every cache that is made from here on has been fenced with; 0 for none.
+    floor: u64,
 }
 
 /// A stripe with its counters beside the lock: a reader has that cache line anyway.
@@ -147,6 +149,9 @@ impl Shelf {
         }
         let id = CacheId(scopes.by_id.len() as u32);
         let scope = Arc::new(Scope::new(id, name, self.tags_max));
+        if let Some(floor) = Version::new(scopes.floor) {
+            scope.raise_to(Covers::All, floor);
+        }
         Arc::make_mut(&mut scopes.by_id).push(Arc::clone(&scope));
         scopes
             .by_name
@@ -159,13 +164,29 @@ impl Shelf {
         self.scopes.read().by_id.get(id.0 as usize).cloned()
     }
 
-    /// Whether there is a scope of this name, and how many there are in all.
-    pub fn has_scope(&self, name: &str) -> (bool, usize) {
-        let scopes = self.scopes.read();
-        (scopes.by_name.contains_key(name), scopes.by_id.len())
+    /// The scope of a cache, if there is one.
+    pub fn scope_named(&self, name: &str) -> Option<Arc<Scope>> {
+        self.scopes.read().by_name.get(name).cloned()
     }
 
-    /// Every cache that anybody has opened.
+    /// Raises a fence that a store remembers. Past `scopes_max` scopes the fence of a cache that has none
+    /// counts for all that have none: more is forgotten, nothing lies.
+    pub fn recall(&self, cache: &str, covers: Covers, version: Version, scopes_max: usize) {
+        if self.scope_named(cache).is_none() {
+            let mut scopes = self.scopes.write();
+            if scopes.by_id.len() >= scopes_max && !scopes.by_name.contains_key(cache) {
+                scopes.floor = scopes.floor.max(version.get());
+                return;
+            }
+        }
+        let scope = self.scope(cache);
+        // A tag's fence below its cache's says nothing more, and must not count.
+        if covers == Covers::All || scope.cleared().is_none_or(|cleared| cleared < version) {
+            scope.raise_to(covers, version);
+        }
+    }
+
+    /// Every cache that anybody has opened, or that a store remembers.
     pub fn all_scopes(&self) -> Vec<Arc<Scope>> {
         self.scopes().to_vec()
     }

@@ -3,6 +3,7 @@
 //! A fence is stored as an ordinary record of a reserved cache, so it takes the same way down, with
 //! the same promises, as any value. FORMAT.md has the layout.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -154,18 +155,19 @@ impl Tiers {
 
     /// Raises the fences that a store remembers. Before the first read of that store.
     pub(crate) fn raise_stored(&self, fences: &[Raised]) {
-        // Whole caches first: a tag's fence below its cache's says nothing more, and must not count.
-        for (name, version) in fences.iter().filter(|(name, _)| !name.contains(SEPARATOR)) {
-            self.shelf.scope(name).raise_to(Covers::All, *version);
-        }
-        for (name, version) in fences {
-            let Some((cache, tag)) = name.split_once(SEPARATOR) else {
-                continue;
-            };
-            let scope = self.shelf.scope(cache);
-            if scope.cleared().is_none_or(|cleared| cleared < *version) {
-                scope.raise_to(Covers::Tag(SmolStr::new(tag)), *version);
-            }
+        let caches_max = self.config.limits.caches_max;
+        let mut fences: Vec<_> = fences
+            .iter()
+            .map(|(name, version)| match name.split_once(SEPARATOR) {
+                None => (&**name, Covers::All, *version),
+                Some((cache, tag)) => (cache, Covers::Tag(SmolStr::new(tag)), *version),
+            })
+            .collect();
+        // Whole caches first: they make many a tag's fence needless. The newest first: what there is no
+        // place for counts for other caches, and so it does with the least harm.
+        fences.sort_by_key(|(_, covers, version)| (*covers != Covers::All, Reverse(*version)));
+        for (cache, covers, version) in fences {
+            self.shelf.recall(cache, covers, version, caches_max);
         }
     }
 }

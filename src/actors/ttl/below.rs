@@ -76,7 +76,10 @@ impl TtlManager {
             let Some((cache, name)) = split_stored_key(&stored) else {
                 continue;
             };
-            let scope = self.parts.shelf.scope(cache);
+            // Of a cache that has none nobody watches anything.
+            let Some(scope) = self.parts.shelf.scope_named(cache) else {
+                continue;
+            };
             if (self.parts.watched)(&Key::new(scope.id, name)) {
                 self.announce(&scope, name, version, now_ms);
             }

@@ -158,6 +158,7 @@ async fn a_reclaim_announces_only_what_is_watched_and_was_not_announced() {
     let names = ["seen", "unseen", "unseen", "unwatched"];
     let mut records: Vec<_> = names.map(|name| (stored(name), version)).into();
     records.push((bytes::Bytes::from_static(b"no key of ours"), version));
+    records.push((bytes::Bytes::from_static(b"never-opened/k"), version));
     let reclaimed = Reclaimed {
         records,
         next_ms: None,
@@ -167,13 +168,14 @@ async fn a_reclaim_announces_only_what_is_watched_and_was_not_announced() {
     addr.send(ReclaimAt { tier, at_ms }).await.unwrap();
     assert_eq!(bench.stores.reclaims_asked.load(Ordering::SeqCst), 1);
     bench.advance(800);
-    until(|| bench.stats.reclaimed.load(Ordering::SeqCst) == 5).await;
+    until(|| bench.stats.reclaimed.load(Ordering::SeqCst) == 6).await;
     assert_eq!(bench.expired(), [("unseen".to_string(), version)]);
+    assert!(bench.shelf.scope_named("never-opened").is_none());
     bench.shelf.watch(false);
     bench.stores.reclaims.lock().push(Some(reclaimed));
     addr.send(ReclaimAt { tier, at_ms }).await.unwrap();
     bench.advance(200);
-    until(|| bench.stats.reclaimed.load(Ordering::SeqCst) == 10).await;
+    until(|| bench.stats.reclaimed.load(Ordering::SeqCst) == 12).await;
 }
 
 #[actix::test]
