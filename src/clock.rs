@@ -8,7 +8,7 @@
 
 // By its path, since a test compiles this file under another roof.
 #[path = "clock/base.rs"]
-mod base;
+pub(crate) mod base;
 
 #[cfg(feature = "test-util")]
 use std::pin::pin;

@@ -5,9 +5,9 @@
 //! Not here: memory order weaker than sequential consistency, which shuttle does not explore.
 #![allow(dead_code, unused_imports)]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+// Shuttle's atomics are large.
+#![allow(clippy::large_enum_variant)]
 
-#[path = "../src/clock/base.rs"]
-mod base;
 #[path = "../src/bell.rs"]
 mod bell;
 #[path = "../src/clock.rs"]
@@ -34,8 +34,8 @@ mod drivers {
 
 use std::collections::HashMap;
 
-use base::{Base, Reading};
 use clock::Millis;
+use clock::base::{Base, Reading};
 use drivers::StoreDurability::Written;
 use shelf::*;
 use shuttle::thread;

@@ -26,6 +26,7 @@ struct Bench {
 fn bench() -> Bench {
     let bounds = Bounds {
         events_max: 8,
+        events_bytes_max: 1 << 20,
         deadlines_max: 8,
         distrusted_max: 8,
     };
