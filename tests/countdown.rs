@@ -2,7 +2,8 @@
 //! cache runs clean; once with that call alone and once with every call from it on. What larder says
 //! meanwhile, and after the next start, is compared with a ledger.
 //!
-//! The default run takes some N only; `LARDER_LONG=1` takes each one, `LARDER_N` a single one.
+//! The default run takes some N only; `LARDER_LONG=1` takes each one (an hour), `LARDER_STRIDE` each so
+//! many, `LARDER_N` a single one.
 #![cfg(feature = "test-util")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
@@ -166,7 +167,7 @@ fn number(name: &str) -> Option<u64> {
 /// Each kind of fault, once and for ever.
 fn all(stride: u64, fresh: &Fresh) {
     let is_long = number("LARDER_LONG").is_some_and(|long| long > 0);
-    let stride = if is_long { 1 } else { stride };
+    let stride = number("LARDER_STRIDE").unwrap_or(if is_long { 1 } else { stride });
     let failed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         let modes = FAULTS.into_iter().flat_map(|of| [(of, false), (of, true)]);
