@@ -74,6 +74,7 @@ pub struct Shelf {
     versions: Arc<VersionClock>,
     bounds: Bounds,
     tags_max: usize,
+    tiers: RwLock<Vec<Arc<str>>>,
     scopes: RwLock<Scopes>,
     /// Whether anybody watches anything: events are recorded only then.
     watched: AtomicBool,
@@ -126,6 +127,7 @@ impl Shelf {
             versions,
             bounds,
             tags_max,
+            tiers: RwLock::new(Vec::new()),
             scopes: RwLock::new(Scopes::default()),
             watched: AtomicBool::new(false),
             budget: AtomicUsize::new(budget_bytes),
@@ -334,9 +336,9 @@ impl Shelf {
             self.bells.deadlines.ring();
         }
         for waiter in std::mem::take(&mut effects.unstored) {
-            // The change stands in memory; the shelf knows its tiers by number only.
+            // The change stands in memory.
             waiter.ticket.fail(Error::Unavailable {
-                driver: format!("tier {}", waiter.tier.0).into(),
+                driver: self.tier_name(waiter.tier),
                 retry_after: UNSTORED_RETRY,
             });
         }
