@@ -150,9 +150,11 @@ fn tiers(
             clock.clone(),
         ))
     });
+    let ports: Vec<_> = ports.collect();
+    shelf.name_tiers(ports.iter().map(|port| Arc::clone(&port.name)).collect());
     Tiers {
         shelf: Arc::new(shelf),
-        ports: ports.collect(),
+        ports,
         clock,
         timer: Timer::new(runtime.timer().clone()),
         rooms: drivers

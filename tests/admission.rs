@@ -230,3 +230,19 @@ async fn reads_of_caches_of_low_priority_are_shed_first() {
     assert!(last.unwrap().is_none() && next.unwrap().is_none());
     house.end().await;
 }
+
+#[tokio::test]
+async fn what_is_shed_first_and_larger_than_its_share_is_taken_when_nothing_else_is_dirty() {
+    let largest = |builder: Builder| {
+        let mut limits = Limits::default();
+        (limits.value_bytes_max, limits.dirty_bytes_max) = (BUDGET, BUDGET);
+        builder.limits(limits).admission(Admission::ShedLow)
+    };
+    let house = house_of(largest).await;
+    let low = house.cache("low", Priority::Low);
+    let value = "7".repeat(BUDGET - 1_000);
+    low.set("k", value.clone()).await.unwrap();
+    house.larder.flush(Durability::Written).await.unwrap();
+    low.set("k", value).await.unwrap();
+    house.end().await;
+}

@@ -261,7 +261,7 @@ impl Stage {
         };
         let answer = answer.unwrap_or_else(|error| match error {
             Error::Overloaded { limit, .. } => format!("Overloaded {limit}"),
-            Error::Unavailable { .. } => "Unavailable".into(),
+            Error::Unavailable { driver, .. } if *driver == *"map" => "Unavailable".into(),
             Error::DeadlineExceeded { .. } => "DeadlineExceeded".into(),
             error => format!("{error:?}"),
         });

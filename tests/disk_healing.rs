@@ -121,6 +121,16 @@ async fn what_memory_has_is_stored_again_however_little_may_be_dirty_at_once() {
 }
 
 #[tokio::test]
+async fn while_it_is_stored_again_a_scan_shows_what_reads_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let larder = lost(dir.path()).await;
+    lose_while_down(&larder, dir.path()).await;
+    let page = users(&larder).scan("").page_size(10 * KEYS).await.unwrap();
+    assert_eq!((page.entries.len(), page.partial), (KEYS + 1, false));
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
 async fn values_that_found_no_room_while_the_driver_was_down_are_stored_then() {
     let dir = tempfile::tempdir().unwrap();
     let larder = lost(dir.path()).await;

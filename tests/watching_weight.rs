@@ -38,9 +38,14 @@ async fn until_offered(larder: &Larder, events: u64) {
         let watch = larder.stats().await.unwrap().watch;
         watch.delivered + watch.missed
     };
-    while offered().await < events {
-        tokio::task::yield_now().await;
-    }
+    let all = async {
+        while offered().await < events {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, all)
+        .await
+        .expect("it is offered");
 }
 
 fn value(n: usize) -> String {

@@ -75,6 +75,7 @@ pub struct Shelf {
     versions: Arc<VersionClock>,
     bounds: Bounds,
     tags_max: usize,
+    tiers: RwLock<Vec<Arc<str>>>,
     scopes: RwLock<Scopes>,
     /// Whether anybody watches anything: events are recorded only then.
     watched: AtomicBool,
@@ -130,6 +131,7 @@ impl Shelf {
             versions,
             bounds,
             tags_max,
+            tiers: RwLock::new(Vec::new()),
             scopes: RwLock::new(Scopes::default()),
             watched: AtomicBool::new(false),
             events_bytes,
@@ -339,9 +341,9 @@ impl Shelf {
             self.bells.deadlines.ring();
         }
         for waiter in std::mem::take(&mut effects.unstored) {
-            // The change stands in memory; the shelf knows its tiers by number only.
+            // The change stands in memory.
             waiter.ticket.fail(Error::Unavailable {
-                driver: format!("tier {}", waiter.tier.0).into(),
+                driver: self.tier_name(waiter.tier),
                 retry_after: UNSTORED_RETRY,
             });
         }

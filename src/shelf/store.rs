@@ -145,6 +145,9 @@ impl Shelf {
     /// stored copy of the key is distrusted before its slot goes (the slot protocol, rule 11). Whoever
     /// waits for it is told `error`. `false` if it has changed.
     pub fn refuse(&self, tier: TierId, taken: &Taken, error: &Error) -> bool {
+        let scope = self.scope_by_id(taken.key.cache);
+        // From before it is until after, as for any change that a tier does not get.
+        let _moving = scope.as_ref().map(|scope| scope.moving());
         let cell = self.cell(taken.hash);
         let mut stripe = cell.stripe.write();
         let (cache, name) = (taken.key.cache, &taken.key.name);

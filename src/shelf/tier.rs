@@ -1,6 +1,9 @@
 //! Tiers by number: which drivers a change concerns.
 //!
-//! Pure sets of bits; what a tier is stands in `drivers/`.
+//! Pure sets of bits, and what hosts call the tiers; what a tier is stands in `drivers/`.
+
+use super::Shelf;
+use crate::sync::Arc;
 
 /// A set of tiers, one bit per driver.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -62,6 +65,19 @@ impl TierSet {
     /// Its tiers, lowest first.
     pub fn iter(self) -> impl Iterator<Item = TierId> {
         (0..16).map(TierId).filter(move |tier| self.has(*tier))
+    }
+}
+
+impl Shelf {
+    /// Says what hosts call the tiers, lowest number first: errors name them so.
+    pub fn name_tiers(&self, names: Vec<Arc<str>>) {
+        *self.tiers.write() = names;
+    }
+
+    pub(super) fn tier_name(&self, tier: TierId) -> Arc<str> {
+        let names = self.tiers.read();
+        let name = names.get(usize::from(tier.0)).cloned();
+        name.unwrap_or_else(|| format!("tier {}", tier.0).into())
     }
 }
 

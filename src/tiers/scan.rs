@@ -1,6 +1,7 @@
 //! Scans: what the tiers hold, overlaid with what memory knows better.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -93,7 +94,7 @@ impl Tiers {
         let wait = self.wait(ask.wait).standing(place.standing);
         let (mut looks, mut failed) = (1, TierSet::NONE);
         loop {
-            let moves = place.scope.moves_done();
+            let (moves, emptied) = (place.scope.moves_done(), self.emptied(place));
             let mut found = match self.look(place, &ask, failed, &wait).await {
                 Ok(found) => found,
                 // As one that is not up: memory may know what it would have shown.
@@ -103,16 +104,27 @@ impl Tiers {
                 }
                 Err((_, error)) => return Err(error),
             };
-            if found.partial || place.scope.moves_begun() == moves {
+            let stood = place.scope.moves_begun() == moves && self.emptied(place) == emptied;
+            if found.partial || stood {
                 return Ok(found);
             }
-            // What moved up between the reads of two stores was in neither when it was read.
+            // What moved up between the reads of two stores was in neither when it was read; what one had
+            // when memory was asked may be gone from its successor.
             if looks == LOOKS_MAX {
                 found.partial = true;
                 return Ok(found);
             }
             looks += 1;
         }
+    }
+
+    /// How often the drivers of a cache have lost what they had. Not all of it is stored again at once, and
+    /// what cannot be encoded any more never.
+    fn emptied(&self, place: &Place) -> u64 {
+        let ports = place.tiers.iter().filter_map(|tier| self.port(tier));
+        ports
+            .map(|port| port.stats.emptied.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// Reads a page without the tiers that have failed. An error says which tier it is of.
@@ -134,8 +146,11 @@ impl Tiers {
             prefix: ask.prefix,
             after: ask.after,
             count_max: ask.count_max,
-            // What is in no store, or in one that is not up, memory may still know.
-            table: ports.is_empty() || partial || place.scope.moves_begun() > 0,
+            // What is in no store, not any more, or in one that is not up, memory may still know.
+            table: ports.is_empty()
+                || partial
+                || place.scope.moves_begun() > 0
+                || self.emptied(place) > 0,
             tiers: place.tiers,
             now_ms: self.now_ms(),
         });

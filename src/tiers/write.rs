@@ -208,8 +208,11 @@ impl Tiers {
     ) -> Result<Option<OwnedSemaphorePermit>, Error> {
         let budget = self.rooms.get(usize::from(tier.0)).ok_or(Error::Closed)?;
         let port = self.port(tier).ok_or(Error::Closed)?;
-        let left = wait.stands().leaves(self.config.limits.dirty_bytes_max);
-        let is_left = budget.available_permits() >= left.saturating_add(bytes as usize);
+        let bytes_max = self.config.limits.dirty_bytes_max;
+        let left = wait.stands().leaves(bytes_max);
+        // What is larger than the rest has its turn when nothing else is dirty.
+        let wanted = left.saturating_add(bytes as usize).min(bytes_max);
+        let is_left = budget.available_permits() >= wanted;
         if (left == 0 || is_left)
             && let Ok(permit) = Arc::clone(budget).try_acquire_many_owned(bytes)
         {

@@ -215,15 +215,14 @@ impl Faults {
         let clock = &self.0.clock;
         // Before the call is announced: whoever moves the clock then moves it for this call.
         let began_ms = clock.now_ms();
-        let fault = self.0.state.lock().plan.call(op);
-        self.0.changed.send_replace(());
+        let (fault, releases) = self.decide(op);
         match fault? {
             Fault::Delay(time) => {
                 clock.block_until(began_ms.saturating_add(millis(time)));
                 None
             }
             Fault::Hang => {
-                self.hang();
+                self.hang(releases);
                 None
             }
             Fault::Panic => resume_unwind(Box::new("a panic on demand")),
@@ -231,12 +230,21 @@ impl Faults {
         }
     }
 
-    fn hang(&self) {
+    /// What befalls a call, and how often those that hang had been released by then: whoever hears of the
+    /// call may release it before it hangs.
+    fn decide(&self, op: Op) -> (Option<Fault>, u64) {
         let mut state = self.0.state.lock();
-        let before = state.releases;
+        let decided = (state.plan.call(op), state.releases);
+        drop(state);
+        self.0.changed.send_replace(());
+        decided
+    }
+
+    fn hang(&self, releases: u64) {
+        let mut state = self.0.state.lock();
         state.hanging += 1;
         self.0.changed.send_replace(());
-        while state.releases == before {
+        while state.releases == releases {
             self.0.released.wait(&mut state);
         }
         state.hanging -= 1;
@@ -256,5 +264,28 @@ impl fmt::Debug for Faults {
             .field("plan", &state.plan)
             .field("hanging", &state.hanging)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_is_released_before_it_hangs_goes_on() {
+        let faults = Faults::new();
+        faults.inject(Op::Get, When::Always, Fault::Hang);
+        let (fault, releases) = faults.decide(Op::Get);
+        assert_eq!(fault, Some(Fault::Hang));
+        faults.repair();
+        let (ended, waiting) = std::sync::mpsc::channel();
+        let hangs = faults.clone();
+        std::thread::spawn(move || {
+            hangs.hang(releases);
+            ended.send(()).unwrap();
+        });
+        let waited = waiting.recv_timeout(std::time::Duration::from_secs(5));
+        faults.repair();
+        waited.unwrap();
     }
 }

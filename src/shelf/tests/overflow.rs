@@ -270,6 +270,19 @@ fn what_a_store_refuses_that_was_opened_late_is_in_doubt_up_to_the_versions_that
 }
 
 #[test]
+fn what_a_store_refuses_is_in_memory_only_and_scans_know_to_look_there() {
+    let bench = bench();
+    bench.set("k", 1);
+    let taken = bench.take(DISK);
+    assert_eq!(bench.scope.moves_begun(), 0);
+    assert!(bench.shelf.refuse(DISK, &taken[0], &Error::Closed));
+    assert_eq!(
+        (bench.scope.moves_begun(), bench.scope.moves_done()),
+        (1, 1)
+    );
+}
+
+#[test]
 fn what_a_fetch_brings_without_room_is_in_doubt_up_to_the_newest_version_there_is() {
     let bench = bench();
     let (mark, began) = bench
