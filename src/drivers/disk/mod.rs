@@ -5,7 +5,6 @@
 //! about a failure; it says which kind it is.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,7 +61,7 @@ pub struct DiskDriver {
     // IMPORTANT: the store is closed before the lock is given back.
     store: Store,
     _closing: Closing,
-    _lock: File,
+    _lock: open::DirLock,
 }
 
 /// How far the store has come, in memory and in the file.

@@ -44,7 +44,7 @@ pub struct Opened {
     /// Where that store is, if damage alone was the reason.
     pub salvageable: Option<PathBuf>,
     /// The directory's lock.
-    pub lock: File,
+    pub lock: DirLock,
 }
 
 /// Opens `dir`. `is_known`: it was open before, so a store that is not there any more is a loss.
@@ -236,7 +236,20 @@ impl Opening<'_> {
     }
 }
 
-fn lock(dir: &Path) -> Result<File, Failure> {
+/// Holds the lock of a directory.
+///
+/// Given back in so many words: a process that the host starts meanwhile has the file, too, until it runs
+/// its own program, and closing it here would leave the directory locked for so long.
+pub struct DirLock(pub(super) File);
+
+impl Drop for DirLock {
+    fn drop(&mut self) {
+        // What cannot be unlocked is closed all the same.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(dir: &Path) -> Result<DirLock, Failure> {
     private_dir(dir).map_err(|e| path_failure(dir, &e))?;
     let path = dir.join(LOCK);
     let mut options = OpenOptions::new();
@@ -245,7 +258,7 @@ fn lock(dir: &Path) -> Result<File, Failure> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(&path).map_err(|e| path_failure(&path, &e))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(DirLock(file)),
         Err(TryLockError::WouldBlock) => {
             Err(failure(dir, Verdict::Locked, "the directory is in use"))
         }

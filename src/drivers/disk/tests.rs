@@ -134,3 +134,15 @@ fn a_device_that_has_failed_explains_why_no_writes_are_taken() {
     drop(driver);
     assert!(!marks(dir.path()).is_suspect);
 }
+
+#[test]
+fn a_directory_is_free_again_although_a_process_that_is_being_started_has_its_lock_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || DiskDriver::open(dir.path(), &DiskConfig::default());
+    let driver = open().unwrap();
+    // As it is between fork and exec.
+    let inherited = driver._lock.0.try_clone().unwrap();
+    drop(driver);
+    open().unwrap();
+    drop(inherited);
+}
