@@ -108,14 +108,12 @@ fn print(name: &str, platform: &Platform, outcome: &Outcome) {
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{VALUES} values of {VALUE_BYTES} bytes to a platform's store\n");
     println!("                             acknowledged      stored   stored  refused   lost");
-    let scenes: [(&str, fn(&Platform) -> Outcome); 2] = [
-        ("one call after the other", one_by_one),
-        ("all at once", all_at_once),
-    ];
-    for (name, scene) in scenes {
-        let platform = Platform::new(Clock::system());
-        print(name, &platform, &scene(&platform));
-    }
+    let platform = Platform::new(Clock::system());
+    let outcome = one_by_one(&platform);
+    print("one call after the other", &platform, &outcome);
+    let platform = Platform::new(Clock::system());
+    let outcome = all_at_once(&platform);
+    print("all at once", &platform, &outcome);
     let platform = Platform::new(Clock::system());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -272,28 +272,6 @@ impl Shelf {
         kept
     }
 
-    /// A fetch begins: leaves a mark, or shares the one that stands, whatever memory knows of the key,
-    /// and draws the version that the result will carry. [`Change::Fetched`] uses both. Like every mark
-    /// it is to be released if nothing comes of it.
-    pub fn claim(&self, scope: &Scope, hash: u64, name: &str, now_ms: Millis) -> (MarkId, Version) {
-        let mut stripe = self.cell(hash).stripe.write();
-        // Under the lock: no mutation of the key has a version between the two.
-        let (mark, _) = stripe.mark(hash, scope.id, name);
-        (mark, self.versions.next(now_ms))
-    }
-
-    /// Whether a mark still stands: a flight may be joined only then.
-    pub fn stands(&self, scope: &Scope, hash: u64, name: &str, mark: MarkId) -> bool {
-        let stripe = self.cell(hash).stripe.read();
-        stripe.marks.stands(hash, scope.id, name, mark)
-    }
-
-    /// A flight ends without having brought anything.
-    pub fn release(&self, scope: &Scope, hash: u64, name: &str, mark: MarkId) {
-        let mut stripe = self.cell(hash).stripe.write();
-        stripe.marks.release(hash, scope.id, name, mark);
-    }
-
     /// Keeps the decoded form of a slot whose bytes a reader has just decoded.
     pub fn decoded(&self, scope: &Scope, hash: u64, name: &str, version: Version, body: Body) {
         let mut stripe = self.cell(hash).stripe.write();

@@ -1,10 +1,14 @@
 //! What a flight may do with what it brought up (the slot protocol, rule 4, SEMANTICS.md).
 
+use super::Shelf;
 use super::ask::Call;
 use super::effects::Effects;
+use super::fence::Scope;
 use super::marks::MarkId;
 use super::slot::Slot;
 use super::stripe::{Known, Stripe};
+use crate::clock::Millis;
+use crate::version::Version;
 
 impl Stripe {
     /// Keeps what a flight brought up, if its very mark still stands. Ends the flight.
@@ -29,5 +33,29 @@ impl Stripe {
         self.remember(call, Some(slot), &mut effects);
         self.shrink(call.watched, call.now_ms, call.bounds, &mut effects);
         (true, effects)
+    }
+}
+
+impl Shelf {
+    /// A fetch begins: leaves a mark, or shares the one that stands, whatever memory knows of the key,
+    /// and draws the version that the result will carry. [`Change::Fetched`] uses both. Like every mark
+    /// it is to be released if nothing comes of it.
+    pub fn claim(&self, scope: &Scope, hash: u64, name: &str, now_ms: Millis) -> (MarkId, Version) {
+        let mut stripe = self.cell(hash).stripe.write();
+        // Under the lock: no mutation of the key has a version between the two.
+        let (mark, _) = stripe.mark(hash, scope.id, name);
+        (mark, self.versions.next(now_ms))
+    }
+
+    /// Whether a mark still stands: a flight may be joined only then.
+    pub fn stands(&self, scope: &Scope, hash: u64, name: &str, mark: MarkId) -> bool {
+        let stripe = self.cell(hash).stripe.read();
+        stripe.marks.stands(hash, scope.id, name, mark)
+    }
+
+    /// A flight ends without having brought anything.
+    pub fn release(&self, scope: &Scope, hash: u64, name: &str, mark: MarkId) {
+        let mut stripe = self.cell(hash).stripe.write();
+        stripe.marks.release(hash, scope.id, name, mark);
     }
 }
