@@ -38,7 +38,7 @@ impl Stripe {
 
 impl Shelf {
     /// A fetch begins: leaves a mark, or shares the one that stands, whatever memory knows of the key,
-    /// and draws the version that the result will carry. [`Change::Fetched`] uses both. Like every mark
+    /// and draws the version that the result will carry. [`Change::Fetched`](super::Change::Fetched) uses both. Like every mark
     /// it is to be released if nothing comes of it.
     pub fn claim(&self, scope: &Scope, hash: u64, name: &str, now_ms: Millis) -> (MarkId, Version) {
         let mut stripe = self.cell(hash).stripe.write();
