@@ -19,17 +19,12 @@ impl Proof {
         if self.0.load(Ordering::Relaxed) {
             return Ok(());
         }
-        match codec.decode::<V>(bytes) {
-            Ok(_) => {
-                self.0.store(true, Ordering::Relaxed);
-                Ok(())
-            }
-            Err(Error::Decode { reason, .. }) => {
-                let reason = format!("it would not be read back from a store: {reason}");
-                Err(Error::encode::<V>(reason.into()))
-            }
-            Err(error) => Err(error),
-        }
+        codec.decode::<V>(bytes).map(drop).map_err(|error| {
+            let reason = format!("it would not be read back from a store: {error}");
+            Error::encode::<V>(reason.into())
+        })?;
+        self.0.store(true, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -171,3 +171,15 @@ fn wide(count: usize) -> u64 {
 fn sum(parts: &[u64]) -> u64 {
     parts.iter().copied().fold(0, u64::saturating_add)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_is_what_storing_takes_and_what_comes_on_top() {
+        let bound = Config::default().memory_bound(&[CommitConfig::default()], 100, 2);
+        let on_top = bound.fences_bytes + bound.deadlines_bytes + bound.events_bytes;
+        assert_eq!(bound.total_bytes(), bound.storing_bytes() + on_top);
+    }
+}

@@ -241,12 +241,13 @@ impl DirtySet {
         settled
     }
 
-    /// A tier will not store what it took; nobody waits for that any more.
-    pub fn give_up(&mut self, tier: TierId, taken: &Taken) -> Settled {
+    /// A tier will not store what it took; nobody waits for that any more. Nothing if the slot has changed.
+    pub fn give_up(&mut self, tier: TierId, taken: &Taken) -> Option<Settled> {
         let (cache, name) = (taken.key.cache, &taken.key.name);
-        let Some(dirty) = self.get_mut(taken.hash, cache, name) else {
-            return Settled::default();
-        };
+        let dirty = self.get_mut(taken.hash, cache, name)?;
+        if dirty.stamp != taken.stamp {
+            return None;
+        }
         let waiters = dirty.waiters.extract_if(.., |w| w.tier == tier);
         let done = waiters.map(|w| w.ticket).collect();
         let before = dirty.tiers();
@@ -257,12 +258,12 @@ impl DirtySet {
         let gone = left
             .is_empty()
             .then(|| self.forget(taken.hash, cache, name));
-        Settled {
+        Some(Settled {
             done,
             gone: gone.flatten(),
             freed,
             again: false,
-        }
+        })
     }
 
     /// Takes a slot out without its having been stored: its change is superseded by one that is not to

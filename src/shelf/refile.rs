@@ -119,21 +119,20 @@ impl Stripe {
         mut room: Room,
     ) -> Result<Option<Dirty>, Room> {
         let (hash, cache, name) = (lost.hash, lost.key.cache, lost.key.name.as_str());
-        if self.resident(lost).is_none() || self.is_filed(hash, &lost.key, tier) {
-            return Err(room);
-        }
+        let is_filed = self.is_filed(hash, &lost.key, tier);
+        // A new one: what was taken of this slot before may still be settled.
+        let stamp = self.stamp();
+        let slot = match self.table.get_mut(hash, cache, name) {
+            Some(slot) if slot.stamp == lost.stamp && !is_filed => slot,
+            _ => return Err(room),
+        };
+        slot.stamp = stamp;
         // It may be on its way to other tiers.
         let (mut put, mut delete) = (TierSet::NONE, TierSet::NONE);
         if let Some(others) = self.dirty.get_mut(hash, cache, name) {
             (put, delete) = (others.put, others.delete);
             room.join(std::mem::take(&mut others.room));
         }
-        // A new one: what was taken of this slot before may still be settled.
-        let stamp = self.stamp();
-        let Some(slot) = self.table.get_mut(hash, cache, name) else {
-            return Err(room);
-        };
-        slot.stamp = stamp;
         let new = NewDirty {
             key: lost.key.clone(),
             version: slot.version,

@@ -150,18 +150,12 @@ impl Shelf {
         let _moving = scope.as_ref().map(|scope| scope.moving());
         let cell = self.cell(taken.hash);
         let mut stripe = cell.stripe.write();
-        let (cache, name) = (taken.key.cache, &taken.key.name);
-        let is_same = |d: &Dirty| d.stamp == taken.stamp;
-        if !stripe
-            .dirty
-            .get(taken.hash, cache, name)
-            .is_some_and(is_same)
-        {
+        let Some(given_up) = stripe.dirty.give_up(tier, taken) else {
             return false;
-        }
+        };
+        // Under the same lock: nobody finds the slot gone and the copy believed.
         let as_of = self.versions.newest(taken.version);
         stripe.distrust_taken(tier, taken, as_of, self.bounds.distrusted_max);
-        let given_up = stripe.dirty.give_up(tier, taken);
         drop(stripe);
         for ticket in given_up.done {
             ticket.fail(error.clone());

@@ -58,6 +58,17 @@ enum Missed {
     Unknown,
 }
 
+impl Missed {
+    /// How many, as a watcher is told; 0 where nobody knows.
+    fn count(self) -> Option<u64> {
+        match self {
+            Self::Nothing => None,
+            Self::Events(events) => Some(events),
+            Self::Unknown => Some(0),
+        }
+    }
+}
+
 impl Registry {
     /// A registry that holds up to `subscriptions_max` subscriptions.
     pub fn new(subscriptions_max: usize) -> Self {
@@ -217,13 +228,10 @@ impl Registry {
 
     /// Tells a subscription what it has missed; `false` if it is full even for that.
     fn catch_up(&mut self, id: SubscriptionId) -> bool {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else {
+        let subscription = self.subscriptions.get_mut(&id);
+        let behind = subscription.and_then(|s| Some((s.missed.count()?, s)));
+        let Some((missed, subscription)) = behind else {
             return true;
-        };
-        let missed = match subscription.missed {
-            Missed::Nothing => return true,
-            Missed::Events(events) => events,
-            Missed::Unknown => 0,
         };
         match guarded(|| subscription.sink.lagged(missed)) {
             Offer::Taken => {

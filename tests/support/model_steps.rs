@@ -111,6 +111,16 @@ impl Play {
             "set {key:?} {value} if {condition} {durability:?} {:?} {done:?}",
             plan.ttl_ms
         ));
+        // Memory may have let go of it since it was looked at, where it alone had it.
+        let is_gone = match &done {
+            Ok(_) => !holds && condition == 0,
+            Err(Error::Conflict { current: told }) => current.is_some() && told.is_none(),
+            Err(_) => false,
+        };
+        let (holds, current) = match is_gone && self.lets_go(key) {
+            true => (condition == 0, None),
+            false => (holds, current),
+        };
         match done {
             Ok(version) => {
                 assert!(
@@ -166,13 +176,23 @@ impl Play {
     }
 
     fn retimed(&mut self, how: &str, key: &str, done: Option<Version>, times: [u64; 3]) {
-        let live = self.model.live(key, self.now_ms()).is_some();
+        let mut live = self.model.live(key, self.now_ms()).is_some();
+        live &= done.is_some() || !self.lets_go(key);
         assert_eq!(done.is_some(), live, "{how} of {key:?}");
         let Some(version) = done else { return };
         self.model.acknowledged(how, version);
         let entry = self.model.entries.get_mut(key).unwrap();
         entry.version = version;
         [entry.expires_ms, entry.keep_ms, entry.ends_ms] = times;
+    }
+
+    /// Forgets an entry that memory may let go of at any time; whether it is one.
+    fn lets_go(&mut self, key: &str) -> bool {
+        let may_go = self.model.entries.get(key).is_some_and(|e| e.may_go);
+        if may_go {
+            self.model.entries.remove(key);
+        }
+        may_go
     }
 
     pub async fn update(&mut self) {
@@ -184,6 +204,9 @@ impl Play {
         });
         let done = done.await.unwrap();
         self.note(format!("update {key:?}: {}", *done));
+        if *done == "u/10" {
+            self.lets_go(key);
+        }
         let old = self.model.live(key, self.now_ms());
         let wanted = old.map_or("u/10".to_owned(), |old| format!("u{}", old.value));
         assert_eq!(*done, wanted, "update of {key:?}");

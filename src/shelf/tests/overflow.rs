@@ -270,6 +270,16 @@ fn what_a_store_refuses_that_was_opened_late_is_in_doubt_up_to_the_versions_that
 }
 
 #[test]
+fn what_has_changed_since_a_store_refused_it_is_not_given_up() {
+    let bench = bench();
+    bench.set("k", 1);
+    let taken = bench.take(DISK);
+    bench.set("k", 2);
+    assert!(!bench.shelf.refuse(DISK, &taken[0], &Error::Closed));
+    assert_eq!(bench.take(DISK).len(), 1, "the new one goes its way");
+}
+
+#[test]
 fn what_a_store_refuses_is_in_memory_only_and_scans_know_to_look_there() {
     let bench = bench();
     bench.set("k", 1);

@@ -174,3 +174,13 @@ fn a_deletion_that_is_on_its_way_stays_one() {
     assert_eq!(values(&bench.take(DISK)), [None]);
     assert_eq!(bench.get("k"), Some(2));
 }
+
+#[test]
+fn a_stripe_that_is_not_there_has_lost_nothing() {
+    let bench = bench();
+    bench.set("k", 1);
+    bench.flush(DISK);
+    let stripes = bench.shelf.stripes();
+    let lost = bench.shelf.lost(stripes, DISK, |_| true, bench.now_ms);
+    assert!(lost.is_empty());
+}
