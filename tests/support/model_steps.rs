@@ -177,7 +177,9 @@ impl Play {
 
     fn retimed(&mut self, how: &str, key: &str, done: Option<Version>, times: [u64; 3]) {
         let mut live = self.model.live(key, self.now_ms()).is_some();
-        live &= done.is_some() || !self.lets_go(key);
+        if live && done.is_none() {
+            live = !self.lets_go(key);
+        }
         assert_eq!(done.is_some(), live, "{how} of {key:?}");
         let Some(version) = done else { return };
         self.model.acknowledged(how, version);
