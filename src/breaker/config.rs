@@ -20,7 +20,8 @@ pub struct BreakerConfig {
     /// Share of slow calls in the window that opens it, in percent (1 to 100). Default: 80.
     pub slow_percent_max: u32,
     /// How long the oldest call may go on before the driver counts as hung, in milliseconds (at least
-    /// 10). Default: 10,000.
+    /// 10). Default: 10,000. It is looked at every quarter of this, and two looks in a row must find it
+    /// so: a process that stood still gives nothing up.
     pub hung_ms: u64,
     /// Probes (write, read back, delete) that a driver passes before calls go to it (1 to 100).
     /// Default: 1.
