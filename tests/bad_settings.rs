@@ -29,7 +29,7 @@ async fn every_problem_of_a_configuration_is_told_at_once() {
     (commits.chunk_count, commits.read_threads) = (0, 1_000);
     commits.linger_ms_max = 20_000;
     let disk = DiskConfig {
-        worker_threads: 0,
+        worker_threads: 1_000,
         open_files_max: 1,
         journal_bytes_max: 1,
         ..DiskConfig::default()
@@ -58,7 +58,7 @@ async fn every_problem_of_a_configuration_is_told_at_once() {
         "open_ms_max is 0, allowed is 1 to 86400000",
         "restart_backoff.ms_min is 2000 and restart_backoff.ms_max is 1000",
         "disk directory is empty",
-        "disk.worker_threads is 0, allowed is 1",
+        "disk.worker_threads is 1000, allowed is 1 to 256",
         "disk.open_files_max is 1, allowed is 10",
         "disk.journal_bytes_max is 1, allowed is 67108864",
         "map.chunk_count is 0, allowed is 1 to",

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
-use larder::Version;
 use larder::clock::NEVER;
 use larder::drivers::disk::{DiskConfig, DiskDriver};
 use larder::drivers::{Driver, Failure, StoreDurability::Synced, Write};
@@ -19,6 +18,8 @@ use tempfile::TempDir;
 
 #[path = "support/crash.rs"]
 mod crash;
+#[path = "support/disk_store.rs"]
+mod disk_store;
 
 const KEYS: u64 = 60;
 const ROUNDS: u64 = 12;
@@ -34,28 +35,7 @@ fn config() -> DiskConfig {
 }
 
 fn put(key: u64, version: u64) -> Write {
-    let version = Version::new(version).unwrap();
-    let header = Header {
-        version,
-        created_ms: 0,
-        expires_ms: NEVER,
-        keep_ms: NEVER,
-        idle_ms: 0,
-        ends_ms: NEVER,
-        schema: 0,
-        type_tag: 0,
-        codec: 0,
-        priority: 0,
-        tags: Box::default(),
-    };
-    let key = name(key);
-    let record = record::encode(&key, &header, &[b'v'; 400]);
-    Write::Put {
-        key,
-        record,
-        version,
-        keep_ms: NEVER,
-    }
+    disk_store::write_of(name(key), version, NEVER, &[b'v'; 400])
 }
 
 fn name(key: u64) -> Bytes {

@@ -9,15 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
-use larder::Version;
 use larder::clock::NEVER;
 use larder::drivers::disk::{DiskConfig, DiskDriver};
 use larder::drivers::{Driver, Failure, StoreDurability::Written, Write};
-use larder::record::{self, Header};
+use larder::record;
 use tempfile::TempDir;
 
 use crash::quick_dir;
-use disk_store::{damage, damage_largest, tables};
+use disk_store::{damage, damage_largest, tables, write_of};
 
 #[path = "support/crash.rs"]
 mod crash;
@@ -49,27 +48,7 @@ fn fence(n: u64) -> Bytes {
 }
 
 fn put(key: Bytes, version: u64, payload: &[u8]) -> Write {
-    let version = Version::new(version).unwrap();
-    let header = Header {
-        version,
-        created_ms: 0,
-        expires_ms: NEVER,
-        keep_ms: NEVER,
-        idle_ms: 0,
-        ends_ms: NEVER,
-        schema: 0,
-        type_tag: 0,
-        codec: 0,
-        priority: 0,
-        tags: Box::default(),
-    };
-    let record = record::encode(&key, &header, payload);
-    Write::Put {
-        key,
-        record,
-        version,
-        keep_ms: NEVER,
-    }
+    write_of(key, version, NEVER, payload)
 }
 
 /// A store in many tables: all keys, some of them overwritten, some of those removed.

@@ -53,6 +53,14 @@ pub fn put(
     keep_ms: u64,
     durability: StoreDurability,
 ) {
+    let payload = format!("payload of {key}");
+    let key = Bytes::copy_from_slice(key.as_bytes());
+    let write = write_of(key, version, keep_ms, payload.as_bytes());
+    driver.commit(&[write], durability).unwrap();
+}
+
+/// One whole record, to be committed.
+pub fn write_of(key: Bytes, version: u64, keep_ms: u64, payload: &[u8]) -> Write {
     let version = Version::new(version).unwrap();
     let header = Header {
         version,
@@ -67,16 +75,13 @@ pub fn put(
         priority: 0,
         tags: Box::default(),
     };
-    let payload = format!("payload of {key}");
-    let key = Bytes::copy_from_slice(key.as_bytes());
-    let record = record::encode(&key, &header, payload.as_bytes());
-    let write = Write::Put {
+    let record = record::encode(&key, &header, payload);
+    Write::Put {
         key,
         record,
         version,
         keep_ms,
-    };
-    driver.commit(&[write], durability).unwrap();
+    }
 }
 
 /// Whether something is filed under `key`.

@@ -19,16 +19,16 @@ pub const DISK_FREE_BYTES_MIN: u64 = 64 << 20;
 /// How much memory, disk and threads a store may take.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DiskConfig {
-    /// Memory for blocks read from disk. 16 MiB.
+    /// Memory for blocks read from disk, up to 1 TiB. 16 MiB.
     pub cache_bytes: u64,
     /// Memory for what is not yet in a table; up to five of these are in use under load. A store
-    /// keeps the size that it was created with. 8 MiB.
+    /// keeps the size that it was created with. 4 KiB to 1 GiB; 8 MiB.
     pub memtable_bytes: u64,
-    /// Disk for journals, at least 64 MiB. 128 MiB.
+    /// Disk for journals, 64 MiB to 1 TiB. 128 MiB.
     pub journal_bytes_max: u64,
-    /// Threads that write and merge tables, at least 1. 2.
+    /// Threads that write and merge tables, 1 to 256. 2.
     pub worker_threads: usize,
-    /// Files kept open, at least 10. 128.
+    /// Files kept open, 10 to 1,048,576. 128.
     pub open_files_max: usize,
     /// Stores that could not be trusted and are kept for whoever wants to look at them; beyond that the
     /// oldest is deleted. With 0 none is kept. 3.
@@ -43,17 +43,25 @@ impl DiskConfig {
     /// Every problem of these settings, each with the field, its value and the range.
     pub fn problems(&self) -> Vec<String> {
         let fields = [
-            ("cache_bytes", self.cache_bytes, 0),
-            ("memtable_bytes", self.memtable_bytes, 4 << 10),
-            ("journal_bytes_max", self.journal_bytes_max, 64 << 20),
-            ("worker_threads", self.worker_threads as u64, 1),
-            ("open_files_max", self.open_files_max as u64, 10),
+            ("cache_bytes", self.cache_bytes, 0, 1 << 40),
+            ("memtable_bytes", self.memtable_bytes, 4 << 10, 1 << 30),
+            (
+                "journal_bytes_max",
+                self.journal_bytes_max,
+                64 << 20,
+                1 << 40,
+            ),
+            ("worker_threads", self.worker_threads as u64, 1, 256),
+            ("open_files_max", self.open_files_max as u64, 10, 1 << 20),
         ];
-        let low = fields.into_iter().filter(|(_, value, least)| value < least);
-        low.map(|(field, value, least)| {
-            format!("disk.{field} is {value}, allowed is {least} and more")
-        })
-        .collect()
+        let wrong = fields
+            .into_iter()
+            .filter(|(_, value, least, most)| !(least..=most).contains(&value));
+        wrong
+            .map(|(field, value, least, most)| {
+                format!("disk.{field} is {value}, allowed is {least} to {most}")
+            })
+            .collect()
     }
 }
 

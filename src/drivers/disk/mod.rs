@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +19,7 @@ use self::open::Opened;
 use self::reclaim::Floor;
 use self::room::Room;
 use self::store::{Changes, Store, Verdict};
+use self::verify::Past;
 use self::watermark::{Marks, Moved, SYNC_INTERVAL_MS, WatermarkFile};
 use super::{
     Driver, Emptied, Factory, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Usage,
@@ -87,11 +87,11 @@ impl DiskDriver {
     /// [`Failure::Fatal`] if `dir` is in use, is no directory, or may not be written to;
     /// [`Failure::Reopen`] for what may pass, such as a full disk.
     pub fn open(dir: &Path, config: &DiskConfig) -> Result<Self, Failure> {
-        Self::open_known(dir, config, false)
+        Self::open_after(dir, config, &mut Past::default())
     }
 
-    fn open_known(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Self, Failure> {
-        let mut opened = open::open(dir, config, is_known)?;
+    fn open_after(dir: &Path, config: &DiskConfig, past: &mut Past) -> Result<Self, Failure> {
+        let mut opened = open::open(dir, config, past)?;
         let kept = opened.salvageable.take();
         let mut driver = Self::new(dir, config, opened);
         if let Some(kept) = kept {
@@ -123,10 +123,11 @@ impl DiskDriver {
     /// Makes drivers on `dir`.
     pub fn factory(dir: &Path, config: &DiskConfig) -> Factory {
         let (dir, config) = (dir.to_owned(), config.clone());
-        let is_known = AtomicBool::new(false);
+        let past = Mutex::new(Past::default());
         Arc::new(move || {
-            let driver = Self::open_known(&dir, &config, is_known.load(Ordering::Acquire))?;
-            is_known.store(true, Ordering::Release);
+            let mut past = past.lock();
+            let driver = Self::open_after(&dir, &config, &mut past)?;
+            past.is_known = true;
             Ok(Box::new(driver))
         })
     }

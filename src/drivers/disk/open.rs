@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use super::layout::Head;
 use super::store::{self, Passport, Store, Verdict};
 use super::trust::{self, Doubt};
+use super::verify::Past;
 use super::watermark::{Marks, WatermarkFile};
-use super::{DiskConfig, Quarantine, aside, verify};
+use super::{DiskConfig, Quarantine, aside};
 use crate::drivers::Failure;
 
 /// fjall's directory.
@@ -47,8 +48,8 @@ pub struct Opened {
     pub lock: DirLock,
 }
 
-/// Opens `dir`. `is_known`: it was open before, so a store that is not there any more is a loss.
-pub fn open(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Opened, Failure> {
+/// Opens `dir`.
+pub fn open(dir: &Path, config: &DiskConfig, past: &mut Past) -> Result<Opened, Failure> {
     let lock = lock(dir)?;
     let path = dir.join(WATERMARK);
     let (mut file, known) = WatermarkFile::open(&path).map_err(|e| path_failure(&path, &e))?;
@@ -67,7 +68,7 @@ pub fn open(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Opened, F
         marks: &mut marks,
     };
     let mut salvageable = None;
-    let (store, passport, quarantined) = match opening.examine(known.as_ref(), boot)? {
+    let (store, passport, quarantined) = match opening.examine(known.as_ref(), boot, past)? {
         Found::Trusted(store, passport) => {
             let lost = marks.is_lost.then(|| lost(GIVEN_UP, &passport));
             (store, passport, lost)
@@ -79,7 +80,7 @@ pub fn open(dir: &Path, config: &DiskConfig, is_known: bool) -> Result<Opened, F
                 false => "the store has vanished",
             };
             let had = given_up || known.is_some_and(|marks| marks.written_seq > 0);
-            let is_lost = had || is_known;
+            let is_lost = had || past.is_known;
             let (store, passport) = opening.begin_anew(is_lost, || Ok(()))?;
             let lost = is_lost.then(|| lost(reason, &passport));
             (store, passport, lost)
@@ -136,7 +137,12 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    fn examine(&self, known: Option<&Marks>, boot: u128) -> Result<Found, Failure> {
+    fn examine(
+        &self,
+        known: Option<&Marks>,
+        boot: u128,
+        past: &mut Past,
+    ) -> Result<Found, Failure> {
         let path = self.dir.join(STORE);
         if !path.try_exists().map_err(|e| path_failure(&path, &e))? {
             return Ok(Found::Nothing);
@@ -166,7 +172,7 @@ impl Opening<'_> {
             return Ok(doubtful("the store has no identity".into(), 0));
         };
         let is_suspect = known.is_some_and(|marks| marks.is_suspect);
-        let damage = || is_suspect.then(|| verify::damage(&store)).flatten();
+        let mut damage = || is_suspect.then(|| past.damage(&store)).flatten();
         let doubt = trust::doubt(known, &passport, boot);
         Ok(match doubt.or_else(|| damage().map(Doubt::Damage)) {
             Some(doubt) => Found::Doubtful {

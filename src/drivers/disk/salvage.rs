@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::layout::{self, RECORD};
 use super::open;
 use super::store::{self, Store, View};
+use super::verify::Past;
 use super::{DiskConfig, DiskDriver, Quarantine};
 use crate::clock::{Clock, Millis};
 use crate::drivers::{Driver, Failure, StoreDurability, Write};
@@ -92,7 +93,7 @@ impl DiskDriver {
     fn open_again(self, config: &DiskConfig) -> Result<Self, Failure> {
         let (dir, quarantined) = (self.dir.clone(), self.quarantined.clone());
         drop(self);
-        let again = Self::new(&dir, config, open::open(&dir, config, true)?);
+        let again = Self::new(&dir, config, open::open(&dir, config, &mut Past::known())?);
         Ok(Self {
             quarantined,
             ..again
