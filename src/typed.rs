@@ -95,7 +95,6 @@ mod tests {
     fn slot(body: Body) -> Slot {
         Slot {
             version: Version::at(1),
-            stamp: 1,
             created_ms: 0,
             expires_ms: NEVER,
             body,

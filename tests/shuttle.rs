@@ -20,6 +20,8 @@ mod key;
 mod shelf;
 #[path = "support/explored.rs"]
 mod sync;
+#[path = "../src/tally.rs"]
+mod tally;
 #[path = "../src/version.rs"]
 mod version;
 

@@ -12,7 +12,6 @@ use super::tier::TierSet;
 use super::{Scope, Shelf, Slot};
 use crate::clock::Millis;
 use crate::key::Key;
-use crate::sync::Ordering;
 
 /// How an entry stands to its time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -83,16 +82,11 @@ impl Shelf {
         stale_ok: bool,
         show: impl FnOnce(&Slot, Freshness) -> R,
     ) -> Seen<R> {
-        let cell = self.cell(hash);
-        let stripe = cell.stripe.read();
+        let stripe = self.cell(hash).stripe.read();
         let known = stripe.read(hash, scope.id, name);
         let seen = judge(known, scope, now, stale_ok, show);
         drop(stripe);
-        let counter = match seen {
-            Seen::Hit(_) => &cell.hits,
-            _ => &cell.misses,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.reads.count(matches!(seen, Seen::Hit(_)));
         seen
     }
 

@@ -59,6 +59,7 @@ use crate::clock::Millis;
 use crate::error::Error;
 use crate::key::CacheId;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, RwLock};
+use crate::tally::Tally;
 use crate::version::{Version, VersionClock};
 use ask::Call;
 use effects::{Effects, let_go};
@@ -82,6 +83,8 @@ pub struct Shelf {
     /// Bytes of the events in all stripes.
     events_bytes: Arc<AtomicUsize>,
     budget: AtomicUsize,
+    /// Reads of memory that were made for a host.
+    reads: Tally,
     /// Wakes those who take work from here.
     pub bells: Bells,
 }
@@ -95,11 +98,10 @@ struct Scopes {
     floor: u64,
 }
 
-/// A stripe with its counters beside the lock: a reader has that cache line anyway.
+/// A stripe with its counters beside the lock, on cache lines of its own.
+#[repr(align(128))]
 struct Cell {
     stripe: RwLock<Stripe>,
-    hits: AtomicU64,
-    misses: AtomicU64,
     evicted: AtomicU64,
     refused: AtomicU64,
     pins_refused: AtomicU64,
@@ -119,8 +121,6 @@ impl Shelf {
         let events_bytes = Arc::new(AtomicUsize::new(0));
         let cell = |_| Cell {
             stripe: RwLock::new(Stripe::new(share, Outbox::new(Arc::clone(&events_bytes)))),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             pins_refused: AtomicU64::new(0),
@@ -136,6 +136,7 @@ impl Shelf {
             watched: AtomicBool::new(false),
             events_bytes,
             budget: AtomicUsize::new(budget_bytes),
+            reads: Tally::new(),
             bells: Bells::default(),
         }
     }
@@ -245,7 +246,8 @@ impl Shelf {
         let cell = self.cell(ask.hash);
         let mut stripe = cell.stripe.write();
         let call = self.call(ask.scope, ask.hash, ask.name, ask.now_ms);
-        let (applied, effects) = stripe.apply(call, &mut ask, &self.versions);
+        let mut effects = Effects::default();
+        let applied = stripe.apply(call, &mut ask, &self.versions, &mut effects);
         drop(stripe);
         self.finish(cell, effects);
         // Whatever was not used of it: a refused value may be the host's last reference.

@@ -15,12 +15,14 @@ use super::tier::{TierId, TierSet};
 use crate::clock::Millis;
 use crate::key::{CacheId, Key};
 use crate::sync::Arc;
+use crate::version::Version;
 
-/// A slot that memory has and a tier has not.
+/// A slot that memory has and a tier has not. Its version stands for its value; its times are looked at
+/// again when it is filed.
 pub struct Lost {
     hash: u64,
     key: Key,
-    stamp: u64,
+    version: Version,
 }
 
 impl Lost {
@@ -54,7 +56,7 @@ impl Shelf {
         let lost = residents.map(|(hash, key, slot)| Lost {
             hash,
             key: key.clone(),
-            stamp: slot.stamp,
+            version: slot.version,
         });
         lost.collect()
     }
@@ -100,7 +102,7 @@ impl Stripe {
     fn resident(&self, lost: &Lost) -> Option<&Slot> {
         let key = &lost.key;
         let slot = self.table.peek(lost.hash, key.cache, &key.name)?;
-        (slot.stamp == lost.stamp).then_some(slot)
+        (slot.version == lost.version).then_some(slot)
     }
 
     /// Whether the tier is to be told of the key anyway; a deletion that others wait for stands in the
@@ -122,11 +124,10 @@ impl Stripe {
         let is_filed = self.is_filed(hash, &lost.key, tier);
         // A new one: what was taken of this slot before may still be settled.
         let stamp = self.stamp();
-        let slot = match self.table.get_mut(hash, cache, name) {
-            Some(slot) if slot.stamp == lost.stamp && !is_filed => slot,
+        let slot = match self.table.peek(hash, cache, name) {
+            Some(slot) if slot.version == lost.version && !is_filed => slot,
             _ => return Err(room),
         };
-        slot.stamp = stamp;
         // It may be on its way to other tiers.
         let (mut put, mut delete) = (TierSet::NONE, TierSet::NONE);
         if let Some(others) = self.dirty.get_mut(hash, cache, name) {

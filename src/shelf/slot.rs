@@ -115,8 +115,6 @@ impl Extra {
 pub struct Slot {
     /// The mutation that made it.
     pub version: Version,
-    /// Changes at every change of the slot, also where the version does not.
-    pub stamp: u64,
     /// When the value was set, in unix milliseconds.
     pub created_ms: Millis,
     /// Fresh until then; `NEVER` without a TTL.
@@ -197,7 +195,6 @@ mod tests {
     fn slot(expires_ms: Millis, extra: Option<Extra>) -> Slot {
         Slot {
             version: Version::at(1),
-            stamp: 1,
             created_ms: 0,
             expires_ms,
             body: Body::Decoded(Arc::new(())),

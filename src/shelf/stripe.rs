@@ -70,7 +70,7 @@ impl Stripe {
         }
     }
 
-    fn unsettled(&self, hash: u64, cache: CacheId, name: &str) -> Known<'_> {
+    pub fn unsettled(&self, hash: u64, cache: CacheId, name: &str) -> Known<'_> {
         match self.dirty.get(hash, cache, name) {
             // The tiers that it is about are distrusted for as long as it waits.
             Some(dirty) if dirty.heals => Known::Unknown,
@@ -94,24 +94,18 @@ impl Stripe {
         self.stamps
     }
 
-    /// The stamp of the change that is being carried out.
-    pub fn last_stamp(&self) -> u64 {
-        self.stamps
-    }
-
     /// Replaces or removes the table's copy: whatever the table cannot keep, it must not keep older.
+    /// Leaves in `effects` what was there.
     pub fn remember(&mut self, call: Call<'_>, slot: Option<Slot>, effects: &mut Effects) {
         let Some(slot) = slot else {
             effects.replaced = self.table.remove(call.hash, call.scope.id, call.name);
             return;
         };
-        // The table may refuse it, and then this is the reference that is dropped outside.
-        effects.written = Some(slot.clone());
-        let key = Key::new(call.scope.id, call.name);
-        let put = self.table.put(call.hash, key, slot);
+        let put = self.table.put(call.hash, call.scope.id, call.name, slot);
         effects.replaced = put.old;
-        effects.refused += u64::from(put.refused);
+        effects.refused += u64::from(put.refused.is_some());
         effects.pins_refused += u64::from(put.pin_refused);
+        effects.unkept = put.refused;
     }
 
     /// Records that stored copies of a key are no longer to be believed.

@@ -19,15 +19,27 @@ pub const PINNED_SHARE: usize = 2;
 /// Nodes are numbered by `u32`; one stripe never comes near, at some 600 GiB.
 const NODES_MAX: usize = (u32::MAX - 1) as usize;
 
-pub(super) struct Node {
-    hash: u64,
-    pub key: Key,
+/// What a hit looks at comes first, so that it lies together.
+#[repr(C)]
+struct Node {
+    key: Key,
     /// `None` while the node is free.
-    pub slot: Option<Slot>,
-    weight: usize,
-    seq: u32,
-    queue: Queue,
+    slot: Option<Slot>,
     freq: AtomicU8,
+    queue: Queue,
+    seq: u32,
+    hash: u64,
+}
+
+impl Node {
+    /// What it counts for. A slot's weight is not changed in place.
+    fn weight(&self) -> usize {
+        self.slot.as_ref().map_or(0, |slot| weigh(&self.key.name, slot))
+    }
+}
+
+fn weigh(name: &str, slot: &Slot) -> usize {
+    ENTRY_OVERHEAD_BYTES + name.len() + slot.bytes()
 }
 
 /// What [`Table::put`] did besides putting.
@@ -35,8 +47,8 @@ pub(super) struct Node {
 pub(super) struct Put {
     /// The slot that was there.
     pub old: Option<Slot>,
-    /// The entry is heavier than the whole stripe and was not kept; nor was an older copy.
-    pub refused: bool,
+    /// What was to be put, if it is heavier than the whole stripe: it was not kept, nor was an older copy.
+    pub refused: Option<Slot>,
     /// Its pin was not honoured: pinned entries fill their share.
     pub pin_refused: bool,
 }
@@ -84,47 +96,38 @@ impl Table {
     }
 
     /// Puts a slot, replacing the key's older one. [`evict`](Table::evict) afterwards.
-    pub fn put(&mut self, hash: u64, key: Key, slot: Slot) -> Put {
-        let weight = ENTRY_OVERHEAD_BYTES + key.name.len() + slot.bytes();
+    pub fn put(&mut self, hash: u64, cache: CacheId, name: &str, slot: Slot) -> Put {
+        let weight = weigh(name, &slot);
         if weight > self.budget || self.nodes.0.len() > NODES_MAX {
             return Put {
-                old: self.remove(hash, key.cache, &key.name),
-                refused: true,
+                old: self.remove(hash, cache, name),
+                refused: Some(slot),
                 pin_refused: false,
             };
         }
         let pinned = slot.priority == Priority::Pinned;
         let mut old = None;
-        if let Some(at) = self.find(hash, key.cache, &key.name) {
-            let stays = self
-                .nodes
-                .0
-                .get(at as usize)
-                .is_some_and(|n| (n.queue == Queue::None) == pinned);
-            if stays && !pinned {
+        if let Some(at) = self.find(hash, cache, name) {
+            if !pinned && let Some(node) = self.nodes.unpinned(at) {
+                let before = node.weight();
+                self.policy.reweigh(node.queue, before, weight);
+                self.bytes = self.bytes.saturating_sub(before) + weight;
+                let freq = node.freq.get_mut();
+                *freq = (*freq + 1).min(FREQ_MAX);
                 return Put {
-                    old: self.replace(at, slot, weight),
+                    old: node.slot.replace(slot),
                     ..Put::default()
                 };
             }
-            old = self.remove(hash, key.cache, &key.name);
+            old = self.remove(hash, cache, name);
         }
+        let key = Key::new(cache, name);
         let pin_refused = self.insert(hash, key, slot, weight, pinned);
         Put {
             old,
-            refused: false,
+            refused: None,
             pin_refused,
         }
-    }
-
-    fn replace(&mut self, at: u32, slot: Slot, weight: usize) -> Option<Slot> {
-        let node = self.nodes.0.get_mut(at as usize)?;
-        self.policy.reweigh(node.queue, node.weight, weight);
-        self.bytes = self.bytes.saturating_sub(node.weight) + weight;
-        node.weight = weight;
-        let freq = node.freq.load(Ordering::Relaxed);
-        node.freq.store((freq + 1).min(FREQ_MAX), Ordering::Relaxed);
-        node.slot.replace(slot)
     }
 
     /// Files a new node; `true` if it was to be pinned and could not be.
@@ -141,13 +144,12 @@ impl Table {
             self.policy.admit(place, weight, hash, high, self.budget)
         };
         let node = Node {
-            hash,
             key,
             slot: Some(slot),
-            weight,
-            seq,
-            queue,
             freq: AtomicU8::new(0),
+            queue,
+            seq,
+            hash,
         };
         match self.nodes.0.get_mut(at as usize) {
             Some(place) => *place = node,
@@ -188,12 +190,13 @@ impl Table {
     /// Frees a node that is in the index no more.
     fn vacate(&mut self, at: u32) -> Option<(Key, Slot)> {
         let node = self.nodes.0.get_mut(at as usize)?;
+        let weight = node.weight();
         let slot = node.slot.take()?;
-        self.policy.reweigh(node.queue, node.weight, 0);
+        self.policy.reweigh(node.queue, weight, 0);
         if node.queue == Queue::None {
-            self.pinned_bytes = self.pinned_bytes.saturating_sub(node.weight);
+            self.pinned_bytes = self.pinned_bytes.saturating_sub(weight);
         }
-        self.bytes = self.bytes.saturating_sub(node.weight);
+        self.bytes = self.bytes.saturating_sub(weight);
         node.seq = node.seq.wrapping_add(1);
         self.free.push(at);
         let nothing = Key::new(node.key.cache, "");
@@ -223,11 +226,9 @@ impl Table {
                 break;
             }
             if node.slot.is_some() && node.queue == Queue::None {
-                let place = Place { at, seq: node.seq };
-                self.pinned_bytes = self.pinned_bytes.saturating_sub(node.weight);
-                node.queue = self
-                    .policy
-                    .admit(place, node.weight, node.hash, true, budget);
+                let (place, weight) = (Place { at, seq: node.seq }, node.weight());
+                self.pinned_bytes = self.pinned_bytes.saturating_sub(weight);
+                node.queue = self.policy.admit(place, weight, node.hash, true, budget);
                 unpinned += 1;
             }
         }
@@ -276,6 +277,12 @@ impl Nodes {
             .is_some_and(|n| n.key.cache == cache && n.key.name == name)
     }
 
+    /// A node, unless it is pinned.
+    fn unpinned(&mut self, at: u32) -> Option<&mut Node> {
+        let node = self.0.get_mut(at as usize);
+        node.filter(|node| node.queue != Queue::None)
+    }
+
     fn hash(&self, at: u32) -> u64 {
         self.0.get(at as usize).map_or(0, |n| n.hash)
     }
@@ -286,7 +293,7 @@ impl Residents for Nodes {
         let node = self.0.get(place.at as usize)?;
         let slot = node.slot.as_ref()?;
         (node.seq == place.seq).then(|| Resident {
-            weight: node.weight,
+            weight: weigh(&node.key.name, slot),
             freq: node.freq.load(Ordering::Relaxed),
             hash: node.hash,
             queue: node.queue,

@@ -9,6 +9,7 @@ pub const FUNCTION_LINES_MAX: usize = 70;
 pub const ARROWS: &[(&str, &str)] = &[
     // Words, numbers and plain values.
     ("sync", ""),
+    ("tally", ""),
     ("histogram", ""),
     ("clock", "sync"),
     ("key", ""),
@@ -36,7 +37,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("drivers::disk", "clock key version record drivers"),
     ("drivers::faults", "clock drivers drivers::map"),
     ("drivers::conformance", "clock version record drivers"),
-    ("shelf", "sync clock key version error bell drivers"),
+    ("shelf", "sync tally clock key version error bell drivers"),
     ("entry", "clock version shelf"),
     (
         "port",

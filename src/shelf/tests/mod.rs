@@ -214,7 +214,6 @@ pub fn extra(keep_ms: Millis, fingerprint: u64, tags: &[&str]) -> Option<Arc<Ext
 pub fn record(value: u64, version: Version) -> Slot {
     Slot {
         version,
-        stamp: 0,
         created_ms: 0,
         expires_ms: NEVER,
         body: Body::Decoded(Arc::new(value)),
