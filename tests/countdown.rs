@@ -156,7 +156,9 @@ async fn reopen(store: &Factory, clock: &Clock) -> larder::Larder {
             }
         }
     };
-    tokio::time::timeout(soon(), opening).await.expect("it opens")
+    tokio::time::timeout(soon(), opening)
+        .await
+        .expect("it opens")
 }
 
 fn number(name: &str) -> Option<u64> {

@@ -12,7 +12,7 @@ use crate::codec::Value;
 use crate::entry::{Entry, Source};
 use crate::error::Error;
 use crate::outcome::{Durability, ReadOutcome};
-use crate::shelf::{Body, Condition, Freshness, Seen, Slot, TierSet};
+use crate::shelf::{Body, Condition, Freshness, Look, Seen, Slot, TierSet};
 use crate::tiers::{Counts, Found, Intent, Order, Prepared, ReadOptions};
 use crate::typed::{self, Mismatch};
 
@@ -74,7 +74,7 @@ impl<V: Value> Cache<V> {
         let hash = tiers.shelf.hash(place.scope.id, key);
         let schema = place.schema;
         let now = || tiers.now_ms();
-        let show = |slot: &Slot, freshness| match &slot.body {
+        let show = |slot: Look<'_>, freshness| match slot.body {
             Body::Decoded(any) if slot.schema == schema && slot.idle_ms() == 0 => {
                 let value = Arc::clone(any).downcast::<V>().ok()?;
                 let read_ms = if slot.expires_ms == crate::clock::NEVER {
@@ -176,7 +176,7 @@ impl<V: Value> Cache<V> {
 
     /// Whether a slot is a value of this cache's schema and type. Anything else is a miss.
     pub(super) fn reads(&self, slot: &Slot) -> bool {
-        self.place().kind.is_none_or(|kind| kind.reads(slot))
+        self.place().kind.is_none_or(|kind| kind.reads(slot.look()))
     }
 
     /// The same value with other times.

@@ -55,12 +55,20 @@ impl Shelf {
             return;
         };
         let stripe = cell.stripe.read();
-        let table = stripe.table.iter().map(|(_, key, slot)| (key, slot));
+        let table = stripe.table.iter().map(|(cache, name, slot)| {
+            let key = Key {
+                cache,
+                name: name.clone(),
+            };
+            (key, slot.expires_ms)
+        });
         // What the table let go of is known as long as it is dirty, and expires there.
         let dirty = stripe.dirty.iter();
-        let dirty = dirty.filter_map(|d| d.value.as_ref().map(|(slot, _)| (&d.key, slot)));
-        let timed = table.chain(dirty).filter(|(_, s)| s.expires_ms != NEVER);
-        into.extend(timed.map(|(key, slot)| (key.clone(), slot.expires_ms)));
+        let dirty = dirty.filter_map(|d| {
+            let (slot, _) = d.value.as_ref()?;
+            Some((d.key.clone(), slot.expires_ms))
+        });
+        into.extend(table.chain(dirty).filter(|(_, at_ms)| *at_ms != NEVER));
     }
 
     /// Takes everything out of one stripe's table that no read would show. Returns how many.
@@ -70,8 +78,8 @@ impl Shelf {
             return 0;
         };
         let mut stripe = cell.stripe.write();
-        let (swept, effects) = stripe.sweep(now_ms, |key, slot| {
-            let scope = scopes.get(key.cache.0 as usize);
+        let (swept, effects) = stripe.sweep(now_ms, |cache, slot| {
+            let scope = scopes.get(cache.0 as usize);
             scope.is_none_or(|scope| scope.accepts(slot.version, slot.tags()))
         });
         drop(stripe);

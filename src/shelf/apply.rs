@@ -6,6 +6,7 @@
 use super::ask::{Applied, Ask, Brought, Call, Change, Condition, Draft};
 use super::effects::Effects;
 use super::event::{EventKind, OldSlot, RawEvent};
+use super::look::Look;
 use super::slot::{Encoded, Slot};
 use super::stripe::{Known, Stripe};
 use super::taken::{NewDirty, Waiter};
@@ -74,8 +75,8 @@ impl Stripe {
     /// version of the live entry.
     fn decide(&mut self, call: Call<'_>, ask: &Ask<'_>) -> Result<Option<Version>, Applied> {
         let (hash, cache, name) = (call.hash, call.scope.id, call.name);
-        let reads = |slot: &Slot| ask.kind.is_none_or(|kind| kind.reads(slot));
-        let live = |slot: &Slot| (call.shows(slot) && reads(slot)).then_some(slot.version);
+        let reads = |slot: Look<'_>| ask.kind.is_none_or(|kind| kind.reads(slot));
+        let live = |slot: Look<'_>| (call.shows(slot) && reads(slot)).then_some(slot.version);
         let brought = ask.brought.as_ref();
         let below = brought.filter(|b| self.marks.stands(hash, cache, name, b.mark));
         let is_known_only =
@@ -84,7 +85,7 @@ impl Stripe {
             Known::Slot(slot) => live(slot),
             Known::Tombstone => None,
             Known::Unknown => match below {
-                Some(below) => below.found.as_ref().and_then(live),
+                Some(below) => below.found.as_ref().map(Slot::look).and_then(live),
                 None if is_known_only || ask.plan.tiers().is_empty() => None,
                 None => {
                     let (mark, distrusted) = self.mark(hash, cache, name);
@@ -191,7 +192,7 @@ impl Stripe {
         };
         let brought: Option<Brought> = ask.brought.take();
         let known = match &effects.replaced {
-            Some(slot) => Known::Slot(slot),
+            Some(slot) => Known::Slot(slot.look()),
             None => self.unsettled(call.hash, call.scope.id, call.name),
         };
         match known {
@@ -201,12 +202,12 @@ impl Stripe {
                 // process.
                 before.timer_ms = Some(slot.expires_ms).filter(|at| *at != NEVER);
                 if is_told {
-                    before.old = OldSlot::Known(slot.clone());
+                    before.old = OldSlot::Known(slot.to_slot());
                 }
             }
             Known::Slot(_) | Known::Tombstone => {}
             Known::Unknown => match brought.map(|brought| brought.found) {
-                Some(Some(slot)) if call.shows(&slot) => {
+                Some(Some(slot)) if call.shows(slot.look()) => {
                     before.replaced = Some(slot.version);
                     if is_told {
                         before.old = OldSlot::Known(slot);

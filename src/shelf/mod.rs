@@ -14,6 +14,7 @@ mod effects;
 mod event;
 mod expiry;
 mod fence;
+mod look;
 mod lookup;
 mod marks;
 mod news;
@@ -21,6 +22,7 @@ mod policy;
 mod promote;
 mod refile;
 mod room;
+mod row;
 mod slot;
 mod stats;
 mod store;
@@ -37,6 +39,7 @@ pub use ask::{Applied, Ask, Bounds, Brought, Change, Condition, Draft, Kind, Pla
 pub use event::{EventKind, OldSlot, RawEvent};
 pub use expiry::Due;
 pub use fence::{Covers, Scope};
+pub use look::Look;
 pub use lookup::{Freshness, Listed, Listing, Seen};
 pub use marks::MarkId;
 pub use refile::Lost;
@@ -48,7 +51,6 @@ pub use taken::{Taken, Waiter};
 pub use ticket::{Ticket, Waiting};
 pub use tier::{TierId, TierSet};
 
-use std::hash::BuildHasher;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -72,7 +74,7 @@ const UNSTORED_RETRY: Duration = Duration::from_secs(1);
 /// The shared table of the memory tier.
 pub struct Shelf {
     stripes: Box<[Cell]>,
-    hasher: foldhash::quality::RandomState,
+    hasher: table::Hasher,
     versions: Arc<VersionClock>,
     bounds: Bounds,
     tags_max: usize,
@@ -119,15 +121,19 @@ impl Shelf {
         let stripes = stripes.max(1);
         let share = budget_bytes / stripes;
         let events_bytes = Arc::new(AtomicUsize::new(0));
+        let hasher = table::Hasher::default();
         let cell = |_| Cell {
-            stripe: RwLock::new(Stripe::new(share, Outbox::new(Arc::clone(&events_bytes)))),
+            stripe: RwLock::new(Stripe::new(
+                table::Table::new(share, hasher.clone()),
+                Outbox::new(Arc::clone(&events_bytes)),
+            )),
             evicted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             pins_refused: AtomicU64::new(0),
         };
         Self {
             stripes: (0..stripes).map(cell).collect(),
-            hasher: foldhash::quality::RandomState::default(),
+            hasher,
             versions,
             bounds,
             tags_max,
@@ -201,7 +207,7 @@ impl Shelf {
     /// The hash by which a key is found here.
     #[inline]
     pub fn hash(&self, cache: CacheId, name: &str) -> u64 {
-        self.hasher.hash_one((cache.0, name))
+        table::hash_of(&self.hasher, cache, name)
     }
 
     /// The clock that versions are drawn from.

@@ -20,7 +20,7 @@ impl Stripe {
         // knows, which is never older than a tier's copy.
         let may = self.marks.stands(hash, cache, call.name, mark)
             && matches!(self.known(hash, cache, call.name), Known::Unknown)
-            && call.accepts(&slot)
+            && call.accepts(slot.look())
             && slot.keep_ms() > call.now_ms;
         if !may {
             self.marks.release(hash, cache, call.name, mark);

@@ -10,6 +10,7 @@ use super::dirty::DirtySet;
 use super::distrust::{Distrusts, Unstored};
 use super::effects::Effects;
 use super::event::{Deadlines, EventKind, OldSlot, Outbox, RawEvent};
+use super::look::Look;
 use super::marks::{MarkId, Marks};
 use super::room::Room;
 use super::slot::{Body, Slot};
@@ -23,7 +24,7 @@ use crate::version::Version;
 /// Where the newest word on a key lies.
 pub(super) enum Known<'a> {
     /// Memory holds a value, live or not.
-    Slot(&'a Slot),
+    Slot(Look<'a>),
     /// It was removed, and the tiers do not all know it yet.
     Tombstone,
     /// Memory does not know.
@@ -41,9 +42,9 @@ pub(super) struct Stripe {
 }
 
 impl Stripe {
-    pub fn new(budget: usize, outbox: Outbox) -> Self {
+    pub fn new(table: Table, outbox: Outbox) -> Self {
         Self {
-            table: Table::new(budget),
+            table,
             dirty: DirtySet::default(),
             marks: Marks::default(),
             outbox,
@@ -75,7 +76,7 @@ impl Stripe {
             // The tiers that it is about are distrusted for as long as it waits.
             Some(dirty) if dirty.heals => Known::Unknown,
             Some(dirty) => match &dirty.value {
-                Some((slot, _)) => Known::Slot(slot),
+                Some((slot, _)) => Known::Slot(slot.look()),
                 None => Known::Tombstone,
             },
             None => Known::Unknown,
@@ -186,7 +187,7 @@ impl Stripe {
         body: Body,
     ) -> Body {
         match self.table.get_mut(hash, cache, name) {
-            Some(slot) if slot.version == version => std::mem::replace(&mut slot.body, body),
+            Some(row) if row.version() == version => row.set_body(body),
             _ => body,
         }
     }

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::key::{split_stored_key, stored_key};
 use crate::port::Port;
 use crate::record;
-use crate::shelf::{Freshness, Listed, Listing, Seen, Slot, TierId, TierSet};
+use crate::shelf::{Freshness, Listed, Listing, Look, Seen, Slot, TierId, TierSet};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -246,7 +246,7 @@ impl Tiers {
         now_ms: u64,
     ) -> Option<Row> {
         let hash = self.shelf.hash(place.scope.id, name);
-        let show = |slot: &Slot, _: Freshness| (slot.clone(), Source::Memory);
+        let show = |slot: Look<'_>, _: Freshness| (slot.to_slot(), Source::Memory);
         match self
             .shelf
             .read(&place.scope, hash, name, || now_ms, false, show)

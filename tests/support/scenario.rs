@@ -154,7 +154,9 @@ impl Day {
                     .advance(Duration::from_millis(health.retry_in_ms.unwrap_or(0)));
             }
         };
-        tokio::time::timeout(soon(), coming).await.expect("it is up");
+        tokio::time::timeout(soon(), coming)
+            .await
+            .expect("it is up");
         self.ledger.at(self.clock.now_ms());
     }
 

@@ -124,7 +124,7 @@ impl Bench {
     pub fn get(&self, name: &str) -> Option<u64> {
         let hash = self.hash(name);
         let now = || self.now_ms;
-        let show = |slot: &Slot, _| value_of(slot);
+        let show = |slot: Look<'_>, _| value_of(&slot.to_slot());
         match self.shelf.read(&self.scope, hash, name, now, false, show) {
             Seen::Hit(value) => Some(value),
             _ => None,
