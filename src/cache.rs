@@ -24,7 +24,7 @@ pub use chunks::{CHUNK_COUNT_MAX, Items};
 pub use clear::Clear;
 pub use get_many::GetMany;
 pub use many::{RemoveMany, SetMany};
-pub use mutate::{Remove, Set};
+pub use mutate::{Mutation, Remove, Set};
 pub use read::{Get, GetFuture};
 pub use report::{BatchReport, ChunkReport, FAILURES_BYTES_MAX, FAILURES_MAX, ReadChunk, ReadKey};
 pub use retime::{Expire, Touch};

@@ -1,7 +1,9 @@
 //! Setting and removing one key.
 
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use smol_str::SmolStr;
@@ -152,7 +154,18 @@ impl<V: Value> Set<'_, V> {
     }
 }
 
-into_future!(Set, Version, "larder.set", set => Ok(set.outcome().await?.version));
+impl<'a, V: Value> IntoFuture for Set<'a, V> {
+    type Output = Result<Version, Error>;
+    type IntoFuture = Mutation<'a, V>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Mutation {
+            call: Some(self.call),
+            value: Some((self.value, self.entry)),
+            slow: None,
+        }
+    }
+}
 
 /// A removal that is about to be made.
 #[must_use = "a removal is made when it is awaited"]
@@ -194,11 +207,63 @@ impl<V: Value> Remove<'_, V> {
 
 impl<'a, V: Value> IntoFuture for Remove<'a, V> {
     type Output = Result<Version, Error>;
-    type IntoFuture = CallFuture<'a, Version>;
+    type IntoFuture = Mutation<'a, V>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let span = tracing::trace_span!("larder.remove", cache = self.0.cache.name());
-        let call = async move { Ok(self.outcome().await?.version) };
-        Box::pin(tracing::Instrument::instrument(call, span))
+        Mutation {
+            call: Some(self.0),
+            value: None,
+            slow: None,
+        }
     }
+}
+
+/// The future of a [`Set`] or a [`Remove`]: ready at its first poll if nothing has to be waited for.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Mutation<'a, V> {
+    call: Option<Call<'a, V>>,
+    /// What is set; `None` to remove.
+    value: Option<(Arc<V>, EntryOptions)>,
+    slow: Option<CallFuture<'a, Version>>,
+}
+
+impl<V: Value> Future for Mutation<'_, V> {
+    type Output = Result<Version, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(call) = self.call.take() {
+            let name = if self.value.is_some() {
+                "set"
+            } else {
+                "remove"
+            };
+            // The key first: an error should name what is wrong with it, not with the value.
+            call.cache.check_key(call.key)?;
+            let intent = match self.value.take() {
+                Some((value, entry)) => Intent::Put(call.cache.prepare(value, &entry)?),
+                None => Intent::Remove,
+            };
+            match call.at_once(intent) {
+                Ok(done) => return Poll::Ready(done.map(|outcome| outcome.version)),
+                Err(intent) => self.slow = Some(go_slow(call, intent, name)),
+            }
+        }
+        match &mut self.slow {
+            Some(slow) => slow.as_mut().poll(cx),
+            // Polled after it was ready: there is nothing more to come.
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn go_slow<'a, V: Value>(
+    call: Call<'a, V>,
+    intent: Intent,
+    name: &'static str,
+) -> CallFuture<'a, Version> {
+    let span = tracing::trace_span!("larder.write", cache = call.cache.name(), kind = name);
+    let write = async move { Ok(call.write(intent).await?.version) };
+    Box::pin(tracing::Instrument::instrument(write, span))
 }

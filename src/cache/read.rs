@@ -67,9 +67,10 @@ impl<V: Value> Cache<V> {
         Ok(self.peek(key).await?.is_some())
     }
 
-    /// What memory alone can answer with, decoded already; everything else is the slow path's.
+    /// What memory alone can answer: a decoded value, or that there is none. Everything else is the slow
+    /// path's.
     #[inline]
-    fn fast(&self, key: &str, stale_ok: bool) -> Option<Entry<V>> {
+    fn fast(&self, key: &str, stale_ok: bool) -> Option<Option<Entry<V>>> {
         let (tiers, place) = (self.tiers(), self.place());
         let hash = tiers.shelf.hash(place.scope.id, key);
         let schema = place.schema;
@@ -90,7 +91,11 @@ impl<V: Value> Cache<V> {
             .shelf
             .read(&place.scope, hash, key, now, stale_ok, show)
         {
-            Seen::Hit(entry) => entry,
+            Seen::Hit(entry) => entry.map(Some),
+            // Nobody else is to be asked; but a key that cannot be is an error.
+            Seen::Gone(_) | Seen::Unknown if place.tiers.is_empty() => {
+                self.check_key(key).ok().map(|()| None)
+            }
             _ => None,
         }
     }
@@ -323,7 +328,7 @@ impl<V: Value> Future for GetFuture<'_, V> {
                 && let Some(entry) = get.cache.fast(get.key, get.options.stale_ok)
                 && get.cache.tiers().check_open().is_ok()
             {
-                return Poll::Ready(Ok(Some(entry)));
+                return Poll::Ready(Ok(entry));
             }
             self.slow = Some(go_slow(get));
         }
