@@ -13,7 +13,10 @@ fn main() {
     let keys = Keys::new(0, 2 * KEYS);
     let there = shuffled(KEYS, 1);
     let new: Vec<u32> = there.iter().map(|at| at + KEYS).collect();
-    println!("{:12} {:>9} {:>9} {:>9}", "", "get hit", "overwrite", "set new");
+    println!(
+        "{:12} {:>9} {:>9} {:>9}",
+        "", "get hit", "overwrite", "set new"
+    );
     for maker in ALL {
         let peer = (maker.make)(&keys, 4 * KEYS as usize);
         // Each once before it counts, so that what threads allocate once is not counted.

@@ -47,11 +47,17 @@ fn carry_out(args: &Args) -> Result<bool, Box<dyn Error>> {
 
 fn measure(args: &Args, chosen: &[&scenes::Scene]) -> Result<bool, Box<dyn Error>> {
     machine::print();
+    let began = std::time::Instant::now();
     let mut report = Report::default();
     for scene in chosen {
         println!("\n{}: {}\n", scene.name, scene.about);
         (scene.run)(scene, &args.settings, &mut report)?;
     }
+    println!(
+        "\n{} scenes in {:.0} s",
+        chosen.len(),
+        began.elapsed().as_secs_f64()
+    );
     if let Some(path) = &args.json {
         report.write_json(path)?;
         println!("\n{} rows written to {path}", report.rows.len());
@@ -69,7 +75,9 @@ fn measure(args: &Args, chosen: &[&scenes::Scene]) -> Result<bool, Box<dyn Error
 /// has a benchmark of its own.
 fn allocs() -> Result<bool, Box<dyn Error>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["bench", "-p", "larder-bench", "--bench", "allocs"];
-    let ended = std::process::Command::new(cargo).args(arguments).status()?;
+    let arguments = "bench --profile release -p larder-bench --bench allocs";
+    let ended = std::process::Command::new(cargo)
+        .args(arguments.split(' '))
+        .status()?;
     Ok(ended.success())
 }

@@ -27,7 +27,10 @@ const PICTURES: &[Picture] = &[
         file: "mix.svg",
         title: "75 % get, 25 % set, 1,000,000 keys, room for 100,000",
         unit: "million operations a second, more is better",
-        parts: &[("mix-75-25-1t", "one thread"), ("mix-75-25-2t", "two threads")],
+        parts: &[
+            ("mix-75-25-1t", "one thread"),
+            ("mix-75-25-2t", "two threads"),
+        ],
     },
     Picture {
         file: "hit-ratio.svg",
@@ -76,7 +79,10 @@ fn svg(picture: &Picture, parts: &[(&str, Vec<&Figure>)]) -> Result<String, std:
     let mut y = 60;
     for (caption, figures) in parts {
         y += 20;
-        writeln!(svg, r##"<text x="12" y="{y}" fill="#222222">{caption}</text>"##)?;
+        writeln!(
+            svg,
+            r##"<text x="12" y="{y}" fill="#222222">{caption}</text>"##
+        )?;
         y += 10;
         let most = figures.iter().map(|f| f.value).fold(0.0, f64::max);
         for figure in figures {
@@ -118,7 +124,10 @@ mod tests {
     #[test]
     fn every_picture_is_of_scenes_that_are_run_for_it() {
         for (name, _) in PICTURES.iter().flat_map(|picture| picture.parts) {
-            let scene = scenes::ALL.iter().find(|scene| scene.name == *name).unwrap();
+            let scene = scenes::ALL
+                .iter()
+                .find(|scene| scene.name == *name)
+                .unwrap();
             assert!(scene.pictured);
         }
     }

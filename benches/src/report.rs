@@ -78,7 +78,10 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let lines = [vec!["larder".into(), "1".into()], vec!["a".into(), "".into()]];
+        let lines = [
+            vec!["larder".into(), "1".into()],
+            vec!["a".into(), "".into()],
+        ];
         assert_eq!(
             table(&["who", "ns/op"], &lines),
             "  who     ns/op\n  larder      1\n  a\n"

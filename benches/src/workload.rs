@@ -48,7 +48,11 @@ impl Keys {
         let text: String = (first..first + count)
             .map(|n| format!("user:{n:07}"))
             .collect();
-        assert_eq!(text.len(), count as usize * Self::BYTES, "twelve bytes each");
+        assert_eq!(
+            text.len(),
+            count as usize * Self::BYTES,
+            "twelve bytes each"
+        );
         Self { text }
     }
 

@@ -51,7 +51,10 @@ pub fn problems(cases: &[Case], ratios: &[Vec<f64>]) -> Vec<String> {
     for (case, ratios) in cases.iter().zip(ratios) {
         let name = case.name();
         if let Some((lru, belady)) = case.reference {
-            for (what, known, found) in [("LRU", lru, ratios[LRU]), ("Belady", belady, ratios[BELADY])] {
+            for (what, known, found) in [
+                ("LRU", lru, ratios[LRU]),
+                ("Belady", belady, ratios[BELADY]),
+            ] {
                 if (known - found).abs() > TOLERANCE {
                     problems.push(format!("{name}: {what} is {found:.2}, known is {known:.2}"));
                 }
@@ -74,17 +77,27 @@ mod tests {
     fn known_policies_come_out_as_known() {
         let traces = load();
         // The longest trace is left to the scene, which checks it, too.
-        let cases: Vec<Case> = cases().into_iter().filter(|c| c.trace != "orm-busy").collect();
+        let cases: Vec<Case> = cases()
+            .into_iter()
+            .filter(|c| c.trace != "orm-busy")
+            .collect();
         let mut checked = 0;
         for case in &cases {
             let Some((lru, belady)) = case.reference else {
                 continue;
             };
-            let trace = traces.iter().find(|trace| trace.name == case.trace).unwrap();
+            let trace = traces
+                .iter()
+                .find(|trace| trace.name == case.trace)
+                .unwrap();
             for (known, policy) in [(lru, LRU), (belady, BELADY)] {
                 let hits = (ALL[policy].hits)(trace, case.capacity);
                 let found = 100.0 * hits as f64 / trace.requests.len() as f64;
-                assert!((known - found).abs() <= TOLERANCE, "{}: {found} {known}", case.name());
+                assert!(
+                    (known - found).abs() <= TOLERANCE,
+                    "{}: {found} {known}",
+                    case.name()
+                );
                 checked += 1;
             }
         }

@@ -140,7 +140,10 @@ mod tests {
             });
             let entries = stats(&larder).entries;
             // The budget is shared evenly; what is left over of a stripe's share is lost.
-            assert!((capacity - 64..=capacity).contains(&entries), "{entries} of {capacity}");
+            assert!(
+                (capacity - 64..=capacity).contains(&entries),
+                "{entries} of {capacity}"
+            );
             stop(&larder);
         }
     }

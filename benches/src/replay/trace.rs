@@ -42,7 +42,10 @@ pub struct Trace {
 
 /// Every trace, unpacked.
 pub fn load() -> Vec<Trace> {
-    PACKED.iter().map(|(name, packed)| unpack(name, packed)).collect()
+    PACKED
+        .iter()
+        .map(|(name, packed)| unpack(name, packed))
+        .collect()
 }
 
 fn unpack(name: &'static str, packed: &[u8]) -> Trace {
@@ -75,7 +78,7 @@ impl Case {
         format!("{}-{}", self.trace, self.capacity)
     }
 
-    /// Whether it is a loop that does not fit, where recency is worth nothing.
+    /// Whether it is nothing but a loop, where what was used last is what is used again last.
     pub fn is_loop(&self) -> bool {
         self.trace == LOOP
     }

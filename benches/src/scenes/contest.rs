@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Scene, Settings};
 use crate::harness::{interleave, median, ratio, timed};
-use crate::peers::{ALL, LARDER, Peer};
+use crate::peers::{ALL, LARDER, Maker, Peer};
 use crate::report::{Report, print_table};
 use crate::workload::{Keys, shuffled};
 
@@ -15,10 +15,19 @@ pub const READING: &str = "how many times as fast as the peer larder is; more is
 pub const RESIDENT: u32 = 100_000;
 pub const ROOM: usize = 2 * RESIDENT as usize;
 
-/// The rows of a scene that compares times: one for each peer.
+/// The rows of a scene that compares times between all: one for each peer.
 pub fn versus() -> Vec<String> {
-    let peers = ALL.iter().filter(|peer| peer.name != LARDER);
-    peers.map(|peer| format!("larder-vs-{}", peer.name)).collect()
+    versus_of(ALL)
+}
+
+/// The rows of a scene that compares times between these.
+pub fn versus_of<'a>(makers: impl IntoIterator<Item = &'a Maker>) -> Vec<String> {
+    let peers = makers.into_iter().filter(|maker| maker.name != LARDER);
+    peers.map(|maker| versus_one(maker.name)).collect()
+}
+
+pub fn versus_one(peer: &str) -> String {
+    format!("larder-vs-{peer}")
 }
 
 /// One contender's run of one round.
@@ -32,6 +41,8 @@ pub struct Run {
 /// How a contest is held.
 pub struct Contest<'a> {
     pub scene: &'a Scene,
+    /// Who takes part, larder first.
+    pub makers: Vec<&'static Maker>,
     pub rounds: usize,
     pub threads: usize,
     /// Operations of each thread.
@@ -42,23 +53,24 @@ impl<'a> Contest<'a> {
     pub fn new(scene: &'a Scene, settings: &Settings, threads: usize) -> Self {
         Self {
             scene,
+            makers: ALL.iter().collect(),
             rounds: settings.rounds,
             threads,
             ops: settings.ops,
         }
     }
 
-    /// Lets each contender of [`ALL`] run in each round, given its number and the round's.
+    /// Lets each contender run in each round, given its number among the makers and the round's.
     pub fn hold(&self, report: &mut Report, mut run: impl FnMut(usize, usize) -> Run) {
-        let mut last: Vec<Option<Run>> = ALL.iter().map(|_| None).collect();
-        let figures = interleave(self.rounds, ALL.len(), |contender, round| {
+        let mut last: Vec<Option<Run>> = self.makers.iter().map(|_| None).collect();
+        let figures = interleave(self.rounds, last.len(), |contender, round| {
             let ran = run(contender, round);
             let ns = ran.time.as_nanos() as f64 / self.ops as f64;
             last[contender] = Some(ran);
             ns
         });
         let mut lines = Vec::new();
-        for ((maker, own), ran) in ALL.iter().zip(&figures).zip(&last) {
+        for ((maker, own), ran) in self.makers.iter().zip(&figures).zip(&last) {
             let ns = median(own);
             let rate = self.threads as f64 * 1e3 / ns;
             let least = own.iter().copied().fold(f64::INFINITY, f64::min);
@@ -67,8 +79,7 @@ impl<'a> Contest<'a> {
             if maker.name != LARDER {
                 let times = ratio(own, &figures[0]);
                 versus = format!("{times:.2} x");
-                let part = format!("larder-vs-{}", maker.name);
-                report.row(self.scene.row(&part), times);
+                report.row(self.scene.row(&versus_one(maker.name)), times);
             }
             report.figure(self.scene.name, maker.name, rate);
             let found = ran.as_ref().and_then(|ran| ran.found);
@@ -78,11 +89,20 @@ impl<'a> Contest<'a> {
                 format!("{least:.0}..{most:.0}"),
                 format!("{rate:.2}"),
                 found.map_or(String::new(), |found| format!("{found:.1} %")),
-                ran.as_ref().map_or(String::new(), |ran| ran.entries.to_string()),
+                ran.as_ref()
+                    .map_or(String::new(), |ran| ran.entries.to_string()),
                 versus,
             ]);
         }
-        let head = ["", "ns/op", "of rounds", "M op/s", "found", "entries", "larder is"];
+        let head = [
+            "",
+            "ns/op",
+            "of rounds",
+            "M op/s",
+            "found",
+            "entries",
+            "larder is",
+        ];
         print_table(&head, &lines);
     }
 

@@ -6,7 +6,8 @@ use std::error::Error;
 use std::process::Command;
 
 use super::Scene;
-use crate::harness::{interleave, median, ratio};
+use super::contest::{versus, versus_one};
+use crate::harness::{median, order, ratio};
 use crate::peers::{ALL, LARDER};
 use crate::report::print_table;
 use crate::workload::{Keys, shuffled};
@@ -17,19 +18,14 @@ pub const SCENE: Scene = Scene {
     about: "resident memory of an entry, 12-byte key, 64-byte value, 1,000,000 of them",
     reading: "larder's bytes in the peer's; less is better",
     pictured: false,
-    parts: super::contest::versus,
+    parts: versus,
     run: |scene, settings, report| {
-        // It hardly varies.
-        let rounds = settings.rounds.div_ceil(3);
-        let mut failure = None;
-        let figures = interleave(rounds, ALL.len(), |contender, _| {
-            spawn(ALL[contender].name).unwrap_or_else(|error| {
-                failure = Some(error);
-                f64::NAN
-            })
-        });
-        if let Some(failure) = failure {
-            return Err(failure);
+        // It hardly varies: a third of the rounds, and none to be dropped.
+        let mut figures = vec![Vec::new(); ALL.len()];
+        for round in 0..settings.rounds.div_ceil(3) {
+            for contender in order(round, ALL.len()) {
+                figures[contender].push(spawn(ALL[contender].name)?);
+            }
         }
         let mut lines = Vec::new();
         for (maker, own) in ALL.iter().zip(&figures) {
@@ -37,7 +33,7 @@ pub const SCENE: Scene = Scene {
             if maker.name != LARDER {
                 let share = ratio(&figures[0], own);
                 versus = format!("{share:.2} of it");
-                report.row(scene.row(&format!("larder-vs-{}", maker.name)), share);
+                report.row(scene.row(&versus_one(maker.name)), share);
             }
             lines.push(vec![
                 maker.name.to_owned(),

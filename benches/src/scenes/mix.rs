@@ -1,8 +1,8 @@
 //! Three gets to one set over far more keys than there is room for.
 
-use super::contest::{Contest, READING, versus};
+use super::contest::{Contest, READING, versus_of};
 use super::{Scene, Settings};
-use crate::peers::ALL;
+use crate::peers::{ALL, Maker};
 use crate::report::Report;
 use crate::workload::{Keys, SET, Script, Zipf};
 
@@ -12,7 +12,7 @@ pub const ONE: Scene = Scene {
     about: "75 % get, 25 % set, 1,000,000 keys, Zipf 0.99, room for 100,000, one thread",
     reading: READING,
     pictured: true,
-    parts: versus,
+    parts: || versus_of(takers()),
     run: |scene, settings, report| {
         run(scene, settings, report, 1);
         Ok(())
@@ -35,13 +35,20 @@ const SET_PERCENT: u64 = 25;
 /// Sets before anything is timed: enough to fill every cache.
 const FILL: usize = 500_000;
 
+/// All but stretto: it puts sets into a queue without an end, and where they displace something its one
+/// thread took a hundred times as long as the loop that had filled it. The loop's time says nothing then.
+fn takers() -> impl Iterator<Item = &'static Maker> {
+    ALL.iter().filter(|maker| maker.name != "stretto")
+}
+
 fn run(scene: &Scene, settings: &Settings, report: &mut Report, threads: usize) {
     let keys = Keys::new(0, KEYS);
-    let contest = Contest::new(scene, settings, threads);
+    let mut contest = Contest::new(scene, settings, threads);
+    contest.makers = takers().collect();
     let zipf = Zipf::new(KEYS);
     let script = Script::new(&zipf, settings.rounds, threads, settings.ops, SET_PERCENT);
     let fill = zipf.steps(FILL, 0, 1);
-    let full = ALL.iter().map(|maker| {
+    let full = contest.makers.iter().map(|maker| {
         let peer = (maker.make)(&keys, ROOM);
         peer.set(&keys, &fill);
         peer.settle();

@@ -17,7 +17,7 @@ pub const SCENE: Scene = Scene {
         let mut contest = Contest::new(scene, settings, 1);
         contest.ops = RESIDENT as usize;
         // A run is short, so there are more of them.
-        contest.rounds = 3 * settings.rounds;
+        contest.rounds = settings.rounds + 2;
         contest.hold(report, |contender, round| {
             let order = shuffled(RESIDENT, round as u64);
             let peer = (ALL[contender].make)(&keys, ROOM);
