@@ -206,14 +206,18 @@ pub const SHARED: &[(&str, &str)] = &[
     ),
     ("src/shelf/mod.rs", "stripes, scopes, counters"),
     (
-        "src/shelf/table.rs",
-        "how often a node was read, counted under a read lock",
+        "src/shelf/row.rs",
+        "how often a row was read, counted under a read lock",
     ),
     (
         "src/shelf/ticket.rs",
         "how many holders a waiting caller still has",
     ),
     ("src/stats.rs", "reads the counters"),
+    (
+        "src/tally.rs",
+        "hits and misses by thread, and which seats are free",
+    ),
     (
         "src/tiers.rs",
         "dirty budget, hurry, definitions of caches, lines, counters",
