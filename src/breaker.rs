@@ -48,6 +48,8 @@ pub enum BreakerMode {
 /// How a call of the driver ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Called {
+    /// It was made to write.
+    pub writes: bool,
     /// It failed.
     pub failed: bool,
     /// How long it took.
@@ -97,6 +99,23 @@ pub struct BreakerStats {
     pub probes_failed: u64,
 }
 
+/// The latest calls that read, or those that write. Each side is judged by itself: many calls of one that
+/// succeed would hide that all of the other fail.
+#[derive(Debug)]
+struct Side {
+    window: Window,
+    in_a_row: u32,
+}
+
+impl Side {
+    fn new(config: &BreakerConfig) -> Self {
+        Self {
+            window: Window::new(config.window_calls),
+            in_a_row: 0,
+        }
+    }
+}
+
 /// The breaker of one driver. It begins open: nothing has been opened yet.
 #[derive(Debug)]
 pub struct Breaker {
@@ -105,8 +124,8 @@ pub struct Breaker {
     state: BreakerState,
     since_ms: Millis,
     booked_ms: Millis,
-    window: Window,
-    in_a_row: u32,
+    reads: Side,
+    writes: Side,
     passed: u32,
     first_closed_ms: Option<Millis>,
     open_ms: u64,
@@ -119,13 +138,13 @@ impl Breaker {
     /// One whose driver has not been opened yet.
     pub fn new(config: BreakerConfig, now_ms: Millis) -> Self {
         Self {
-            window: Window::new(config.window_calls),
+            reads: Side::new(&config),
+            writes: Side::new(&config),
             config,
             mode: BreakerMode::Auto,
             state: BreakerState::Open,
             since_ms: now_ms,
             booked_ms: now_ms,
-            in_a_row: 0,
             passed: 0,
             first_closed_ms: None,
             open_ms: 0,
@@ -166,15 +185,19 @@ impl Breaker {
             return None;
         }
         let c = &self.config;
-        self.in_a_row = if called.failed { self.in_a_row + 1 } else { 0 };
-        self.window.push(called.failed, called.took_ms >= c.slow_ms);
+        let side = match called.writes {
+            true => &mut self.writes,
+            false => &mut self.reads,
+        };
+        side.in_a_row = if called.failed { side.in_a_row + 1 } else { 0 };
+        side.window.push(called.failed, called.took_ms >= c.slow_ms);
         if self.mode == BreakerMode::ForcedClosed {
             return None;
         }
-        if self.in_a_row >= c.consecutive_failures_max {
-            return Some(Trip::InARow(self.in_a_row));
+        if side.in_a_row >= c.consecutive_failures_max {
+            return Some(Trip::InARow(side.in_a_row));
         }
-        let (failed, slow, of) = self.window.counts();
+        let (failed, slow, of) = side.window.counts();
         if of < c.window_calls_min {
             return None;
         }
@@ -276,7 +299,7 @@ impl Breaker {
     }
 
     fn forget(&mut self) {
-        (self.window, self.in_a_row) = (Window::new(self.config.window_calls), 0);
+        (self.reads, self.writes) = (Side::new(&self.config), Side::new(&self.config));
     }
 }
 

@@ -18,7 +18,7 @@ use crate::breaker::{Breaker, BreakerConfig, BreakerMode, BreakerState, BreakerS
 use crate::clock::{Clock, Millis};
 use crate::drivers::Failure;
 use crate::drivers::lanes::Lanes;
-use crate::drivers::pulse::{Ended, Pulse, UnderWay};
+use crate::drivers::pulse::{Ended, Pulse, Thread, UnderWay};
 use crate::entry::Source;
 use crate::error::Error;
 use crate::gate::Gate;
@@ -264,6 +264,7 @@ impl Port {
             return;
         }
         let called = Called {
+            writes: ended.thread == Thread::Commit,
             failed: failure.is_some(),
             took_ms: ended.took_ms,
         };
