@@ -320,7 +320,8 @@ impl Port {
         let _ = self.told.set(told);
     }
 
-    fn changed(&self) {
+    /// Tells those who watch that it is better or worse than before.
+    pub fn changed(&self) {
         if let Some(told) = self.told.get() {
             (told.changed)();
         }

@@ -117,6 +117,8 @@ fn progress() -> Progress {
         blame: Blame::new(100),
         from: 0,
         next_ms: 0,
+        purges_again: false,
+        is_doubted: false,
     }
 }
 
