@@ -99,8 +99,8 @@ pub struct BreakerStats {
     pub probes_failed: u64,
 }
 
-/// The latest calls that read, or those that write. Each side is judged by itself: many calls of one that
-/// succeed would hide that all of the other fail.
+/// How the latest calls that read, or those that write, have ended. Each side is judged by itself: many
+/// calls of one that succeed would hide that all of the other fail.
 #[derive(Debug)]
 struct Side {
     window: Window,
@@ -124,6 +124,8 @@ pub struct Breaker {
     state: BreakerState,
     since_ms: Millis,
     booked_ms: Millis,
+    /// Of both sides, for how slow they are: a slow one serves all the same.
+    window: Window,
     reads: Side,
     writes: Side,
     passed: u32,
@@ -138,6 +140,7 @@ impl Breaker {
     /// One whose driver has not been opened yet.
     pub fn new(config: BreakerConfig, now_ms: Millis) -> Self {
         Self {
+            window: Window::new(config.window_calls),
             reads: Side::new(&config),
             writes: Side::new(&config),
             config,
@@ -189,23 +192,25 @@ impl Breaker {
             true => &mut self.writes,
             false => &mut self.reads,
         };
+        let is_slow = called.took_ms >= c.slow_ms;
         side.in_a_row = if called.failed { side.in_a_row + 1 } else { 0 };
-        side.window.push(called.failed, called.took_ms >= c.slow_ms);
+        side.window.push(called.failed, is_slow);
+        self.window.push(called.failed, is_slow);
         if self.mode == BreakerMode::ForcedClosed {
             return None;
         }
         if side.in_a_row >= c.consecutive_failures_max {
             return Some(Trip::InARow(side.in_a_row));
         }
-        let (failed, slow, of) = side.window.counts();
-        if of < c.window_calls_min {
-            return None;
-        }
+        let (failed, _, of) = side.window.counts();
+        let is_enough = |of| of >= c.window_calls_min;
         // A call that succeeds opens nothing by what failed before it.
-        if called.failed && failed * 100 >= c.failure_percent_max * of {
+        if is_enough(of) && called.failed && failed * 100 >= c.failure_percent_max * of {
             return Some(Trip::Failing(failed, of));
         }
-        (slow * 100 >= c.slow_percent_max * of).then_some(Trip::Slow(slow, of))
+        let (_, slow, of) = self.window.counts();
+        let is_too_slow = is_enough(of) && slow * 100 >= c.slow_percent_max * of;
+        is_too_slow.then_some(Trip::Slow(slow, of))
     }
 
     /// No call goes to the driver from now on.
@@ -299,6 +304,7 @@ impl Breaker {
     }
 
     fn forget(&mut self) {
+        self.window = Window::new(self.config.window_calls);
         (self.reads, self.writes) = (Side::new(&self.config), Side::new(&self.config));
     }
 }

@@ -100,11 +100,10 @@ fn what_reads_does_not_hide_what_writes() {
     }
     assert_eq!(breaker.record(write(BAD)), Some(Trip::InARow(5)));
     let mut breaker = closed(BreakerConfig::default());
-    for _ in 0..9 {
-        assert_eq!(breaker.record(write(SLOW)), None);
-        (0..9).for_each(|_| assert_eq!(breaker.record(OK), None));
+    for _ in 0..100 {
+        assert_eq!(breaker.record(write(SLOW)), None, "it serves all the same");
+        assert_eq!(breaker.record(OK), None);
     }
-    assert_eq!(breaker.record(write(SLOW)), Some(Trip::Slow(10, 10)));
 }
 
 #[test]
