@@ -12,7 +12,6 @@ mod tests;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -189,8 +188,7 @@ impl Handler<Flush> for BatchWriter {
                 return Box::pin(async move { Err(error) });
             }
             if port.is_up() {
-                let emptied = port.stats.emptied.load(Ordering::Relaxed);
-                lanes.push((Arc::clone(&course.lane), emptied));
+                lanes.push((Arc::clone(&course.lane), port.emptied()));
             }
         }
         if in_doubt {
@@ -211,9 +209,7 @@ impl Handler<Flush> for BatchWriter {
                 }
             }
             // What was stored while this waited may have gone with its store.
-            let is_lost = |(lane, emptied): &(Arc<Lane>, u64)| {
-                lane.port.stats.emptied.load(Ordering::Relaxed) != *emptied
-            };
+            let is_lost = |(lane, emptied): &(Arc<Lane>, u64)| lane.port.emptied() != *emptied;
             match lanes.iter().any(is_lost) {
                 true => Err(busy()),
                 false => Ok(()),

@@ -175,7 +175,7 @@ impl Run {
         };
         let writes = taken.iter().filter_map(|one| self.write(one)).collect();
         // Before it is sent: afterwards it may have been emptied already.
-        let emptied = self.emptied();
+        let emptied = self.lane.port.emptied();
         (self.lane.send)(writes, durability).await?;
         Ok(Some(Stored {
             durability,
@@ -183,13 +183,9 @@ impl Run {
         }))
     }
 
-    fn emptied(&self) -> u64 {
-        self.lane.port.stats.emptied.load(Ordering::Relaxed)
-    }
-
     /// What was taken is clean, unless the store that has it is gone since.
     fn settle(&self, taken: &[Taken], stored: Stored) {
-        let holds = || self.emptied() == stored.emptied;
+        let holds = || self.lane.port.emptied() == stored.emptied;
         let tier = self.lane.port.id;
         self.shelf.settle_if(tier, taken, stored.durability, holds);
     }

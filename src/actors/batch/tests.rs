@@ -1,5 +1,7 @@
 //! A run down a lane that leads to no driver: what becomes of what it took.
 
+use std::sync::atomic::Ordering;
+
 use parking_lot::Mutex;
 
 use super::*;
