@@ -178,8 +178,8 @@ impl Port {
         self.stats.damaged.fetch_add(1, Ordering::Relaxed);
         if let Some((_, lanes)) = self.lanes.read().as_ref().filter(|_| self.is_up()) {
             let (answer, _ignored) = oneshot::channel();
-            // A full lane means that it will be found damaged, and tried, again.
-            let _ = lanes.command(Command::Repair(key, answer));
+            // One that is left will be found damaged, and tried, again.
+            lanes.spare(Command::Repair(key, answer));
         }
     }
 }

@@ -157,11 +157,13 @@ impl Stripe {
             .collect();
         let count = keys.len();
         for (hash, key) in keys {
-            if self.dirty.delete_too(hash, key.cache, &key.name, tier) {
+            let stamp = self.stamp();
+            let (cache, name) = (key.cache, &key.name);
+            if self.dirty.delete_too(hash, cache, name, tier, stamp) {
                 continue;
             }
             let new = NewDirty {
-                stamp: self.stamp(),
+                stamp,
                 key,
                 version: draw(),
                 value: None,

@@ -1,7 +1,6 @@
 //! Scans: what the tiers hold, overlaid with what memory knows better.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -122,9 +121,7 @@ impl Tiers {
     /// what cannot be encoded any more never.
     fn emptied(&self, place: &Place) -> u64 {
         let ports = place.tiers.iter().filter_map(|tier| self.port(tier));
-        ports
-            .map(|port| port.stats.emptied.load(Ordering::Relaxed))
-            .sum()
+        ports.map(|port| port.emptied()).sum()
     }
 
     /// Reads a page without the tiers that have failed. An error says which tier it is of.
