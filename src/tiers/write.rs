@@ -198,6 +198,11 @@ impl Tiers {
         };
         if !unstored.is_empty() {
             Counts::add(&self.counts.memory_only_sets);
+            // It may be up again since, and have been healed before this change was in doubt.
+            let mut ports = unstored.iter().filter_map(|tier| self.port(tier));
+            if ports.any(|port| port.takes_values()) {
+                self.shelf.bells.dirty.ring();
+            }
         }
         self.note_down(place, unstored, &mut outcome);
         Ok(outcome)
