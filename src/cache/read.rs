@@ -245,7 +245,8 @@ pub struct Get<'a, V> {
     cache: &'a Cache<V>,
     key: &'a str,
     options: ReadOptions,
-    wrong: Option<Error>,
+    /// Out of line: few calls are wrong, and each carries the place.
+    wrong: Option<Box<Error>>,
 }
 
 impl<'a, V: Value> Get<'a, V> {
@@ -265,7 +266,7 @@ impl<'a, V: Value> Get<'a, V> {
                 // answers for all of them, must not take this for the truth.
                 self.options.no_promote = true;
             }
-            Err(error) => self.wrong = Some(error),
+            Err(error) => self.wrong = Some(Box::new(error)),
         }
         self
     }
@@ -292,7 +293,7 @@ impl<'a, V: Value> Get<'a, V> {
 
     async fn answer(self) -> Result<ReadOutcome<V>, Error> {
         match self.wrong {
-            Some(error) => Err(error),
+            Some(error) => Err(*error),
             None => self.cache.slow(self.key, self.options).await,
         }
     }
@@ -304,18 +305,19 @@ impl<'a, V: Value> IntoFuture for Get<'a, V> {
 
     #[inline]
     fn into_future(self) -> Self::IntoFuture {
-        GetFuture {
-            get: Some(self),
-            slow: None,
-        }
+        GetFuture(State::Asked(self))
     }
 }
 
 /// The future of a [`Get`]: ready at its first poll if memory has the value.
 #[must_use = "futures do nothing unless awaited"]
-pub struct GetFuture<'a, V> {
-    get: Option<Get<'a, V>>,
-    slow: Option<CallFuture<'a, Option<Entry<V>>>>,
+pub struct GetFuture<'a, V>(State<'a, V>);
+
+enum State<'a, V> {
+    Asked(Get<'a, V>),
+    Slow(CallFuture<'a, Option<Entry<V>>>),
+    /// Polled after it was ready: there is nothing more to come.
+    Done,
 }
 
 impl<V: Value> Future for GetFuture<'_, V> {
@@ -323,19 +325,21 @@ impl<V: Value> Future for GetFuture<'_, V> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(get) = self.get.take() {
+        if let State::Asked(get) = &self.0 {
             if get.wrong.is_none()
                 && let Some(entry) = get.cache.fast(get.key, get.options.stale_ok)
                 && get.cache.tiers().check_open().is_ok()
             {
+                self.0 = State::Done;
                 return Poll::Ready(Ok(entry));
             }
-            self.slow = Some(go_slow(get));
+            if let State::Asked(get) = std::mem::replace(&mut self.0, State::Done) {
+                self.0 = State::Slow(go_slow(get));
+            }
         }
-        match &mut self.slow {
-            Some(slow) => slow.as_mut().poll(cx),
-            // Polled after it was ready: there is nothing more to come.
-            None => Poll::Pending,
+        match &mut self.0 {
+            State::Slow(slow) => slow.as_mut().poll(cx),
+            State::Asked(_) | State::Done => Poll::Pending,
         }
     }
 }

@@ -167,10 +167,10 @@ impl Ghosts {
 
     fn set_of(&mut self, hash: u64) -> Option<(&mut [u32; 4], u32)> {
         let mask = self.sets.len().checked_sub(1)?;
-        // Neither uses the bits that pick the stripe (32 to 37): they are the same for all keys here.
+        // Neither uses the bits that pick the stripe (47 and a few below): they are the same for all keys here.
         let at = hash as usize & mask;
         // Zero marks an empty place.
-        let print = ((hash >> 38) as u32).max(1);
+        let print = ((hash >> 10) as u32).max(1);
         self.sets.get_mut(at).map(|set| (set, print))
     }
 
