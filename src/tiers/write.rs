@@ -127,6 +127,8 @@ impl Tiers {
         // From before the change until after it, so that no scan overlooks it.
         let moving = moves.then(|| place.scope.moving());
         let awaited = order.promise(place).tiers;
+        // Nobody waits for most changes.
+        let durability = store_durability(order.durability).filter(|_| !awaited.is_empty());
         let (own, waiting) = match order.ticket {
             None if !awaited.is_empty() => {
                 let (ticket, waiting) = Ticket::new();
@@ -135,10 +137,13 @@ impl Tiers {
             _ => (None, None),
         };
         let shared = order.ticket.or(own.as_ref());
-        let waiters = awaited.iter().filter_map(|tier| {
-            let durability = store_durability(order.durability)?;
-            Some((tier, durability, shared?.share()))
-        });
+        let waiters = match (durability, shared) {
+            (Some(durability), Some(shared)) => awaited
+                .iter()
+                .map(|tier| (tier, durability, shared.share()))
+                .collect(),
+            _ => Vec::new(),
+        };
         let ask = Ask {
             scope: &place.scope,
             hash: self.shelf.hash(place.scope.id, order.name),
@@ -150,7 +155,7 @@ impl Tiers {
             plan,
             room,
             kind: place.kind,
-            waiters: waiters.collect(),
+            waiters,
         };
         let applied = self.shelf.apply(ask);
         drop(moving);
