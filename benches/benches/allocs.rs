@@ -14,7 +14,7 @@ fn main() {
     let there = shuffled(KEYS, 1);
     let new: Vec<u32> = there.iter().map(|at| at + KEYS).collect();
     println!(
-        "{:12} {:>9} {:>9} {:>9}",
+        "{:14} {:>9} {:>9} {:>9}",
         "", "get hit", "overwrite", "set new"
     );
     for maker in ALL {
@@ -29,6 +29,6 @@ fn main() {
         });
         let overwrite = per_call(&|| peer.set(&keys, &there));
         let new = per_call(&|| peer.set(&keys, &new));
-        println!("{:12} {hit:>9.2} {overwrite:>9.2} {new:>9.2}", maker.name);
+        println!("{:14} {hit:>9.2} {overwrite:>9.2} {new:>9.2}", maker.name);
     }
 }

@@ -56,7 +56,8 @@ impl Keys {
         Self { text }
     }
 
-    pub fn len(&self) -> u32 {
+    /// How many there are.
+    pub fn count(&self) -> u32 {
         (self.text.len() / Self::BYTES) as u32
     }
 
@@ -75,7 +76,7 @@ impl Random {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -85,7 +86,7 @@ impl Random {
 
     /// At least 0 and below 1.
     fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }
 
@@ -94,7 +95,7 @@ pub fn shuffled(count: u32, seed: u64) -> Vec<u32> {
     let mut random = Random::new(seed);
     let mut all: Vec<u32> = (0..count).collect();
     for at in (1..all.len()).rev() {
-        all.swap(at, (random.next() % (at as u64 + 1)) as usize);
+        all.swap(at, (random.draw() % (at as u64 + 1)) as usize);
     }
     all
 }
@@ -126,7 +127,7 @@ impl Zipf {
         let step = |_| {
             let at = random.unit() * whole;
             let key = self.up_to.partition_point(|sum| *sum <= at).min(last) as u32;
-            let is_set = random.next() % 100 < set_percent;
+            let is_set = random.draw() % 100 < set_percent;
             if is_set { key | SET } else { key }
         };
         (0..count).map(step).collect()

@@ -18,7 +18,7 @@ pub const MAKER: Maker = Maker {
         let builder = MokaBackend::builder().max_entries(entries as u64);
         let backend = builder.value_format(BincodeFormat).build();
         let key = |n| CacheKey::from_slice(&[(keys.at(n), None)]);
-        let keys = (0..keys.len()).map(key).collect();
+        let keys = (0..keys.count()).map(key).collect();
         Box::new(Hitbox { backend, keys })
     },
 };

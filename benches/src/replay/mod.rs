@@ -44,8 +44,9 @@ pub fn play(cases: &[Case], traces: &[Trace]) -> Vec<Vec<f64>> {
 /// How far from what others have computed a ratio may be, in points.
 const TOLERANCE: f64 = 0.05;
 
-/// What is wrong with the replay itself: known policies must come out as known, and nobody passes the
-/// optimum.
+/// What is wrong with the replay itself: known policies must come out as known, and larder, which keeps
+/// every miss as this optimum does, cannot pass it. Who refuses what is new, as moka does, can by a hair: in a
+/// loop of n keys it loses none of its places to the key that has just passed.
 pub fn problems(cases: &[Case], ratios: &[Vec<f64>]) -> Vec<String> {
     let mut problems = Vec::new();
     for (case, ratios) in cases.iter().zip(ratios) {
@@ -60,10 +61,8 @@ pub fn problems(cases: &[Case], ratios: &[Vec<f64>]) -> Vec<String> {
                 }
             }
         }
-        for (policy, ratio) in ALL.iter().zip(ratios) {
-            if *ratio > ratios[BELADY] + TOLERANCE {
-                problems.push(format!("{name}: {} is above the optimum", policy.name));
-            }
+        if ratios[LARDER] > ratios[BELADY] + TOLERANCE {
+            problems.push(format!("{name}: larder is above the optimum"));
         }
     }
     problems

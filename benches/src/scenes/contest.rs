@@ -78,7 +78,7 @@ impl<'a> Contest<'a> {
             let mut versus = String::new();
             if maker.name != LARDER {
                 let times = ratio(own, &figures[0]);
-                versus = format!("{times:.2} x");
+                versus = format!("{times:.2} x as fast");
                 report.row(self.scene.row(&versus_one(maker.name)), times);
             }
             report.figure(self.scene.name, maker.name, rate);

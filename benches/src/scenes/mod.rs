@@ -47,8 +47,11 @@ pub struct Scene {
     pub pictured: bool,
     /// What follows the name in its rows' names.
     pub parts: fn() -> Vec<String>,
-    pub run: fn(&Scene, &Settings, &mut Report) -> Result<(), Box<dyn Error>>,
+    pub run: Run,
 }
+
+/// Does what a scene is about, prints its table and reports its rows.
+type Run = fn(&Scene, &Settings, &mut Report) -> Result<(), Box<dyn Error>>;
 
 impl Scene {
     /// The names of its rows.
