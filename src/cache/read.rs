@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::retime::Times;
 use super::{Cache, CallFuture};
 use crate::clock::Millis;
 use crate::codec::Value;
@@ -228,15 +229,6 @@ impl<V: Value> Cache<V> {
             priority: slot.priority,
         })
     }
-}
-
-/// What `touch`, `expire` and sliding expiry change.
-#[derive(Clone, Copy)]
-pub(super) struct Times {
-    pub expires_ms: Millis,
-    pub keep_ms: Millis,
-    /// Where the TTL of a sliding entry ends.
-    pub ends_ms: Millis,
 }
 
 /// A read that is about to be made. `.await` it, or ask for its [`outcome`](Get::outcome).
