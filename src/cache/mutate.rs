@@ -38,7 +38,7 @@ impl<V: Value> Cache<V> {
     pub fn set<'a>(&'a self, key: &'a str, value: impl Into<Arc<V>>) -> Set<'a, V> {
         Set {
             value: value.into(),
-            entry: EntryOptions::default(),
+            entry: None,
             call: Call::new(self, key, Durability::Queued),
         }
     }
@@ -62,7 +62,8 @@ impl<V: Value> Cache<V> {
 #[must_use = "a set is made when it is awaited"]
 pub struct Set<'a, V> {
     value: Arc<V>,
-    entry: EntryOptions,
+    /// Out of line: most sets leave all of it to the cache.
+    entry: Option<Box<EntryOptions>>,
     call: Call<'a, V>,
 }
 
@@ -89,44 +90,44 @@ impl<V: Value> Set<'_, V> {
 
     /// Expires so long after now (at least 1 ms).
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.entry.ttl = Some(Some(ttl));
+        self.entry().ttl = Some(Some(ttl));
         self
     }
 
     /// Never expires, whatever the cache's default is.
     pub fn no_ttl(mut self) -> Self {
-        self.entry.ttl = Some(None);
+        self.entry().ttl = Some(None);
         self
     }
 
     /// Expires so long after it was last read (1 ms to 49 days). Reads renew it once an eighth of the
     /// time has passed.
     pub fn idle(mut self, idle: Duration) -> Self {
-        self.entry.idle = Some(Some(idle));
+        self.entry().idle = Some(Some(idle));
         self
     }
 
     /// Keeps the value so long beyond its TTL, for calls that allow stale values.
     pub fn stale_for(mut self, stale_for: Duration) -> Self {
-        self.entry.stale_for = Some(stale_for);
+        self.entry().stale_for = Some(stale_for);
         self
     }
 
     /// How long it should outlast others when memory is short.
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.entry.priority = Some(priority);
+        self.entry().priority = Some(priority);
         self
     }
 
     /// A name under which it can be invalidated together with others.
     pub fn tag(mut self, tag: impl AsRef<str>) -> Self {
-        self.entry.tags.push(SmolStr::new(tag));
+        self.entry().tags.push(SmolStr::new(tag));
         self
     }
 
     /// Several such names.
     pub fn tags<I: IntoIterator<Item: AsRef<str>>>(mut self, tags: I) -> Self {
-        self.entry.tags.extend(tags.into_iter().map(SmolStr::new));
+        self.entry().tags.extend(tags.into_iter().map(SmolStr::new));
         self
     }
 
@@ -149,8 +150,15 @@ impl<V: Value> Set<'_, V> {
     pub async fn outcome(self) -> Result<WriteOutcome, Error> {
         // The key first: an error should name what is wrong with it, not with the value.
         self.call.cache.check_key(self.call.key)?;
-        let prepared = self.call.cache.prepare(self.value, &self.entry)?;
+        let entry = self
+            .entry
+            .map_or_else(EntryOptions::default, |entry| *entry);
+        let prepared = self.call.cache.prepare(self.value, &entry)?;
         self.call.write(Intent::Put(prepared)).await
+    }
+
+    fn entry(&mut self) -> &mut EntryOptions {
+        self.entry.get_or_insert_default()
     }
 }
 
@@ -223,7 +231,7 @@ impl<'a, V: Value> IntoFuture for Remove<'a, V> {
 pub struct Mutation<'a, V> {
     call: Option<Call<'a, V>>,
     /// What is set; `None` to remove.
-    value: Option<(Arc<V>, EntryOptions)>,
+    value: Option<(Arc<V>, Option<Box<EntryOptions>>)>,
     slow: Option<CallFuture<'a, Version>>,
 }
 
@@ -240,7 +248,10 @@ impl<V: Value> Future for Mutation<'_, V> {
             // The key first: an error should name what is wrong with it, not with the value.
             call.cache.check_key(call.key)?;
             let intent = match self.value.take() {
-                Some((value, entry)) => Intent::Put(call.cache.prepare(value, &entry)?),
+                Some((value, Some(entry))) => Intent::Put(call.cache.prepare(value, &entry)?),
+                Some((value, None)) => {
+                    Intent::Put(call.cache.prepare(value, &EntryOptions::default())?)
+                }
                 None => Intent::Remove,
             };
             match call.at_once(intent) {

@@ -1,19 +1,15 @@
 //! Reading one key.
 
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::retime::Times;
-use super::{Cache, CallFuture};
-use crate::clock::Millis;
+use super::{Cache, Get};
 use crate::codec::Value;
 use crate::entry::{Entry, Source};
 use crate::error::Error;
 use crate::outcome::{Durability, ReadOutcome};
-use crate::shelf::{Body, Condition, Freshness, Look, Seen, Slot, TierSet};
+use crate::shelf::{Body, Condition, Freshness, Look, Seen, Slot};
 use crate::tiers::{Counts, Found, Intent, Order, Prepared, ReadOptions};
 use crate::typed::{self, Mismatch};
 
@@ -32,12 +28,7 @@ impl<V: Value> Cache<V> {
     ///
     /// Dropping it changes nothing but what memory keeps.
     pub fn get<'a>(&'a self, key: &'a str) -> Get<'a, V> {
-        Get {
-            cache: self,
-            key,
-            options: ReadOptions::default(),
-            wrong: None,
-        }
+        Get::new(self, key)
     }
 
     /// As [`get`](Cache::get), but leaves memory as it is: what a driver has is not kept there.
@@ -50,9 +41,7 @@ impl<V: Value> Cache<V> {
     ///
     /// Dropping it has no effect.
     pub async fn peek(&self, key: &str) -> Result<Option<Entry<V>>, Error> {
-        let mut get = self.get(key);
-        get.options.no_promote = true;
-        get.await
+        self.get(key).leaving_memory_alone().await
     }
 
     /// Whether there is an entry that [`get`](Cache::get) would show.
@@ -71,7 +60,7 @@ impl<V: Value> Cache<V> {
     /// What memory alone can answer: a decoded value, or that there is none. Everything else is the slow
     /// path's.
     #[inline]
-    fn fast(&self, key: &str, stale_ok: bool) -> Option<Option<Entry<V>>> {
+    pub(super) fn fast(&self, key: &str, stale_ok: bool) -> Option<Option<Entry<V>>> {
         let (tiers, place) = (self.tiers(), self.place());
         let hash = tiers.shelf.hash(place.scope.id, key);
         let schema = place.schema;
@@ -101,7 +90,11 @@ impl<V: Value> Cache<V> {
         }
     }
 
-    async fn slow(&self, key: &str, options: ReadOptions) -> Result<ReadOutcome<V>, Error> {
+    pub(super) async fn slow(
+        &self,
+        key: &str,
+        options: ReadOptions,
+    ) -> Result<ReadOutcome<V>, Error> {
         self.check_key(key)?;
         let found = self.tiers().read(self.place(), key, options).await?;
         self.renew(key, &found).await;
@@ -229,117 +222,4 @@ impl<V: Value> Cache<V> {
             priority: slot.priority,
         })
     }
-}
-
-/// A read that is about to be made. `.await` it, or ask for its [`outcome`](Get::outcome).
-#[must_use = "a read is made when it is awaited"]
-pub struct Get<'a, V> {
-    cache: &'a Cache<V>,
-    key: &'a str,
-    options: ReadOptions,
-    /// Out of line: few calls are wrong, and each carries the place.
-    wrong: Option<Box<Error>>,
-}
-
-impl<'a, V: Value> Get<'a, V> {
-    /// Shows a value past its TTL while it is kept as a fallback; the entry says that it is stale.
-    pub fn allow_stale(mut self) -> Self {
-        self.options.stale_ok = true;
-        self
-    }
-
-    /// Asks only these drivers, besides memory, which is newer than any of them.
-    pub fn drivers<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
-        let names: Vec<String> = names.into_iter().map(Into::into).collect();
-        match self.cache.targets(&names) {
-            Ok(targets) => {
-                self.options.skip = TierSet(!targets.tiers.0);
-                // What is skipped may hold something newer, of before a crash: memory, which
-                // answers for all of them, must not take this for the truth.
-                self.options.no_promote = true;
-            }
-            Err(error) => self.wrong = Some(Box::new(error)),
-        }
-        self
-    }
-
-    /// How long it may take; the larder's `call_ms_max` where nothing is said.
-    pub fn deadline(mut self, after: Duration) -> Self {
-        self.options.wait = Some(after);
-        self
-    }
-
-    /// The same answer with its explanation.
-    ///
-    /// # Errors
-    ///
-    /// As [`Cache::get`].
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`Cache::get`].
-    pub async fn outcome(mut self) -> Result<ReadOutcome<V>, Error> {
-        self.options.counts = true;
-        self.answer().await
-    }
-
-    async fn answer(self) -> Result<ReadOutcome<V>, Error> {
-        match self.wrong {
-            Some(error) => Err(*error),
-            None => self.cache.slow(self.key, self.options).await,
-        }
-    }
-}
-
-impl<'a, V: Value> IntoFuture for Get<'a, V> {
-    type Output = Result<Option<Entry<V>>, Error>;
-    type IntoFuture = GetFuture<'a, V>;
-
-    #[inline]
-    fn into_future(self) -> Self::IntoFuture {
-        GetFuture(State::Asked(self))
-    }
-}
-
-/// The future of a [`Get`]: ready at its first poll if memory has the value.
-#[must_use = "futures do nothing unless awaited"]
-pub struct GetFuture<'a, V>(State<'a, V>);
-
-enum State<'a, V> {
-    Asked(Get<'a, V>),
-    Slow(CallFuture<'a, Option<Entry<V>>>),
-    /// Polled after it was ready: there is nothing more to come.
-    Done,
-}
-
-impl<V: Value> Future for GetFuture<'_, V> {
-    type Output = Result<Option<Entry<V>>, Error>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Asked(get) = &self.0 {
-            if get.wrong.is_none()
-                && let Some(entry) = get.cache.fast(get.key, get.options.stale_ok)
-                && get.cache.tiers().check_open().is_ok()
-            {
-                self.0 = State::Done;
-                return Poll::Ready(Ok(entry));
-            }
-            if let State::Asked(get) = std::mem::replace(&mut self.0, State::Done) {
-                self.0 = State::Slow(go_slow(get));
-            }
-        }
-        match &mut self.0 {
-            State::Slow(slow) => slow.as_mut().poll(cx),
-            State::Asked(_) | State::Done => Poll::Pending,
-        }
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn go_slow<V: Value>(get: Get<'_, V>) -> CallFuture<'_, Option<Entry<V>>> {
-    let span = tracing::trace_span!("larder.get", cache = get.cache.name());
-    let call = async move { Ok(get.answer().await?.entry) };
-    Box::pin(tracing::Instrument::instrument(call, span))
 }
