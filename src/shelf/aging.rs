@@ -13,9 +13,9 @@ impl Shelf {
         let hash = self.hash(scope.id, name);
         let cell = self.cell(hash);
         let mut stripe = cell.stripe.write();
-        let (due, effects) = stripe.due(self.call(scope, hash, name, now_ms));
+        let (due, mut effects) = stripe.due(self.call(scope, hash, name, now_ms));
         drop(stripe);
-        self.finish(cell, effects);
+        self.finish(cell, &mut effects);
         due
     }
 
@@ -34,9 +34,9 @@ impl Shelf {
         if !call.watched {
             return false;
         }
-        let (is_news, effects) = stripe.expired_below(call, version);
+        let (is_news, mut effects) = stripe.expired_below(call, version);
         drop(stripe);
-        self.finish(cell, effects);
+        self.finish(cell, &mut effects);
         is_news
     }
 
@@ -78,12 +78,12 @@ impl Shelf {
             return 0;
         };
         let mut stripe = cell.stripe.write();
-        let (swept, effects) = stripe.sweep(now_ms, |cache, slot| {
+        let (swept, mut effects) = stripe.sweep(now_ms, |cache, slot| {
             let scope = scopes.get(cache.0 as usize);
             scope.is_none_or(|scope| scope.accepts(slot.version, slot.tags()))
         });
         drop(stripe);
-        self.finish(cell, effects);
+        self.finish(cell, &mut effects);
         swept
     }
 }

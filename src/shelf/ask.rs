@@ -115,6 +115,13 @@ pub struct Ask<'a> {
     pub waiters: Vec<(TierId, StoreDurability, Ticket)>,
 }
 
+impl Ask<'_> {
+    /// Nothing is left in it that may be a host's: no value, and nobody who waits.
+    pub(super) fn is_used_up(&self) -> bool {
+        matches!(self.change, Change::Remove) && self.brought.is_none() && self.waiters.is_empty()
+    }
+}
+
 /// What a caller can read: a value of another schema or type is a miss to it, in a condition too.
 #[derive(Clone, Copy)]
 pub struct Kind {

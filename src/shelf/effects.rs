@@ -43,12 +43,13 @@ pub(super) struct Effects {
 
 impl Effects {
     /// Drops what may be a host's, one thing at a time.
-    pub fn let_go(self) {
-        let slots = [self.unkept, self.replaced, self.unused];
-        slots.into_iter().flatten().for_each(let_go);
-        self.garbage.into_iter().for_each(let_go);
-        self.superseded.into_iter().for_each(let_go);
-        self.lost.into_iter().for_each(let_go);
+    pub fn let_go(&mut self) {
+        for slot in [&mut self.unkept, &mut self.replaced, &mut self.unused] {
+            slot.take().into_iter().for_each(let_go);
+        }
+        self.garbage.drain(..).for_each(let_go);
+        self.superseded.take().into_iter().for_each(let_go);
+        self.lost.drain(..).for_each(let_go);
     }
 }
 

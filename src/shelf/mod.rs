@@ -256,9 +256,12 @@ impl Shelf {
         let mut effects = Effects::default();
         let applied = stripe.apply(call, &mut ask, &self.versions, &mut effects);
         drop(stripe);
-        self.finish(cell, effects);
-        // Whatever was not used of it: a refused value may be the host's last reference.
-        let_go(ask);
+        self.finish(cell, &mut effects);
+        // Whatever was not used of it: a refused value may be the host's last reference. Mostly nothing is
+        // left, and then it is not worth the way.
+        if !ask.is_used_up() {
+            let_go(ask);
+        }
         applied
     }
 
@@ -275,9 +278,9 @@ impl Shelf {
         let cell = self.cell(hash);
         let mut stripe = cell.stripe.write();
         let call = self.call(scope, hash, name, now_ms);
-        let (kept, effects) = stripe.promote(call, mark, slot);
+        let (kept, mut effects) = stripe.promote(call, mark, slot);
         drop(stripe);
-        self.finish(cell, effects);
+        self.finish(cell, &mut effects);
         kept
     }
 
@@ -304,12 +307,12 @@ impl Shelf {
             effects.pins_refused += stripe.table.resize(share);
             stripe.shrink(self.is_watched(), now_ms, self.bounds, &mut effects);
             drop(stripe);
-            self.finish(cell, effects);
+            self.finish(cell, &mut effects);
         }
     }
 
     /// Outside of the lock: counts, rings, tells those whose change will not be stored, drops.
-    fn finish(&self, cell: &Cell, mut effects: Effects) {
+    fn finish(&self, cell: &Cell, effects: &mut Effects) {
         let count = |counter: &AtomicU64, by: u64| {
             if by > 0 {
                 counter.fetch_add(by, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use super::look::Look;
 use super::policy::{FREQ_MAX, Queue};
 use super::slot::{Body, Extra, Priority, Slot};
 use crate::clock::Millis;
-use crate::key::{CacheId, Key};
+use crate::key::{CacheId, Key, is_same};
 use crate::sync::{Arc, HintU8, Ordering};
 use crate::version::Version;
 
@@ -258,7 +258,7 @@ impl Hot {
     /// Whether it is this entry's.
     #[inline]
     pub fn is(&self, cache: CacheId, name: &str) -> bool {
-        self.cache == cache && self.name == name
+        self.cache == cache && is_same(&self.name, name)
     }
 
     /// The cache of the entry in it.
@@ -335,3 +335,6 @@ impl Hot {
         self.freq.store(freq, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;
