@@ -19,7 +19,7 @@ pub(super) type Hasher = foldhash::quality::RandomState;
 
 /// What an entry costs beyond its key and value: its row, its share of the index and its place in a queue.
 pub const ENTRY_OVERHEAD_BYTES: usize = ROW_BYTES + 16;
-const ROW_BYTES: usize = 80;
+const ROW_BYTES: usize = size_of::<Hot>() + size_of::<Cold>();
 /// The share of the budget that pinned entries may fill, as a divisor. What is pinned beyond it is
 /// kept like `High`: it can be evicted, and `pins_refused` counts it.
 pub const PINNED_SHARE: usize = 2;
