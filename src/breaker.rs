@@ -48,6 +48,8 @@ pub enum BreakerMode {
 /// How a call of the driver ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Called {
+    /// It was made to write.
+    pub writes: bool,
     /// It failed.
     pub failed: bool,
     /// How long it took.
@@ -97,6 +99,23 @@ pub struct BreakerStats {
     pub probes_failed: u64,
 }
 
+/// How the latest calls that read, or those that write, have ended. Each side is judged by itself: many
+/// calls of one that succeed would hide that all of the other fail.
+#[derive(Debug)]
+struct Side {
+    window: Window,
+    in_a_row: u32,
+}
+
+impl Side {
+    fn new(config: &BreakerConfig) -> Self {
+        Self {
+            window: Window::new(config.window_calls),
+            in_a_row: 0,
+        }
+    }
+}
+
 /// The breaker of one driver. It begins open: nothing has been opened yet.
 #[derive(Debug)]
 pub struct Breaker {
@@ -105,8 +124,10 @@ pub struct Breaker {
     state: BreakerState,
     since_ms: Millis,
     booked_ms: Millis,
+    /// Of both sides, for how slow they are: a slow one serves all the same.
     window: Window,
-    in_a_row: u32,
+    reads: Side,
+    writes: Side,
     passed: u32,
     first_closed_ms: Option<Millis>,
     open_ms: u64,
@@ -120,12 +141,13 @@ impl Breaker {
     pub fn new(config: BreakerConfig, now_ms: Millis) -> Self {
         Self {
             window: Window::new(config.window_calls),
+            reads: Side::new(&config),
+            writes: Side::new(&config),
             config,
             mode: BreakerMode::Auto,
             state: BreakerState::Open,
             since_ms: now_ms,
             booked_ms: now_ms,
-            in_a_row: 0,
             passed: 0,
             first_closed_ms: None,
             open_ms: 0,
@@ -166,23 +188,29 @@ impl Breaker {
             return None;
         }
         let c = &self.config;
-        self.in_a_row = if called.failed { self.in_a_row + 1 } else { 0 };
-        self.window.push(called.failed, called.took_ms >= c.slow_ms);
+        let side = match called.writes {
+            true => &mut self.writes,
+            false => &mut self.reads,
+        };
+        let is_slow = called.took_ms >= c.slow_ms;
+        side.in_a_row = if called.failed { side.in_a_row + 1 } else { 0 };
+        side.window.push(called.failed, is_slow);
+        self.window.push(called.failed, is_slow);
         if self.mode == BreakerMode::ForcedClosed {
             return None;
         }
-        if self.in_a_row >= c.consecutive_failures_max {
-            return Some(Trip::InARow(self.in_a_row));
+        if side.in_a_row >= c.consecutive_failures_max {
+            return Some(Trip::InARow(side.in_a_row));
         }
-        let (failed, slow, of) = self.window.counts();
-        if of < c.window_calls_min {
-            return None;
-        }
+        let (failed, _, of) = side.window.counts();
+        let is_enough = |of| of >= c.window_calls_min;
         // A call that succeeds opens nothing by what failed before it.
-        if called.failed && failed * 100 >= c.failure_percent_max * of {
+        if is_enough(of) && called.failed && failed * 100 >= c.failure_percent_max * of {
             return Some(Trip::Failing(failed, of));
         }
-        (slow * 100 >= c.slow_percent_max * of).then_some(Trip::Slow(slow, of))
+        let (_, slow, of) = self.window.counts();
+        let is_too_slow = is_enough(of) && slow * 100 >= c.slow_percent_max * of;
+        is_too_slow.then_some(Trip::Slow(slow, of))
     }
 
     /// No call goes to the driver from now on.
@@ -276,7 +304,8 @@ impl Breaker {
     }
 
     fn forget(&mut self) {
-        (self.window, self.in_a_row) = (Window::new(self.config.window_calls), 0);
+        self.window = Window::new(self.config.window_calls);
+        (self.reads, self.writes) = (Side::new(&self.config), Side::new(&self.config));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Millis, NEVER};
-use crate::shelf::{Freshness, Slot};
+use crate::shelf::{Freshness, Look};
 use crate::version::Version;
 
 /// Which tier an answer came from.
@@ -41,7 +41,7 @@ impl<V> Entry<V> {
     /// An entry from what a slot says of itself.
     pub(crate) fn new(
         value: Arc<V>,
-        slot: &Slot,
+        slot: Look<'_>,
         freshness: Freshness,
         source: Source,
         read_ms: Millis,

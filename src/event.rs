@@ -136,7 +136,6 @@ mod tests {
     fn entry(value: &str) -> Entry<String> {
         let slot = Slot {
             version: Version::at(7),
-            stamp: 1,
             created_ms: 3,
             expires_ms: NEVER,
             body: typed::erase(Arc::new(value.to_owned())),

@@ -109,6 +109,7 @@ mod runtime;
 pub mod shelf;
 mod stats;
 mod sync;
+mod tally;
 mod tiers;
 mod timers;
 mod typed;

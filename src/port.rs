@@ -18,7 +18,7 @@ use crate::breaker::{Breaker, BreakerConfig, BreakerMode, BreakerState, BreakerS
 use crate::clock::{Clock, Millis};
 use crate::drivers::Failure;
 use crate::drivers::lanes::Lanes;
-use crate::drivers::pulse::{Ended, Pulse, UnderWay};
+use crate::drivers::pulse::{Ended, Pulse, Thread, UnderWay};
 use crate::entry::Source;
 use crate::error::Error;
 use crate::gate::Gate;
@@ -50,8 +50,8 @@ pub struct Port {
     /// Why it is not up.
     reason: Mutex<Option<Arc<str>>>,
     is_full: AtomicBool,
-    /// It was emptied, and not all that memory has was filed for it since.
-    is_owed: AtomicBool,
+    /// How often it had been emptied when all that memory has was filed for it.
+    filled: AtomicU64,
     /// Why it takes no new values although it is up.
     fullness: Mutex<Option<Arc<str>>>,
     lanes: RwLock<Option<(u64, Lanes)>>,
@@ -124,7 +124,7 @@ impl Port {
             breaker: Mutex::new(Breaker::new(breaker, clock.now_ms())),
             reason: Mutex::default(),
             is_full: AtomicBool::new(false),
-            is_owed: AtomicBool::new(false),
+            filled: AtomicU64::new(0),
             fullness: Mutex::default(),
             lanes: RwLock::default(),
             pulse: Mutex::default(),
@@ -146,14 +146,20 @@ impl Port {
         self.is_up() && !self.is_full.load(Ordering::Acquire)
     }
 
-    /// It was emptied (`true`), or has been given all that memory has.
-    pub fn owe(&self, is_owed: bool) {
-        self.is_owed.store(is_owed, Ordering::Release);
+    /// It has been given all that memory has since it was emptied so often; whether it was emptied again
+    /// meanwhile shows by the count.
+    pub fn fill(&self, emptied: u64) {
+        self.filled.fetch_max(emptied, Ordering::AcqRel);
     }
 
     /// Whether memory has something that it has lost and that was not filed for it yet.
     pub fn is_owed(&self) -> bool {
-        self.is_owed.load(Ordering::Acquire)
+        self.filled.load(Ordering::Acquire) < self.emptied()
+    }
+
+    /// How often it was found empty although something had been stored.
+    pub fn emptied(&self) -> u64 {
+        self.stats.emptied.load(Ordering::Acquire)
     }
 
     /// Why new values are not stored although it is up.
@@ -264,6 +270,7 @@ impl Port {
             return;
         }
         let called = Called {
+            writes: ended.thread == Thread::Commit,
             failed: failure.is_some(),
             took_ms: ended.took_ms,
         };
@@ -319,7 +326,8 @@ impl Port {
         let _ = self.told.set(told);
     }
 
-    fn changed(&self) {
+    /// Tells those who watch that it is better or worse than before.
+    pub fn changed(&self) {
         if let Some(told) = self.told.get() {
             (told.changed)();
         }

@@ -5,4 +5,6 @@
 
 pub use parking_lot::{Mutex, RwLock};
 pub use std::sync::Arc;
-pub use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+/// A number that may be wrong, so that its interleavings are not worth exploring.
+pub use std::sync::atomic::AtomicU8 as HintU8;
+pub use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

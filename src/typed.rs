@@ -40,7 +40,7 @@ pub fn value<V: Value>(slot: &Slot, schema: u32) -> Result<Arc<V>, Mismatch> {
 pub fn kind<V: Value>(schema: u32) -> Kind {
     Kind {
         schema,
-        fits: |slot| match &slot.body {
+        fits: |body| match body {
             Body::Decoded(any) => any.is::<V>(),
             Body::Encoded(encoded) => {
                 encoded.type_tag == codec::type_tag::<V>()
@@ -59,7 +59,7 @@ pub fn entry<V: Value>(
     read_ms: Millis,
 ) -> Result<Entry<V>, Mismatch> {
     let value = value(slot, schema)?;
-    Ok(Entry::new(value, slot, freshness, source, read_ms))
+    Ok(Entry::new(value, slot.look(), freshness, source, read_ms))
 }
 
 /// A value erased, as the shelf keeps it.
@@ -95,7 +95,6 @@ mod tests {
     fn slot(body: Body) -> Slot {
         Slot {
             version: Version::at(1),
-            stamp: 1,
             created_ms: 0,
             expires_ms: NEVER,
             body,
@@ -147,9 +146,9 @@ mod tests {
         };
         let alien = slot(Body::Encoded(Arc::new(alien)));
         let kinds = (kind::<u64>(3), kind::<u64>(4), kind::<String>(3));
-        assert!(kinds.0.reads(&encoded) && kinds.2.reads(&decoded));
-        assert!(!kinds.1.reads(&encoded) && !kinds.2.reads(&encoded));
-        assert!(!kinds.0.reads(&alien) && !kinds.0.reads(&decoded));
+        assert!(kinds.0.reads(encoded.look()) && kinds.2.reads(decoded.look()));
+        assert!(!kinds.1.reads(encoded.look()) && !kinds.2.reads(encoded.look()));
+        assert!(!kinds.0.reads(alien.look()) && !kinds.0.reads(decoded.look()));
         assert!(matches!(value::<u64>(&alien, 3), Err(Mismatch::Other)));
     }
 

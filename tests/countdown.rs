@@ -19,7 +19,7 @@ use larder::drivers::map::MapStore;
 
 use tempfile::TempDir;
 
-use scenario::{Day, SOON, STEPS, start};
+use scenario::{Day, STEPS, soon, start};
 
 #[path = "support/ledger.rs"]
 mod ledger;
@@ -93,7 +93,7 @@ impl Run {
             day.until_up().await;
         }
         day.read_all().await;
-        let stored = day.larder.shutdown(if ends_well { SOON } else { SHORT });
+        let stored = day.larder.shutdown(if ends_well { soon() } else { SHORT });
         let stored = stored.await;
         assert!(stored.is_ok() || !ends_well, "{stored:?}");
         faults.repair();
@@ -101,7 +101,7 @@ impl Run {
         day.ledger.ended(stored.is_ok());
         let mut day = day.goes_on(reopen(&store, &clock).await);
         day.check_stored("the next process").await;
-        day.larder.shutdown(SOON).await.unwrap();
+        day.larder.shutdown(soon()).await.unwrap();
         (faults.struck() == 0).then_some(calls)
     }
 
@@ -116,7 +116,7 @@ impl Run {
             .build()
             .unwrap();
         let (store, _dir) = fresh();
-        let guarded = async { tokio::time::timeout(SOON * 2, self.play(store)).await };
+        let guarded = async { tokio::time::timeout(soon() * 2, self.play(store)).await };
         match catch_unwind(AssertUnwindSafe(|| runtime.block_on(guarded))) {
             Ok(Ok(clean)) => Ok(clean),
             Ok(Err(_)) => Err(format!("{self:?} hangs")),
@@ -156,7 +156,9 @@ async fn reopen(store: &Factory, clock: &Clock) -> larder::Larder {
             }
         }
     };
-    tokio::time::timeout(SOON, opening).await.expect("it opens")
+    tokio::time::timeout(soon(), opening)
+        .await
+        .expect("it opens")
 }
 
 fn number(name: &str) -> Option<u64> {

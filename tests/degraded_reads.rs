@@ -87,11 +87,15 @@ async fn a_driver_that_fails_makes_misses_and_answers_again_when_it_is_rebuilt()
 
 /// A larder over a map whose reads wait, with `a` and `b` in it.
 async fn slow(gate: &Gated, reads_in_flight_max: usize) -> Larder {
+    slow_with(gate, reads_in_flight_max, CommitConfig::default()).await
+}
+
+async fn slow_with(gate: &Gated, reads_in_flight_max: usize, commits: CommitConfig) -> Larder {
     let start = async || {
         let mut limits = Limits::default();
         limits.reads_in_flight_max = reads_in_flight_max;
         let builder = Larder::builder().limits(limits);
-        let builder = builder.driver_factory("map", CommitConfig::default(), gate.factory());
+        let builder = builder.driver_factory("map", commits.clone(), gate.factory());
         builder.start().await.unwrap()
     };
     let larder = start().await;
@@ -115,6 +119,28 @@ async fn a_driver_that_is_late_makes_misses_at_the_deadline() {
     gate.open();
     assert_eq!(shown(&users).await, [true, true, false]);
     assert_eq!(larder.stats().await.unwrap().drivers[0].failures, 0);
+}
+
+#[tokio::test]
+async fn behind_a_call_that_seems_to_hang_a_read_is_a_miss_and_no_error() {
+    let gate = Gated::default();
+    let mut commits = CommitConfig::default();
+    commits.breaker.slow_ms = 1;
+    let larder = slow_with(&gate, 1, commits).await;
+    let users = cache(&larder);
+    let first = tokio::spawn({
+        let users = users.clone();
+        async move { read(&users, "a").await }
+    });
+    world::until("it is inside", async || gate.waiting() == 1).await;
+    let one = users.get("b").deadline(ms(50)).outcome().await.unwrap();
+    assert!(one.entry.is_none());
+    assert_eq!(one.degraded, note("map", DegradedReason::Late));
+    let many = users.get_many(["b"]).deadline(ms(50)).await.unwrap();
+    assert!(many[0].1.is_none());
+    assert_eq!(larder.stats().await.unwrap().overloaded, 0);
+    gate.open();
+    assert_eq!(first.await.unwrap(), Some(text("a")));
 }
 
 #[tokio::test]

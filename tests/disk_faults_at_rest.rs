@@ -13,7 +13,7 @@ use bytes::Bytes;
 use larder::clock::NEVER;
 use larder::drivers::disk::{DiskConfig, DiskDriver};
 use larder::drivers::{Driver, Failure, StoreDurability::Synced, Write};
-use larder::record::{self, Header};
+use larder::record;
 use tempfile::TempDir;
 
 #[path = "support/crash.rs"]

@@ -104,6 +104,27 @@ async fn it_stays_in_memory_its_older_copy_goes_and_all_others_are_stored() {
 }
 
 #[tokio::test]
+async fn its_older_copy_goes_though_nobody_writes_any_more() {
+    let store = MapStore::new();
+    let under = store.clone();
+    let builder = Larder::builder().call_max(SOON).driver("store", move || {
+        Ok(Picky(under.open(), b"numbers/13", Arc::default()))
+    });
+    let larder = builder.start().await.unwrap();
+    let numbers: Cache<u64> = larder.cache("numbers").unwrap();
+    let refused = numbers.set("13", 13).durability(Durability::Written).await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })));
+    let believed = async {
+        while larder.driver("store").unwrap().health().distrusted {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(SOON, believed).await.unwrap();
+    assert_eq!(*numbers.get("13").await.unwrap().unwrap(), 13);
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_fence_is_never_given_up_and_what_was_cleared_before_stays_away_after_a_restart() {
     const FENCE: &[u8] = b"\0fences/numbers";
     let store = MapStore::new();

@@ -20,6 +20,8 @@ mod key;
 mod shelf;
 #[path = "support/explored.rs"]
 mod sync;
+#[path = "../src/tally.rs"]
+mod tally;
 #[path = "../src/version.rs"]
 mod version;
 
@@ -154,7 +156,7 @@ impl World {
 
     /// A whole read: the version found and its value.
     fn get(&self) -> Option<(Version, u64)> {
-        let show = |slot: &Slot, _| (slot.version, value_of(slot));
+        let show = |slot: Look<'_>, _| (slot.version, value_of(&slot.to_slot()));
         let seen = self
             .shelf
             .read_or_mark(&self.scope, self.hash, K, || NOW, false, show);

@@ -357,6 +357,8 @@ async fn forced_open_nobody_calls_it_and_given_back_what_was_left_is_stored() {
     assert!(house.cache.get("below").await.unwrap().is_none());
     assert_eq!(house.faults.calls(Calls::Any), calls);
     assert_eq!(driver.health().breaker.mode, BreakerMode::ForcedOpen);
+    let reason = driver.health().reason;
+    assert_eq!(reason.as_deref(), Some("its breaker is forced open"));
     driver.set_breaker(BreakerMode::Auto);
     house.flush().await;
     assert_eq!(*house.cache.get("below").await.unwrap().unwrap(), 1);

@@ -149,6 +149,7 @@ fn every_shared_structure_is_known() {
         "RwLock<",
         "AtomicBool",
         "AtomicU8",
+        "HintU8",
         "AtomicU32",
         "AtomicU64",
         "AtomicUsize",

@@ -12,7 +12,6 @@ mod tests;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -28,7 +27,7 @@ use crate::messages::write::{Flush, Wake};
 use crate::port::Port;
 use crate::shelf::{Shelf, Ticket};
 use blame::Blame;
-use run::{HEAL_COUNT_MAX, Progress, RETRY_MS_MIN, Run};
+use run::{HEAL_COUNT_MAX, Progress, RETRY_MS_MAX, RETRY_MS_MIN, Run};
 
 /// Messages that wait for it at most.
 const MAILBOX: usize = 1_024;
@@ -60,6 +59,8 @@ pub struct BatchWriter {
     clock: Clock,
     hurry: Arc<Hurry>,
     courses: Vec<Course>,
+    /// It will be woken for what failed, so that nobody else need.
+    is_reminded: bool,
     // IMPORTANT: last.
     _guard: DeathGuard,
 }
@@ -79,6 +80,8 @@ impl BatchWriter {
                 blame: Blame::new(lane.config.commit_count_max),
                 from: 0,
                 next_ms: 0,
+                purges_again: false,
+                is_doubted: false,
             }),
             again: false,
         });
@@ -87,6 +90,7 @@ impl BatchWriter {
             clock,
             hurry,
             courses: courses.collect(),
+            is_reminded: false,
             _guard: guard,
         }
     }
@@ -111,6 +115,9 @@ impl BatchWriter {
         };
         let run = run.drain().into_actor(self);
         ctx.spawn(run.map(move |progress, this, ctx| {
+            if progress.purges_again {
+                this.remind(ctx);
+            }
             let again = this.courses.get_mut(at).is_some_and(|course| {
                 course.progress = Some(progress);
                 std::mem::take(&mut course.again)
@@ -119,6 +126,17 @@ impl BatchWriter {
                 this.set_off(at, ctx);
             }
         }));
+    }
+}
+
+impl BatchWriter {
+    fn remind(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.is_reminded, true) {
+            ctx.run_later(Duration::from_millis(RETRY_MS_MAX), |this, ctx| {
+                this.is_reminded = false;
+                ctx.notify(Wake);
+            });
+        }
     }
 }
 
@@ -170,8 +188,7 @@ impl Handler<Flush> for BatchWriter {
                 return Box::pin(async move { Err(error) });
             }
             if port.is_up() {
-                let emptied = port.stats.emptied.load(Ordering::Relaxed);
-                lanes.push((Arc::clone(&course.lane), emptied));
+                lanes.push((Arc::clone(&course.lane), port.emptied()));
             }
         }
         if in_doubt {
@@ -192,9 +209,7 @@ impl Handler<Flush> for BatchWriter {
                 }
             }
             // What was stored while this waited may have gone with its store.
-            let is_lost = |(lane, emptied): &(Arc<Lane>, u64)| {
-                lane.port.stats.emptied.load(Ordering::Relaxed) != *emptied
-            };
+            let is_lost = |(lane, emptied): &(Arc<Lane>, u64)| lane.port.emptied() != *emptied;
             match lanes.iter().any(is_lost) {
                 true => Err(busy()),
                 false => Ok(()),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// When a driver that answers, but badly, is left alone. An embedded cache makes few calls, so few are
-/// enough.
+/// enough. Failures of those that read and of those that write are counted apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BreakerConfig {

@@ -3,14 +3,17 @@
 use super::*;
 
 const OK: Called = Called {
+    writes: false,
     failed: false,
     took_ms: 1,
 };
 const BAD: Called = Called {
+    writes: false,
     failed: true,
     took_ms: 1,
 };
 const SLOW: Called = Called {
+    writes: false,
     failed: false,
     took_ms: 1_000,
 };
@@ -74,6 +77,33 @@ fn failures_in_a_row_open_it_and_a_success_between_starts_the_count_again() {
         assert_eq!(breaker.record(call), None);
     }
     assert_eq!(breaker.record(BAD), Some(Trip::InARow(5)));
+}
+
+#[test]
+fn what_reads_does_not_hide_what_writes() {
+    let write = |called| Called {
+        writes: true,
+        ..called
+    };
+    let mut breaker = closed(BreakerConfig::default());
+    for call in [
+        write(BAD),
+        OK,
+        write(BAD),
+        OK,
+        write(BAD),
+        OK,
+        write(BAD),
+        OK,
+    ] {
+        assert_eq!(breaker.record(call), None);
+    }
+    assert_eq!(breaker.record(write(BAD)), Some(Trip::InARow(5)));
+    let mut breaker = closed(BreakerConfig::default());
+    for _ in 0..100 {
+        assert_eq!(breaker.record(write(SLOW)), None, "it serves all the same");
+        assert_eq!(breaker.record(OK), None);
+    }
 }
 
 #[test]

@@ -46,6 +46,16 @@ impl<'a, V: Value> Call<'a, V> {
         }
     }
 
+    /// Does it, if nothing has to be waited for; else the intent comes back.
+    pub fn at_once(&self, intent: Intent) -> Result<Result<WriteOutcome, Error>, Intent> {
+        if self.drivers.is_some() {
+            return Err(intent);
+        }
+        let mut order = self.order(intent, self.condition);
+        let (tiers, place) = (self.cache.tiers(), self.cache.place());
+        tiers.write_at_once(place, &mut order).ok_or(order.intent)
+    }
+
     pub async fn write(&self, intent: Intent) -> Result<WriteOutcome, Error> {
         self.cache.check_key(self.key)?;
         let mut order = self.order(intent, self.condition);

@@ -1,7 +1,9 @@
 //! Setting and removing one key.
 
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use smol_str::SmolStr;
@@ -36,7 +38,7 @@ impl<V: Value> Cache<V> {
     pub fn set<'a>(&'a self, key: &'a str, value: impl Into<Arc<V>>) -> Set<'a, V> {
         Set {
             value: value.into(),
-            entry: EntryOptions::default(),
+            entry: None,
             call: Call::new(self, key, Durability::Queued),
         }
     }
@@ -60,7 +62,8 @@ impl<V: Value> Cache<V> {
 #[must_use = "a set is made when it is awaited"]
 pub struct Set<'a, V> {
     value: Arc<V>,
-    entry: EntryOptions,
+    /// Out of line: most sets leave all of it to the cache.
+    entry: Option<Box<EntryOptions>>,
     call: Call<'a, V>,
 }
 
@@ -87,44 +90,44 @@ impl<V: Value> Set<'_, V> {
 
     /// Expires so long after now (at least 1 ms).
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.entry.ttl = Some(Some(ttl));
+        self.entry().ttl = Some(Some(ttl));
         self
     }
 
     /// Never expires, whatever the cache's default is.
     pub fn no_ttl(mut self) -> Self {
-        self.entry.ttl = Some(None);
+        self.entry().ttl = Some(None);
         self
     }
 
     /// Expires so long after it was last read (1 ms to 49 days). Reads renew it once an eighth of the
     /// time has passed.
     pub fn idle(mut self, idle: Duration) -> Self {
-        self.entry.idle = Some(Some(idle));
+        self.entry().idle = Some(Some(idle));
         self
     }
 
     /// Keeps the value so long beyond its TTL, for calls that allow stale values.
     pub fn stale_for(mut self, stale_for: Duration) -> Self {
-        self.entry.stale_for = Some(stale_for);
+        self.entry().stale_for = Some(stale_for);
         self
     }
 
     /// How long it should outlast others when memory is short.
     pub fn priority(mut self, priority: Priority) -> Self {
-        self.entry.priority = Some(priority);
+        self.entry().priority = Some(priority);
         self
     }
 
     /// A name under which it can be invalidated together with others.
     pub fn tag(mut self, tag: impl AsRef<str>) -> Self {
-        self.entry.tags.push(SmolStr::new(tag));
+        self.entry().tags.push(SmolStr::new(tag));
         self
     }
 
     /// Several such names.
     pub fn tags<I: IntoIterator<Item: AsRef<str>>>(mut self, tags: I) -> Self {
-        self.entry.tags.extend(tags.into_iter().map(SmolStr::new));
+        self.entry().tags.extend(tags.into_iter().map(SmolStr::new));
         self
     }
 
@@ -147,12 +150,30 @@ impl<V: Value> Set<'_, V> {
     pub async fn outcome(self) -> Result<WriteOutcome, Error> {
         // The key first: an error should name what is wrong with it, not with the value.
         self.call.cache.check_key(self.call.key)?;
-        let prepared = self.call.cache.prepare(self.value, &self.entry)?;
+        let entry = self
+            .entry
+            .map_or_else(EntryOptions::default, |entry| *entry);
+        let prepared = self.call.cache.prepare(self.value, &entry)?;
         self.call.write(Intent::Put(prepared)).await
+    }
+
+    fn entry(&mut self) -> &mut EntryOptions {
+        self.entry.get_or_insert_default()
     }
 }
 
-into_future!(Set, Version, "larder.set", set => Ok(set.outcome().await?.version));
+impl<'a, V: Value> IntoFuture for Set<'a, V> {
+    type Output = Result<Version, Error>;
+    type IntoFuture = Mutation<'a, V>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Mutation {
+            call: Some(self.call),
+            value: Some((self.value, self.entry)),
+            slow: None,
+        }
+    }
+}
 
 /// A removal that is about to be made.
 #[must_use = "a removal is made when it is awaited"]
@@ -194,11 +215,66 @@ impl<V: Value> Remove<'_, V> {
 
 impl<'a, V: Value> IntoFuture for Remove<'a, V> {
     type Output = Result<Version, Error>;
-    type IntoFuture = CallFuture<'a, Version>;
+    type IntoFuture = Mutation<'a, V>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let span = tracing::trace_span!("larder.remove", cache = self.0.cache.name());
-        let call = async move { Ok(self.outcome().await?.version) };
-        Box::pin(tracing::Instrument::instrument(call, span))
+        Mutation {
+            call: Some(self.0),
+            value: None,
+            slow: None,
+        }
     }
+}
+
+/// The future of a [`Set`] or a [`Remove`]: ready at its first poll if nothing has to be waited for.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Mutation<'a, V> {
+    call: Option<Call<'a, V>>,
+    /// What is set; `None` to remove.
+    value: Option<(Arc<V>, Option<Box<EntryOptions>>)>,
+    slow: Option<CallFuture<'a, Version>>,
+}
+
+impl<V: Value> Future for Mutation<'_, V> {
+    type Output = Result<Version, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(call) = self.call.take() {
+            let name = if self.value.is_some() {
+                "set"
+            } else {
+                "remove"
+            };
+            // The key first: an error should name what is wrong with it, not with the value.
+            call.cache.check_key(call.key)?;
+            let intent = match self.value.take() {
+                Some((value, Some(entry))) => Intent::Put(call.cache.prepare(value, &entry)?),
+                Some((value, None)) => {
+                    Intent::Put(call.cache.prepare(value, &EntryOptions::default())?)
+                }
+                None => Intent::Remove,
+            };
+            match call.at_once(intent) {
+                Ok(done) => return Poll::Ready(done.map(|outcome| outcome.version)),
+                Err(intent) => self.slow = Some(go_slow(call, intent, name)),
+            }
+        }
+        match &mut self.slow {
+            Some(slow) => slow.as_mut().poll(cx),
+            // Polled after it was ready: there is nothing more to come.
+            None => Poll::Pending,
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn go_slow<'a, V: Value>(
+    call: Call<'a, V>,
+    intent: Intent,
+    name: &'static str,
+) -> CallFuture<'a, Version> {
+    let span = tracing::trace_span!("larder.write", cache = call.cache.name(), kind = name);
+    let write = async move { Ok(call.write(intent).await?.version) };
+    Box::pin(tracing::Instrument::instrument(write, span))
 }

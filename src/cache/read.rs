@@ -1,18 +1,15 @@
 //! Reading one key.
 
-use std::future::{Future, IntoFuture};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::{Cache, CallFuture};
-use crate::clock::Millis;
+use super::retime::Times;
+use super::{Cache, Get};
 use crate::codec::Value;
 use crate::entry::{Entry, Source};
 use crate::error::Error;
 use crate::outcome::{Durability, ReadOutcome};
-use crate::shelf::{Body, Condition, Freshness, Seen, Slot, TierSet};
+use crate::shelf::{Body, Condition, Freshness, Look, Seen, Slot};
 use crate::tiers::{Counts, Found, Intent, Order, Prepared, ReadOptions};
 use crate::typed::{self, Mismatch};
 
@@ -31,12 +28,7 @@ impl<V: Value> Cache<V> {
     ///
     /// Dropping it changes nothing but what memory keeps.
     pub fn get<'a>(&'a self, key: &'a str) -> Get<'a, V> {
-        Get {
-            cache: self,
-            key,
-            options: ReadOptions::default(),
-            wrong: None,
-        }
+        Get::new(self, key)
     }
 
     /// As [`get`](Cache::get), but leaves memory as it is: what a driver has is not kept there.
@@ -49,9 +41,7 @@ impl<V: Value> Cache<V> {
     ///
     /// Dropping it has no effect.
     pub async fn peek(&self, key: &str) -> Result<Option<Entry<V>>, Error> {
-        let mut get = self.get(key);
-        get.options.no_promote = true;
-        get.await
+        self.get(key).leaving_memory_alone().await
     }
 
     /// Whether there is an entry that [`get`](Cache::get) would show.
@@ -67,14 +57,15 @@ impl<V: Value> Cache<V> {
         Ok(self.peek(key).await?.is_some())
     }
 
-    /// What memory alone can answer with, decoded already; everything else is the slow path's.
+    /// What memory alone can answer: a decoded value, or that there is none. Everything else is the slow
+    /// path's.
     #[inline]
-    fn fast(&self, key: &str, stale_ok: bool) -> Option<Entry<V>> {
+    pub(super) fn fast(&self, key: &str, stale_ok: bool) -> Option<Option<Entry<V>>> {
         let (tiers, place) = (self.tiers(), self.place());
         let hash = tiers.shelf.hash(place.scope.id, key);
         let schema = place.schema;
         let now = || tiers.now_ms();
-        let show = |slot: &Slot, freshness| match &slot.body {
+        let show = |slot: Look<'_>, freshness| match slot.body {
             Body::Decoded(any) if slot.schema == schema && slot.idle_ms() == 0 => {
                 let value = Arc::clone(any).downcast::<V>().ok()?;
                 let read_ms = if slot.expires_ms == crate::clock::NEVER {
@@ -90,12 +81,20 @@ impl<V: Value> Cache<V> {
             .shelf
             .read(&place.scope, hash, key, now, stale_ok, show)
         {
-            Seen::Hit(entry) => entry,
+            Seen::Hit(entry) => entry.map(Some),
+            // Nobody else is to be asked; but a key that cannot be is an error.
+            Seen::Gone(_) | Seen::Unknown if place.tiers.is_empty() => {
+                self.check_key(key).ok().map(|()| None)
+            }
             _ => None,
         }
     }
 
-    async fn slow(&self, key: &str, options: ReadOptions) -> Result<ReadOutcome<V>, Error> {
+    pub(super) async fn slow(
+        &self,
+        key: &str,
+        options: ReadOptions,
+    ) -> Result<ReadOutcome<V>, Error> {
         self.check_key(key)?;
         let found = self.tiers().read(self.place(), key, options).await?;
         self.renew(key, &found).await;
@@ -176,7 +175,7 @@ impl<V: Value> Cache<V> {
 
     /// Whether a slot is a value of this cache's schema and type. Anything else is a miss.
     pub(super) fn reads(&self, slot: &Slot) -> bool {
-        self.place().kind.is_none_or(|kind| kind.reads(slot))
+        self.place().kind.is_none_or(|kind| kind.reads(slot.look()))
     }
 
     /// The same value with other times.
@@ -223,122 +222,4 @@ impl<V: Value> Cache<V> {
             priority: slot.priority,
         })
     }
-}
-
-/// What `touch`, `expire` and sliding expiry change.
-#[derive(Clone, Copy)]
-pub(super) struct Times {
-    pub expires_ms: Millis,
-    pub keep_ms: Millis,
-    /// Where the TTL of a sliding entry ends.
-    pub ends_ms: Millis,
-}
-
-/// A read that is about to be made. `.await` it, or ask for its [`outcome`](Get::outcome).
-#[must_use = "a read is made when it is awaited"]
-pub struct Get<'a, V> {
-    cache: &'a Cache<V>,
-    key: &'a str,
-    options: ReadOptions,
-    wrong: Option<Error>,
-}
-
-impl<'a, V: Value> Get<'a, V> {
-    /// Shows a value past its TTL while it is kept as a fallback; the entry says that it is stale.
-    pub fn allow_stale(mut self) -> Self {
-        self.options.stale_ok = true;
-        self
-    }
-
-    /// Asks only these drivers, besides memory, which is newer than any of them.
-    pub fn drivers<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
-        let names: Vec<String> = names.into_iter().map(Into::into).collect();
-        match self.cache.targets(&names) {
-            Ok(targets) => {
-                self.options.skip = TierSet(!targets.tiers.0);
-                // What is skipped may hold something newer, of before a crash: memory, which
-                // answers for all of them, must not take this for the truth.
-                self.options.no_promote = true;
-            }
-            Err(error) => self.wrong = Some(error),
-        }
-        self
-    }
-
-    /// How long it may take; the larder's `call_ms_max` where nothing is said.
-    pub fn deadline(mut self, after: Duration) -> Self {
-        self.options.wait = Some(after);
-        self
-    }
-
-    /// The same answer with its explanation.
-    ///
-    /// # Errors
-    ///
-    /// As [`Cache::get`].
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`Cache::get`].
-    pub async fn outcome(mut self) -> Result<ReadOutcome<V>, Error> {
-        self.options.counts = true;
-        self.answer().await
-    }
-
-    async fn answer(self) -> Result<ReadOutcome<V>, Error> {
-        match self.wrong {
-            Some(error) => Err(error),
-            None => self.cache.slow(self.key, self.options).await,
-        }
-    }
-}
-
-impl<'a, V: Value> IntoFuture for Get<'a, V> {
-    type Output = Result<Option<Entry<V>>, Error>;
-    type IntoFuture = GetFuture<'a, V>;
-
-    #[inline]
-    fn into_future(self) -> Self::IntoFuture {
-        GetFuture {
-            get: Some(self),
-            slow: None,
-        }
-    }
-}
-
-/// The future of a [`Get`]: ready at its first poll if memory has the value.
-#[must_use = "futures do nothing unless awaited"]
-pub struct GetFuture<'a, V> {
-    get: Option<Get<'a, V>>,
-    slow: Option<CallFuture<'a, Option<Entry<V>>>>,
-}
-
-impl<V: Value> Future for GetFuture<'_, V> {
-    type Output = Result<Option<Entry<V>>, Error>;
-
-    #[inline]
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(get) = self.get.take() {
-            if get.wrong.is_none()
-                && let Some(entry) = get.cache.fast(get.key, get.options.stale_ok)
-                && get.cache.tiers().check_open().is_ok()
-            {
-                return Poll::Ready(Ok(Some(entry)));
-            }
-            self.slow = Some(go_slow(get));
-        }
-        match &mut self.slow {
-            Some(slow) => slow.as_mut().poll(cx),
-            // Polled after it was ready: there is nothing more to come.
-            None => Poll::Pending,
-        }
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn go_slow<V: Value>(get: Get<'_, V>) -> CallFuture<'_, Option<Entry<V>>> {
-    let span = tracing::trace_span!("larder.get", cache = get.cache.name());
-    let call = async move { Ok(get.answer().await?.entry) };
-    Box::pin(tracing::Instrument::instrument(call, span))
 }

@@ -4,7 +4,6 @@ use std::future::IntoFuture;
 use std::time::Duration;
 
 use super::call::Call;
-use super::read::Times;
 use super::{Cache, CallFuture, deadline};
 use crate::clock::{Millis, NEVER, millis};
 use crate::codec::Value;
@@ -16,6 +15,15 @@ use crate::version::Version;
 
 /// How often `touch` and `expire` begin again because somebody else changed the entry.
 const RETIME_TRIES: usize = 8;
+
+/// What `touch`, `expire` and sliding expiry change.
+#[derive(Clone, Copy)]
+pub(super) struct Times {
+    pub expires_ms: Millis,
+    pub keep_ms: Millis,
+    /// Where the TTL of a sliding entry ends.
+    pub ends_ms: Millis,
+}
 
 impl<V: Value> Cache<V> {
     /// Gives a live entry a new TTL. A mutation: the entry gets a new version. Replies with it, or

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{CommitConfig, Config, Limits, WATCH_BUFFER_BYTES, WATCH_BUFFER_EVENTS};
 use crate::timers::TIMERS_MAX;
 
-/// A table, per byte that is counted: nodes that have just doubled, beside those they were.
+/// A table, per byte that is counted: rows that have just doubled, beside those they were.
 const TABLE_FACTOR: u64 = 3;
 /// A dirty slot, per byte that is counted: the value as the host has it and as it is stored, and its
 /// place in a table that has just doubled.

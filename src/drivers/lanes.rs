@@ -70,6 +70,8 @@ const PURGE_PAGE: PageLimit = PageLimit {
     count_max: 1_000,
     bytes_max: 4 << 20,
 };
+/// The share of the commit lane that is filled with what may as well be left, as a divisor.
+const SPARE_SHARE: usize = 8;
 /// Most commits that are made one group.
 const GROUP_MAX: usize = 256;
 
@@ -100,6 +102,16 @@ impl Lanes {
     /// Queues a command.
     pub fn command(&self, command: Command) -> Result<(), Failure> {
         self.commits.try_send(command).map_err(full)
+    }
+
+    /// Queues a command that may as well be left, if few others wait: the lane is for those that somebody
+    /// waits for.
+    pub fn spare(&self, command: Command) {
+        let few = self.commits.capacity().unwrap_or(0) / SPARE_SHARE;
+        if self.commits.len() < few.max(1) {
+            // Full by now, or ended: left, too.
+            let _ = self.command(command);
+        }
     }
 
     /// What the threads are doing.

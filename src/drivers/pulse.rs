@@ -21,6 +21,8 @@ pub struct Pulse {
 
 /// A call of the driver that has ended.
 pub struct Ended<'a> {
+    /// Which thread made it.
+    pub thread: Thread,
     /// Why it failed, if it did.
     pub failure: Option<&'a Failure>,
     /// How long it took.
@@ -101,6 +103,7 @@ impl Pulse {
         });
         self.note(thread, 0);
         (self.told)(Ended {
+            thread,
             failure: done.as_ref().err(),
             took_ms: self.clock.awake_ms().saturating_sub(began_ms),
         });

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, oneshot};
 
 use super::Port;
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::drivers::lanes::{Answer, Command, Doubtful, Read};
 use crate::drivers::pulse::Pulse;
 use crate::drivers::{Failure, PageLimit, Usage};
@@ -30,7 +30,7 @@ impl Port {
     /// # Errors
     ///
     /// [`Error::Unavailable`] if the driver is not up or failed, [`Error::Overloaded`] if no permit
-    /// was free in time, [`Error::DeadlineExceeded`].
+    /// was free in time, [`Error::DeadlineExceeded`], also where those before it seem to hang.
     pub async fn get(&self, key: Bytes, wait: &Wait<'_>) -> Result<Option<Bytes>, Error> {
         let found = self.read(|answer| Read::Get(key, answer), wait).await?;
         let counter = if found.is_some() {
@@ -112,8 +112,13 @@ impl Port {
             Ok(permit) => permit,
             Err(refusal @ Error::Overloaded { .. }) => {
                 wait.turn(|| refusal)?;
+                let began_ms = self.clock.awake_ms();
                 let pass = unless(self.gate.pass(), &self.gone, || !self.is_up());
-                let passed = wait.until(pass, || self.gate.refusal()).await?;
+                let late = || match self.may_hang(began_ms) {
+                    true => wait.exceeded(),
+                    false => self.gate.refusal(),
+                };
+                let passed = wait.until(pass, late).await?;
                 passed.ok_or_else(|| self.unavailable())??
             }
             Err(error) => return Err(error),
@@ -135,6 +140,16 @@ impl Port {
             Some(Ok(Ok(found))) => Ok(found),
             Some(Ok(Err(_)) | Err(_)) | None => Err(self.unavailable()),
         }
+    }
+
+    /// Whether it was hardly too many calls that kept a caller waiting since then: the oldest one is slow and
+    /// was there before. Until the watchdog knows, calls that hang hold every permit.
+    fn may_hang(&self, began_ms: Millis) -> bool {
+        let slow_ms = self.breaker.lock().config().slow_ms;
+        self.oldest_call().is_some_and(|oldest| {
+            let age_ms = self.clock.awake_ms().saturating_sub(oldest.began_ms);
+            oldest.began_ms <= began_ms && age_ms >= slow_ms
+        })
     }
 
     /// A lane has not taken something: it is full, or its threads are gone without a word.
@@ -178,8 +193,8 @@ impl Port {
         self.stats.damaged.fetch_add(1, Ordering::Relaxed);
         if let Some((_, lanes)) = self.lanes.read().as_ref().filter(|_| self.is_up()) {
             let (answer, _ignored) = oneshot::channel();
-            // A full lane means that it will be found damaged, and tried, again.
-            let _ = lanes.command(Command::Repair(key, answer));
+            // One that is left will be found damaged, and tried, again.
+            lanes.spare(Command::Repair(key, answer));
         }
     }
 }

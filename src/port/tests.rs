@@ -59,6 +59,7 @@ fn reports(port: &Port) -> Log {
 
 fn ended(failure: Option<&Failure>) -> Ended<'_> {
     Ended {
+        thread: Thread::Commit,
         failure,
         took_ms: 0,
     }
@@ -217,7 +218,7 @@ async fn a_call_that_hangs_is_given_up_by_the_watchdog_and_frees_who_waits() {
     let pulse = Arc::clone(lanes.pulse());
     drop(lanes);
     let hung = tokio::task::spawn_blocking(move || {
-        pulse.call(crate::drivers::pulse::Thread::Commit, || {
+        pulse.call(Thread::Commit, || {
             entered.send(()).unwrap();
             released.recv().unwrap();
             Ok(())

@@ -13,9 +13,9 @@ impl Shelf {
         let hash = self.hash(scope.id, name);
         let cell = self.cell(hash);
         let mut stripe = cell.stripe.write();
-        let (due, effects) = stripe.due(self.call(scope, hash, name, now_ms));
+        let (due, mut effects) = stripe.due(self.call(scope, hash, name, now_ms));
         drop(stripe);
-        self.finish(cell, effects);
+        self.finish(cell, &mut effects);
         due
     }
 
@@ -34,9 +34,9 @@ impl Shelf {
         if !call.watched {
             return false;
         }
-        let (is_news, effects) = stripe.expired_below(call, version);
+        let (is_news, mut effects) = stripe.expired_below(call, version);
         drop(stripe);
-        self.finish(cell, effects);
+        self.finish(cell, &mut effects);
         is_news
     }
 
@@ -55,12 +55,20 @@ impl Shelf {
             return;
         };
         let stripe = cell.stripe.read();
-        let table = stripe.table.iter().map(|(_, key, slot)| (key, slot));
+        let table = stripe.table.iter().map(|(cache, name, slot)| {
+            let key = Key {
+                cache,
+                name: name.clone(),
+            };
+            (key, slot.expires_ms)
+        });
         // What the table let go of is known as long as it is dirty, and expires there.
         let dirty = stripe.dirty.iter();
-        let dirty = dirty.filter_map(|d| d.value.as_ref().map(|(slot, _)| (&d.key, slot)));
-        let timed = table.chain(dirty).filter(|(_, s)| s.expires_ms != NEVER);
-        into.extend(timed.map(|(key, slot)| (key.clone(), slot.expires_ms)));
+        let dirty = dirty.filter_map(|d| {
+            let (slot, _) = d.value.as_ref()?;
+            Some((d.key.clone(), slot.expires_ms))
+        });
+        into.extend(table.chain(dirty).filter(|(_, at_ms)| *at_ms != NEVER));
     }
 
     /// Takes everything out of one stripe's table that no read would show. Returns how many.
@@ -70,12 +78,12 @@ impl Shelf {
             return 0;
         };
         let mut stripe = cell.stripe.write();
-        let (swept, effects) = stripe.sweep(now_ms, |key, slot| {
-            let scope = scopes.get(key.cache.0 as usize);
+        let (swept, mut effects) = stripe.sweep(now_ms, |cache, slot| {
+            let scope = scopes.get(cache.0 as usize);
             scope.is_none_or(|scope| scope.accepts(slot.version, slot.tags()))
         });
         drop(stripe);
-        self.finish(cell, effects);
+        self.finish(cell, &mut effects);
         swept
     }
 }

@@ -6,6 +6,7 @@
 use super::ask::{Applied, Ask, Brought, Call, Change, Condition, Draft};
 use super::effects::Effects;
 use super::event::{EventKind, OldSlot, RawEvent};
+use super::look::Look;
 use super::slot::{Encoded, Slot};
 use super::stripe::{Known, Stripe};
 use super::taken::{NewDirty, Waiter};
@@ -17,32 +18,37 @@ use crate::version::{Version, VersionClock};
 
 /// What there was before a change.
 struct Before {
-    /// The live slot, where memory or the flight knows.
+    /// The live slot, where somebody is to be told and memory or the flight knows.
     old: OldSlot,
+    /// Its version.
+    replaced: Option<Version>,
     /// When the timer fires that stands for the key.
     timer_ms: Option<Millis>,
+}
+
+/// A change that has been decided, as the dirty set is to have it.
+struct Decided {
+    version: Version,
+    /// The newest one of all just then.
+    newest: Version,
+    stamp: u64,
+    is_put: bool,
+    is_renewal: bool,
+    /// The value with its bytes, if it has them and a tier may want them.
+    stored: Option<(Slot, Arc<Encoded>)>,
     /// Tiers that have not confirmed an older change of the key.
     pending: TierSet,
 }
 
-/// A change that has been decided.
-struct Decided {
-    key: Key,
-    version: Version,
-    /// The newest one of all just then.
-    newest: Version,
-    value: Option<(Slot, Option<Arc<Encoded>>)>,
-    is_renewal: bool,
-}
-
 impl Stripe {
-    /// Carries out a change, or says why not.
+    /// Carries out a change, or says why not. What leaves is in `effects`.
     pub fn apply(
         &mut self,
         call: Call<'_>,
         ask: &mut Ask<'_>,
         versions: &VersionClock,
-    ) -> (Applied, Effects) {
+        effects: &mut Effects,
+    ) -> Applied {
         let is_plain = ask.condition == Condition::None
             && matches!(ask.change, Change::Put(_) | Change::Remove);
         let drawn = if is_plain {
@@ -50,23 +56,27 @@ impl Stripe {
         } else {
             // No fence between the last look at them and the version.
             call.scope.undisturbed(|| {
-                self.decide(call, ask).map(|()| match ask.change {
-                    Change::Fetched(_, began) => began,
+                let current = self.decide(call, ask)?;
+                Ok(match (&ask.change, current) {
+                    (Change::Fetched(_, began), _) => *began,
+                    // The same value, with other times.
+                    (Change::Renew(_), Some(version)) => version,
                     _ => versions.next(call.now_ms),
                 })
             })
         };
         match drawn {
-            Ok(version) => self.carry_out(call, ask, version, versions.newest(version)),
-            Err(applied) => (applied, Effects::default()),
+            Ok(version) => self.carry_out(call, ask, version, versions.newest(version), effects),
+            Err(applied) => applied,
         }
     }
 
-    /// Whether the condition holds, as far as memory and what was brought from below can tell.
-    fn decide(&mut self, call: Call<'_>, ask: &Ask<'_>) -> Result<(), Applied> {
+    /// Whether the condition holds, as far as memory and what was brought from below can tell; and the
+    /// version of the live entry.
+    fn decide(&mut self, call: Call<'_>, ask: &Ask<'_>) -> Result<Option<Version>, Applied> {
         let (hash, cache, name) = (call.hash, call.scope.id, call.name);
-        let reads = |slot: &Slot| ask.kind.is_none_or(|kind| kind.reads(slot));
-        let live = |slot: &Slot| (call.shows(slot) && reads(slot)).then_some(slot.version);
+        let reads = |slot: Look<'_>| ask.kind.is_none_or(|kind| kind.reads(slot));
+        let live = |slot: Look<'_>| (call.shows(slot) && reads(slot)).then_some(slot.version);
         let brought = ask.brought.as_ref();
         let below = brought.filter(|b| self.marks.stands(hash, cache, name, b.mark));
         let is_known_only =
@@ -75,7 +85,7 @@ impl Stripe {
             Known::Slot(slot) => live(slot),
             Known::Tombstone => None,
             Known::Unknown => match below {
-                Some(below) => below.found.as_ref().and_then(live),
+                Some(below) => below.found.as_ref().map(Slot::look).and_then(live),
                 None if is_known_only || ask.plan.tiers().is_empty() => None,
                 None => {
                     let (mark, distrusted) = self.mark(hash, cache, name);
@@ -99,7 +109,7 @@ impl Stripe {
             }
         };
         if holds && makes_sense {
-            Ok(())
+            Ok(current)
         } else {
             Err(Applied::Conflict { current })
         }
@@ -109,81 +119,108 @@ impl Stripe {
         &mut self,
         call: Call<'_>,
         ask: &mut Ask<'_>,
-        drawn: Version,
+        version: Version,
         newest: Version,
-    ) -> (Applied, Effects) {
-        let mut effects = Effects::default();
-        let before = self.before(call, ask);
-        let replaced = match &before.old {
-            OldSlot::Known(slot) => Some(slot.version),
-            _ => None,
-        };
-        self.marks.strike(call.hash, call.scope.id, call.name);
-        let stamp = self.stamp();
+        effects: &mut Effects,
+    ) -> Applied {
+        let (hash, cache) = (call.hash, call.scope.id);
+        self.marks.strike(hash, cache, call.name);
         // The rest of the ask is the caller's to drop; its change is used up here.
         let change = std::mem::replace(&mut ask.change, Change::Remove);
         let is_renewal = matches!(change, Change::Renew(_));
-        let version = replaced.filter(|_| is_renewal).unwrap_or(drawn);
-        let value = match change {
+        let (slot, encoded) = match change {
             Change::Put(draft) | Change::Fetched(draft, _) | Change::Renew(draft) => {
-                Some(draft.into_slot(version, stamp))
+                let (slot, encoded) = draft.into_slot(version);
+                (Some(slot), encoded)
             }
-            Change::Remove => None,
+            Change::Remove => (None, None),
         };
-        let slot = value.as_ref().map(|(slot, _)| slot.clone());
-        let kept = slot.clone().filter(|_| ask.plan.memory);
-        self.remember(call, kept, &mut effects);
+        let pending = self.dirty.get(hash, cache, call.name);
+        let pending = pending.map_or(TierSet::NONE, |dirty| dirty.tiers());
+        let is_told = call.watched && !is_renewal;
+        let told = if is_told { slot.clone() } else { None };
+        let expires_ms = slot.as_ref().map_or(NEVER, |slot| slot.expires_ms);
+        let is_stored = !ask.plan.tiers().or(pending).is_empty();
         let decided = Decided {
-            key: Key::new(call.scope.id, call.name),
             version,
             newest,
-            value,
+            stamp: self.stamp(),
+            is_put: slot.is_some(),
             is_renewal,
+            stored: match encoded {
+                Some(encoded) if is_stored => slot.clone().map(|slot| (slot, encoded)),
+                _ => None,
+            },
+            pending,
         };
-        let unstored = self.file(call, ask, decided, before.pending, &mut effects);
-        if let Some(slot) = &slot {
-            self.note_deadline(call, slot.expires_ms, before.timer_ms, &mut effects);
-        }
-        if call.watched && !is_renewal {
-            self.tell_change(call, version, before.old, slot, &mut effects);
+        if ask.plan.memory {
+            self.remember(call, slot, effects);
         } else {
-            effects.garbage.extend(slot.filter(|_| !ask.plan.memory));
-            effects.old = before.old.into_slot();
+            self.remember(call, None, effects);
+            effects.unused = slot;
         }
-        self.shrink(call.watched, call.now_ms, call.bounds, &mut effects);
-        let done = Applied::Done {
-            version,
-            replaced,
-            unstored,
+        let before = self.before(call, ask, is_told, effects);
+        let unstored = if is_stored {
+            self.file(call, ask, decided, effects)
+        } else {
+            TierSet::NONE
         };
-        (done, effects)
+        self.note_deadline(call, expires_ms, before.timer_ms, effects);
+        if is_told {
+            self.tell_change(call, version, before.old, told, effects);
+        }
+        self.shrink(call.watched, call.now_ms, call.bounds, effects);
+        Applied::Done {
+            version,
+            replaced: before.replaced,
+            unstored,
+        }
     }
 
-    fn before(&mut self, call: Call<'_>, ask: &mut Ask<'_>) -> Before {
-        let (hash, cache, name) = (call.hash, call.scope.id, call.name);
-        let dirty = self.dirty.get(hash, cache, name);
-        let pending = dirty.map_or(TierSet::NONE, |d| d.tiers());
-        let brought: Option<Brought> = ask.brought.take();
-        // Only what memory knows has a timer; what a flight brought up may be from another process.
-        let mut timer_ms = None;
-        let old = match self.known(hash, cache, name) {
-            Known::Slot(slot) if call.shows(slot) => {
-                timer_ms = Some(slot.expires_ms).filter(|at| *at != NEVER);
-                OldSlot::Known(slot.clone())
-            }
-            Known::Slot(_) | Known::Tombstone => OldSlot::None,
-            Known::Unknown => match brought.map(|b| b.found) {
-                Some(Some(slot)) if call.shows(&slot) => OldSlot::Known(slot),
-                Some(_) => OldSlot::None,
-                None if ask.plan.tiers().is_empty() => OldSlot::None,
-                None => OldSlot::NotLoaded,
-            },
+    /// To be asked when the table has changed and the dirty set has not.
+    fn before(
+        &self,
+        call: Call<'_>,
+        ask: &mut Ask<'_>,
+        is_told: bool,
+        effects: &mut Effects,
+    ) -> Before {
+        let mut before = Before {
+            old: OldSlot::None,
+            replaced: None,
+            timer_ms: None,
         };
-        Before {
-            old,
-            timer_ms,
-            pending,
+        let brought: Option<Brought> = ask.brought.take();
+        let known = match &effects.replaced {
+            Some(slot) => Known::Slot(slot.look()),
+            None => self.unsettled(call.hash, call.scope.id, call.name),
+        };
+        match known {
+            Known::Slot(slot) if call.shows(slot) => {
+                before.replaced = Some(slot.version);
+                // Only what memory knows has a timer; what a flight brought up may be from another
+                // process.
+                before.timer_ms = Some(slot.expires_ms).filter(|at| *at != NEVER);
+                if is_told {
+                    before.old = OldSlot::Known(slot.to_slot());
+                }
+            }
+            Known::Slot(_) | Known::Tombstone => {}
+            Known::Unknown => match brought.map(|brought| brought.found) {
+                Some(Some(slot)) if call.shows(slot.look()) => {
+                    before.replaced = Some(slot.version);
+                    if is_told {
+                        before.old = OldSlot::Known(slot);
+                    } else {
+                        effects.garbage.push(slot);
+                    }
+                }
+                Some(found) => effects.garbage.extend(found),
+                None if ask.plan.tiers().is_empty() => {}
+                None => before.old = OldSlot::NotLoaded,
+            },
         }
+        before
     }
 
     /// Files a change for the tiers that there is room for, and distrusts the others. Which of those
@@ -193,16 +230,14 @@ impl Stripe {
         call: Call<'_>,
         ask: &mut Ask<'_>,
         decided: Decided,
-        pending: TierSet,
         effects: &mut Effects,
     ) -> TierSet {
         let (hash, cache) = (call.hash, call.scope.id);
-        let plan = ask.plan;
+        let (plan, pending, stamp) = (ask.plan, decided.pending, decided.stamp);
         let room = std::mem::take(&mut ask.room);
         let all = plan.tiers().or(pending);
         let unstored = all.minus(room.tiers());
         let tiers = all.minus(unstored);
-        let stamp = self.last_stamp();
         let waiters = std::mem::take(&mut ask.waiters).into_iter();
         let waiters = waiters.map(|(tier, durability, ticket)| Waiter {
             tier,
@@ -230,19 +265,19 @@ impl Stripe {
             if !in_doubt.is_empty() {
                 effects.superseded = self.dirty.forget(hash, cache, call.name);
             }
+            effects.garbage.extend(decided.stored.map(|(slot, _)| slot));
             return unstored.and(plan.tiers());
         }
-        let is_put = decided.value.is_some();
-        let put = if is_put {
+        let put = if decided.is_put {
             plan.put.and(tiers)
         } else {
             TierSet::NONE
         };
         let new = NewDirty {
-            key: decided.key,
+            key: Key::new(cache, call.name),
             version: decided.version,
             stamp,
-            value: decided.value.and_then(|(slot, enc)| Some((slot, enc?))),
+            value: decided.stored,
             put,
             delete: tiers.minus(put),
             heals: false,
@@ -271,7 +306,7 @@ impl Stripe {
         if let (OldSlot::Known(was), Some(is)) = (&old, &new) {
             // A no-op is stored like any other change; only its event is suppressed.
             if fingerprint(is) != 0 && fingerprint(was) == fingerprint(is) {
-                effects.old = old.into_slot();
+                effects.garbage.extend(old.into_slot());
                 effects.garbage.extend(new);
                 return;
             }
@@ -289,10 +324,9 @@ impl Stripe {
 }
 
 impl Draft {
-    fn into_slot(self, version: Version, stamp: u64) -> (Slot, Option<Arc<Encoded>>) {
+    fn into_slot(self, version: Version) -> (Slot, Option<Arc<Encoded>>) {
         let slot = Slot {
             version,
-            stamp,
             created_ms: self.created_ms,
             expires_ms: self.expires_ms,
             body: self.body,

@@ -1,6 +1,7 @@
 //! A change as it is asked for, and what came of it: plain data.
 
 use super::fence::Scope;
+use super::look::Look;
 use super::marks::MarkId;
 use super::room::Room;
 use super::slot::{Body, Encoded, Extra, Priority, Slot};
@@ -114,19 +115,26 @@ pub struct Ask<'a> {
     pub waiters: Vec<(TierId, StoreDurability, Ticket)>,
 }
 
+impl Ask<'_> {
+    /// Nothing is left in it that may be a host's: no value, and nobody who waits.
+    pub(super) fn is_used_up(&self) -> bool {
+        matches!(self.change, Change::Remove) && self.brought.is_none() && self.waiters.is_empty()
+    }
+}
+
 /// What a caller can read: a value of another schema or type is a miss to it, in a condition too.
 #[derive(Clone, Copy)]
 pub struct Kind {
     /// The cache's schema number.
     pub schema: u32,
-    /// Whether a slot's value is of the caller's type.
-    pub fits: fn(&Slot) -> bool,
+    /// Whether a value is of the caller's type.
+    pub fits: fn(&Body) -> bool,
 }
 
 impl Kind {
     /// Whether the caller can read this slot.
-    pub fn reads(&self, slot: &Slot) -> bool {
-        slot.schema == self.schema && (self.fits)(slot)
+    pub fn reads(&self, slot: Look<'_>) -> bool {
+        slot.schema == self.schema && (self.fits)(slot.body)
     }
 }
 
@@ -180,12 +188,12 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// Whether a plain read shows this slot.
-    pub fn shows(&self, slot: &Slot) -> bool {
+    pub fn shows(&self, slot: Look<'_>) -> bool {
         slot.is_fresh(|| self.now_ms) && self.accepts(slot)
     }
 
     /// Whether no fence stands above this slot.
-    pub fn accepts(&self, slot: &Slot) -> bool {
+    pub fn accepts(&self, slot: Look<'_>) -> bool {
         self.scope.accepts(slot.version, slot.tags())
     }
 }

@@ -128,14 +128,23 @@ impl DirtySet {
         old
     }
 
-    /// Has a slot deleted from one more tier; `false` if there is none.
-    pub fn delete_too(&mut self, hash: u64, cache: CacheId, name: &str, tier: TierId) -> bool {
+    /// Has a slot deleted from one more tier; `false` if there is none. With a new stamp: the deletion ends
+    /// only a doubt that is older than it, and would be filed again and again.
+    pub fn delete_too(
+        &mut self,
+        hash: u64,
+        cache: CacheId,
+        name: &str,
+        tier: TierId,
+        stamp: u64,
+    ) -> bool {
         let tier = TierSet::NONE.with(tier);
         let Some(dirty) = self.get_mut(hash, cache, name) else {
             return false;
         };
         let added = tier.minus(dirty.tiers());
         dirty.delete = dirty.delete.or(added);
+        dirty.stamp = stamp;
         self.enters(added);
         self.queue(hash, cache, name, tier)
     }

@@ -13,12 +13,12 @@ use super::taken::Waiter;
 
 #[derive(Default)]
 pub(super) struct Effects {
-    /// The slot that was written: the table may have refused it.
-    pub written: Option<Slot>,
+    /// A slot that the table was given and did not keep.
+    pub unkept: Option<Slot>,
     /// The slot that the table let go of.
     pub replaced: Option<Slot>,
-    /// The slot before the change, where no event carries it.
-    pub old: Option<Slot>,
+    /// What the change was for, where nothing keeps it.
+    pub unused: Option<Slot>,
     /// The dirty slot that was replaced or taken out, with its part of the budget.
     pub superseded: Option<Dirty>,
     /// Whatever else has left.
@@ -43,12 +43,13 @@ pub(super) struct Effects {
 
 impl Effects {
     /// Drops what may be a host's, one thing at a time.
-    pub fn let_go(self) {
-        let slots = [self.written, self.replaced, self.old];
-        slots.into_iter().flatten().for_each(let_go);
-        self.garbage.into_iter().for_each(let_go);
-        self.superseded.into_iter().for_each(let_go);
-        self.lost.into_iter().for_each(let_go);
+    pub fn let_go(&mut self) {
+        for slot in [&mut self.unkept, &mut self.replaced, &mut self.unused] {
+            slot.take().into_iter().for_each(let_go);
+        }
+        self.garbage.drain(..).for_each(let_go);
+        self.superseded.take().into_iter().for_each(let_go);
+        self.lost.drain(..).for_each(let_go);
     }
 }
 

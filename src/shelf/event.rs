@@ -188,7 +188,6 @@ mod tests {
     fn heavy(n: u64, bytes: usize) -> RawEvent {
         let slot = |weight: usize| Slot {
             version: Version::at(n),
-            stamp: 1,
             created_ms: 0,
             expires_ms: NEVER,
             body: Body::Decoded(Arc::new(())),

@@ -5,10 +5,10 @@
 use super::ask::Call;
 use super::effects::Effects;
 use super::event::{EventKind, OldSlot, RawEvent};
-use super::slot::Slot;
+use super::look::Look;
 use super::stripe::{Known, Stripe};
 use crate::clock::{Millis, NEVER};
-use crate::key::Key;
+use crate::key::{CacheId, Key};
 use crate::version::Version;
 
 /// What a timer found.
@@ -27,11 +27,11 @@ impl Stripe {
     pub fn due(&mut self, call: Call<'_>) -> (Due, Effects) {
         let mut effects = Effects::default();
         let slot = match self.known(call.hash, call.scope.id, call.name) {
-            Known::Slot(slot) if slot.expires_ms != NEVER => slot.clone(),
+            Known::Slot(slot) if slot.expires_ms != NEVER => slot.to_slot(),
             Known::Slot(_) | Known::Tombstone => return (Due::Done(false), effects),
             Known::Unknown => return (Due::Unknown, effects),
         };
-        let is_accepted = call.accepts(&slot);
+        let is_accepted = call.accepts(slot.look());
         let (expires_ms, keep_ms) = (slot.expires_ms, slot.keep_ms());
         if is_accepted && expires_ms > call.now_ms {
             return (Due::Later(expires_ms), effects);
@@ -54,8 +54,8 @@ impl Stripe {
 
     fn mark_announced(&mut self, call: Call<'_>) {
         let (hash, cache, name) = (call.hash, call.scope.id, call.name);
-        if let Some(slot) = self.table.get_mut(hash, cache, name) {
-            slot.announced = true;
+        if let Some(row) = self.table.get_mut(hash, cache, name) {
+            row.set_announced();
         }
         let dirty = self.dirty.get_mut(hash, cache, name);
         if let Some((slot, _)) = dirty.and_then(|d| d.value.as_mut()) {
@@ -108,12 +108,12 @@ impl Stripe {
     pub fn sweep(
         &mut self,
         now_ms: Millis,
-        accepts: impl Fn(&Key, &Slot) -> bool,
+        accepts: impl Fn(CacheId, Look<'_>) -> bool,
     ) -> (u64, Effects) {
-        let garbage = self.table.remove_where(|key, slot| {
+        let garbage = self.table.remove_where(|cache, slot| {
             // What has expired and is not announced yet is left to its timer.
             let is_over = slot.keep_ms() <= now_ms && slot.announced;
-            is_over || !accepts(key, slot)
+            is_over || !accepts(cache, slot)
         });
         let swept = garbage.len() as u64;
         let effects = Effects {

@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::effects::let_go;
+use super::look::Look;
 use super::marks::MarkId;
 use super::stripe::Known;
 use super::tier::TierSet;
 use super::{Scope, Shelf, Slot};
 use crate::clock::Millis;
-use crate::key::Key;
-use crate::sync::Ordering;
+use crate::key::CacheId;
 
 /// How an entry stands to its time.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -81,18 +81,13 @@ impl Shelf {
         name: &str,
         now: impl Fn() -> Millis,
         stale_ok: bool,
-        show: impl FnOnce(&Slot, Freshness) -> R,
+        show: impl FnOnce(Look<'_>, Freshness) -> R,
     ) -> Seen<R> {
-        let cell = self.cell(hash);
-        let stripe = cell.stripe.read();
+        let stripe = self.cell(hash).stripe.read();
         let known = stripe.read(hash, scope.id, name);
         let seen = judge(known, scope, now, stale_ok, show);
         drop(stripe);
-        let counter = match seen {
-            Seen::Hit(_) => &cell.hits,
-            _ => &cell.misses,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.reads.count(matches!(seen, Seen::Hit(_)));
         seen
     }
 
@@ -105,7 +100,7 @@ impl Shelf {
         name: &str,
         now: impl Fn() -> Millis,
         stale_ok: bool,
-        show: impl FnOnce(&Slot, Freshness) -> R,
+        show: impl FnOnce(Look<'_>, Freshness) -> R,
     ) -> Seen<R> {
         let mut stripe = self.cell(hash).stripe.write();
         let known = stripe.known(hash, scope.id, name);
@@ -138,28 +133,30 @@ impl Shelf {
             let stripe = cell.stripe.read();
             // What only heals is listed as what is in doubt.
             let dirty = stripe.dirty.iter().filter(|dirty| !dirty.heals);
-            for dirty in dirty.filter(|d| listing.wants(&d.key)) {
+            for dirty in dirty.filter(|d| listing.wants(d.key.cache, &d.key.name)) {
                 let key = &dirty.key;
-                let value = dirty.value.as_ref().map(|(slot, _)| slot);
-                first.offer(key, || {
+                let value = dirty.value.as_ref().map(|(slot, _)| slot.look());
+                first.offer(&key.name, || {
                     let slot = stripe
                         .table
                         .peek(dirty.hash, key.cache, &key.name)
                         .or(value);
-                    listing.listed(key, slot, true, TierSet::NONE)
+                    listing.listed(&key.name, slot, true, TierSet::NONE)
                 });
             }
             let doubts = stripe.distrusts.keys_of(listing.tiers);
-            for (hash, key, tiers) in doubts.filter(|(_, key, _)| listing.wants(key)) {
-                first.offer(key, || {
+            for (hash, key, tiers) in doubts.filter(|d| listing.wants(d.1.cache, &d.1.name)) {
+                first.offer(&key.name, || {
                     let slot = stripe.table.peek(hash, key.cache, &key.name);
-                    listing.listed(key, slot, slot.is_some(), tiers)
+                    listing.listed(&key.name, slot, slot.is_some(), tiers)
                 });
             }
             let rows = listing.table.then(|| stripe.table.iter());
-            for (_, key, slot) in rows.into_iter().flatten() {
-                if listing.wants(key) && listing.shows(slot) {
-                    first.offer(key, || listing.listed(key, Some(slot), true, TierSet::NONE));
+            for (cache, name, slot) in rows.into_iter().flatten() {
+                if listing.wants(cache, name) && listing.shows(slot) {
+                    first.offer(name, || {
+                        listing.listed(name, Some(slot), true, TierSet::NONE)
+                    });
                 }
             }
             drop(stripe);
@@ -170,26 +167,24 @@ impl Shelf {
 }
 
 impl Listing<'_> {
-    fn wants(&self, key: &Key) -> bool {
-        key.cache == self.scope.id
-            && key.name.as_str() > self.after
-            && key.name.starts_with(self.prefix)
+    fn wants(&self, cache: CacheId, name: &str) -> bool {
+        cache == self.scope.id && name > self.after && name.starts_with(self.prefix)
     }
 
-    fn shows(&self, slot: &Slot) -> bool {
+    fn shows(&self, slot: Look<'_>) -> bool {
         slot.is_fresh(|| self.now_ms) && self.scope.accepts(slot.version, slot.tags())
     }
 
     fn listed(
         &self,
-        key: &Key,
-        slot: Option<&Slot>,
+        name: &SmolStr,
+        slot: Option<Look<'_>>,
         is_known: bool,
         distrusted: TierSet,
     ) -> Listed {
         Listed {
-            name: key.name.clone(),
-            slot: slot.filter(|slot| self.shows(slot)).cloned(),
+            name: name.clone(),
+            slot: slot.filter(|slot| self.shows(*slot)).map(Look::to_slot),
             is_known,
             distrusted,
         }
@@ -212,16 +207,16 @@ impl First {
         }
     }
 
-    fn offer(&mut self, key: &Key, listed: impl FnOnce() -> Listed) {
+    fn offer(&mut self, name: &SmolStr, listed: impl FnOnce() -> Listed) {
         let full = self.rows.len() >= self.count_max;
         let is_beyond = || {
             let last = self.rows.last_key_value();
-            last.is_none_or(|(last, _)| *last < key.name)
+            last.is_none_or(|(last, _)| last < name)
         };
-        if (full && is_beyond()) || self.rows.contains_key(&key.name) {
+        if (full && is_beyond()) || self.rows.contains_key(name) {
             return;
         }
-        self.rows.insert(key.name.clone(), listed());
+        self.rows.insert(name.clone(), listed());
         if full && let Some((_, last)) = self.rows.pop_last() {
             self.dropped.push(last);
         }
@@ -244,7 +239,7 @@ fn judge<R>(
     scope: &Scope,
     now: impl Fn() -> Millis,
     stale_ok: bool,
-    show: impl FnOnce(&Slot, Freshness) -> R,
+    show: impl FnOnce(Look<'_>, Freshness) -> R,
 ) -> Seen<R> {
     match known {
         Known::Unknown => Seen::Unknown,

@@ -14,6 +14,7 @@ mod effects;
 mod event;
 mod expiry;
 mod fence;
+mod look;
 mod lookup;
 mod marks;
 mod news;
@@ -21,6 +22,7 @@ mod policy;
 mod promote;
 mod refile;
 mod room;
+mod row;
 mod slot;
 mod stats;
 mod store;
@@ -37,6 +39,7 @@ pub use ask::{Applied, Ask, Bounds, Brought, Change, Condition, Draft, Kind, Pla
 pub use event::{EventKind, OldSlot, RawEvent};
 pub use expiry::Due;
 pub use fence::{Covers, Scope};
+pub use look::Look;
 pub use lookup::{Freshness, Listed, Listing, Seen};
 pub use marks::MarkId;
 pub use refile::Lost;
@@ -48,7 +51,6 @@ pub use taken::{Taken, Waiter};
 pub use ticket::{Ticket, Waiting};
 pub use tier::{TierId, TierSet};
 
-use std::hash::BuildHasher;
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -59,6 +61,7 @@ use crate::clock::Millis;
 use crate::error::Error;
 use crate::key::CacheId;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, RwLock};
+use crate::tally::Tally;
 use crate::version::{Version, VersionClock};
 use ask::Call;
 use effects::{Effects, let_go};
@@ -71,7 +74,7 @@ const UNSTORED_RETRY: Duration = Duration::from_secs(1);
 /// The shared table of the memory tier.
 pub struct Shelf {
     stripes: Box<[Cell]>,
-    hasher: foldhash::quality::RandomState,
+    hasher: table::Hasher,
     versions: Arc<VersionClock>,
     bounds: Bounds,
     tags_max: usize,
@@ -82,6 +85,8 @@ pub struct Shelf {
     /// Bytes of the events in all stripes.
     events_bytes: Arc<AtomicUsize>,
     budget: AtomicUsize,
+    /// Reads of memory that were made for a host.
+    reads: Tally,
     /// Wakes those who take work from here.
     pub bells: Bells,
 }
@@ -95,11 +100,10 @@ struct Scopes {
     floor: u64,
 }
 
-/// A stripe with its counters beside the lock: a reader has that cache line anyway.
+/// A stripe with its counters beside the lock, on cache lines of its own.
+#[repr(align(128))]
 struct Cell {
     stripe: RwLock<Stripe>,
-    hits: AtomicU64,
-    misses: AtomicU64,
     evicted: AtomicU64,
     refused: AtomicU64,
     pins_refused: AtomicU64,
@@ -117,17 +121,19 @@ impl Shelf {
         let stripes = stripes.max(1);
         let share = budget_bytes / stripes;
         let events_bytes = Arc::new(AtomicUsize::new(0));
+        let hasher = table::Hasher::default();
         let cell = |_| Cell {
-            stripe: RwLock::new(Stripe::new(share, Outbox::new(Arc::clone(&events_bytes)))),
-            hits: AtomicU64::new(0),
-            misses: AtomicU64::new(0),
+            stripe: RwLock::new(Stripe::new(
+                table::Table::new(share, hasher.clone()),
+                Outbox::new(Arc::clone(&events_bytes)),
+            )),
             evicted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             pins_refused: AtomicU64::new(0),
         };
         Self {
             stripes: (0..stripes).map(cell).collect(),
-            hasher: foldhash::quality::RandomState::default(),
+            hasher,
             versions,
             bounds,
             tags_max,
@@ -136,6 +142,7 @@ impl Shelf {
             watched: AtomicBool::new(false),
             events_bytes,
             budget: AtomicUsize::new(budget_bytes),
+            reads: Tally::new(),
             bells: Bells::default(),
         }
     }
@@ -200,7 +207,7 @@ impl Shelf {
     /// The hash by which a key is found here.
     #[inline]
     pub fn hash(&self, cache: CacheId, name: &str) -> u64 {
-        self.hasher.hash_one((cache.0, name))
+        table::hash_of(&self.hasher, cache, name)
     }
 
     /// The clock that versions are drawn from.
@@ -213,17 +220,18 @@ impl Shelf {
         self.stripes.len()
     }
 
-    /// The upper half picks the stripe; the table inside uses the lower bits and the top seven.
+    /// Bits 32 to 47 pick the stripe, the upper ones of them first: what a remainder would do, without a
+    /// division. The table inside uses the lower bits and the top seven.
     #[inline]
     fn stripe_of(&self, hash: u64) -> usize {
-        ((hash >> 32) & 0xffff) as usize % self.stripes.len()
+        (((hash >> 32) & 0xffff) as usize * self.stripes.len()) >> 16
     }
 
     #[inline]
     fn cell(&self, hash: u64) -> &Cell {
         match self.stripes.get(self.stripe_of(hash)) {
             Some(cell) => cell,
-            // It is a remainder by the length, which is at least one.
+            // It is a part of the length, which is at least one.
             None => unreachable!("a shelf has at least one stripe"),
         }
     }
@@ -245,11 +253,15 @@ impl Shelf {
         let cell = self.cell(ask.hash);
         let mut stripe = cell.stripe.write();
         let call = self.call(ask.scope, ask.hash, ask.name, ask.now_ms);
-        let (applied, effects) = stripe.apply(call, &mut ask, &self.versions);
+        let mut effects = Effects::default();
+        let applied = stripe.apply(call, &mut ask, &self.versions, &mut effects);
         drop(stripe);
-        self.finish(cell, effects);
-        // Whatever was not used of it: a refused value may be the host's last reference.
-        let_go(ask);
+        self.finish(cell, &mut effects);
+        // Whatever was not used of it: a refused value may be the host's last reference. Mostly nothing is
+        // left, and then it is not worth the way.
+        if !ask.is_used_up() {
+            let_go(ask);
+        }
         applied
     }
 
@@ -266,9 +278,9 @@ impl Shelf {
         let cell = self.cell(hash);
         let mut stripe = cell.stripe.write();
         let call = self.call(scope, hash, name, now_ms);
-        let (kept, effects) = stripe.promote(call, mark, slot);
+        let (kept, mut effects) = stripe.promote(call, mark, slot);
         drop(stripe);
-        self.finish(cell, effects);
+        self.finish(cell, &mut effects);
         kept
     }
 
@@ -295,12 +307,12 @@ impl Shelf {
             effects.pins_refused += stripe.table.resize(share);
             stripe.shrink(self.is_watched(), now_ms, self.bounds, &mut effects);
             drop(stripe);
-            self.finish(cell, effects);
+            self.finish(cell, &mut effects);
         }
     }
 
     /// Outside of the lock: counts, rings, tells those whose change will not be stored, drops.
-    fn finish(&self, cell: &Cell, mut effects: Effects) {
+    fn finish(&self, cell: &Cell, effects: &mut Effects) {
         let count = |counter: &AtomicU64, by: u64| {
             if by > 0 {
                 counter.fetch_add(by, Ordering::Relaxed);

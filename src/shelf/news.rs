@@ -43,7 +43,7 @@ impl Shelf {
         let mut stripe = cell.stripe.write();
         stripe.tell(event, self.bounds, &mut effects);
         drop(stripe);
-        self.finish(cell, effects);
+        self.finish(cell, &mut effects);
     }
 
     /// Moves all waiting events to `into`; how many were dropped since the last time. What it takes is

@@ -34,6 +34,8 @@ pub(super) enum Queue {
 pub(super) trait Residents {
     /// Weight and frequency of what stands at `place`; `None` if that entry has gone.
     fn look(&self, place: Place) -> Option<Resident>;
+    /// The hash of its key.
+    fn hash(&self, place: Place) -> u64;
     /// Sets how often it counts as read, and where it stands.
     fn set(&mut self, place: Place, freq: u8, queue: Queue);
 }
@@ -43,7 +45,6 @@ pub(super) trait Residents {
 pub(super) struct Resident {
     pub weight: usize,
     pub freq: u8,
-    pub hash: u64,
     pub queue: Queue,
     /// Never gets a second chance.
     pub is_low: bool,
@@ -112,7 +113,12 @@ impl Policy {
             };
             match self.judge(place, seen) {
                 Some(freq) => residents.set(place, freq, Queue::Main),
-                None => return Some(place),
+                None => {
+                    if seen.queue == Queue::Small {
+                        self.ghosts.remember(residents.hash(place));
+                    }
+                    return Some(place);
+                }
             }
         }
     }
@@ -127,9 +133,6 @@ impl Policy {
             self.reweigh(Queue::Main, 0, seen.weight);
             self.main.push_back(place);
             return Some(if is_new { 0 } else { seen.freq - 1 });
-        }
-        if is_new {
-            self.ghosts.remember(seen.hash);
         }
         None
     }
@@ -164,10 +167,10 @@ impl Ghosts {
 
     fn set_of(&mut self, hash: u64) -> Option<(&mut [u32; 4], u32)> {
         let mask = self.sets.len().checked_sub(1)?;
-        // Neither uses the bits that pick the stripe (32 to 37): they are the same for all keys here.
+        // Neither uses the bits that pick the stripe (47 and a few below): they are the same for all keys here.
         let at = hash as usize & mask;
         // Zero marks an empty place.
-        let print = ((hash >> 38) as u32).max(1);
+        let print = ((hash >> 10) as u32).max(1);
         self.sets.get_mut(at).map(|set| (set, print))
     }
 
@@ -198,9 +201,16 @@ mod tests {
     #[derive(Default)]
     struct Fake(HashMap<u32, Resident>);
 
+    fn hash_of(at: u32) -> u64 {
+        u64::from(at) << 21 | u64::from(at + 1)
+    }
+
     impl Residents for Fake {
         fn look(&self, place: Place) -> Option<Resident> {
             self.0.get(&place.at).copied()
+        }
+        fn hash(&self, place: Place) -> u64 {
+            hash_of(place.at)
         }
         fn set(&mut self, place: Place, freq: u8, queue: Queue) {
             let resident = self.0.get_mut(&place.at).unwrap();
@@ -229,14 +239,12 @@ mod tests {
             self.add_as(at, freq, false, false)
         }
         fn add_as(&mut self, at: u32, freq: u8, high: bool, is_low: bool) -> Queue {
-            let hash = u64::from(at) << 21 | u64::from(at + 1);
             let queue = self
                 .policy
-                .admit(Place { at, seq: 0 }, 1, hash, high, self.budget);
+                .admit(Place { at, seq: 0 }, 1, hash_of(at), high, self.budget);
             let resident = Resident {
                 weight: 1,
                 freq,
-                hash,
                 queue,
                 is_low,
             };

@@ -12,7 +12,7 @@ use crate::version::Version;
 
 impl Stripe {
     /// Keeps what a flight brought up, if its very mark still stands. Ends the flight.
-    pub fn promote(&mut self, call: Call<'_>, mark: MarkId, mut slot: Slot) -> (bool, Effects) {
+    pub fn promote(&mut self, call: Call<'_>, mark: MarkId, slot: Slot) -> (bool, Effects) {
         let mut effects = Effects::default();
         let (hash, cache) = (call.hash, call.scope.id);
         // "The slot is empty or older" is not enough: a value that was set, stored and evicted
@@ -20,7 +20,7 @@ impl Stripe {
         // knows, which is never older than a tier's copy.
         let may = self.marks.stands(hash, cache, call.name, mark)
             && matches!(self.known(hash, cache, call.name), Known::Unknown)
-            && call.accepts(&slot)
+            && call.accepts(slot.look())
             && slot.keep_ms() > call.now_ms;
         if !may {
             self.marks.release(hash, cache, call.name, mark);
@@ -28,7 +28,6 @@ impl Stripe {
             return (false, effects);
         }
         self.marks.strike(hash, cache, call.name);
-        slot.stamp = self.stamp();
         self.note_deadline(call, slot.expires_ms, None, &mut effects);
         self.remember(call, Some(slot), &mut effects);
         self.shrink(call.watched, call.now_ms, call.bounds, &mut effects);

@@ -7,6 +7,7 @@ use super::Shelf;
 use super::dirty::Dirty;
 use super::effects::let_go;
 use super::fence::Scope;
+use super::look::Look;
 use super::room::Room;
 use super::slot::{Encoded, Slot};
 use super::stripe::Stripe;
@@ -15,12 +16,14 @@ use super::tier::{TierId, TierSet};
 use crate::clock::Millis;
 use crate::key::{CacheId, Key};
 use crate::sync::Arc;
+use crate::version::Version;
 
-/// A slot that memory has and a tier has not.
+/// A slot that memory has and a tier has not. Its version stands for its value; its times are looked at
+/// again when it is filed.
 pub struct Lost {
     hash: u64,
     key: Key,
-    stamp: u64,
+    version: Version,
 }
 
 impl Lost {
@@ -45,18 +48,20 @@ impl Shelf {
             return Vec::new();
         };
         let stripe = cell.stripe.read();
-        let residents = stripe.table.iter().filter(|(hash, key, slot)| {
-            let scope = scopes.get(key.cache.0 as usize);
-            stores(key.cache)
-                && scope.is_some_and(|scope| belongs(scope, slot, tier, now_ms))
-                && !stripe.is_filed(*hash, key, tier)
+        let residents = stripe.table.iter().filter(|(cache, _, slot)| {
+            let scope = scopes.get(cache.0 as usize);
+            stores(*cache) && scope.is_some_and(|scope| belongs(scope, *slot, tier, now_ms))
         });
-        let lost = residents.map(|(hash, key, slot)| Lost {
-            hash,
-            key: key.clone(),
-            stamp: slot.stamp,
+        let lost = residents.map(|(cache, name, slot)| Lost {
+            hash: self.hash(cache, name),
+            key: Key {
+                cache,
+                name: name.clone(),
+            },
+            version: slot.version,
         });
-        lost.collect()
+        lost.filter(|lost| !stripe.is_filed(lost.hash, &lost.key, tier))
+            .collect()
     }
 
     /// What `encode` makes of a lost slot, and how many bytes it counts for on its way down. `None` if
@@ -67,7 +72,7 @@ impl Shelf {
         encode: impl Fn(&Slot) -> Option<Arc<Encoded>>,
     ) -> Option<(Arc<Encoded>, usize)> {
         let stripe = self.cell(lost.hash).stripe.read();
-        let slot = stripe.resident(lost)?.clone();
+        let slot = stripe.resident(lost)?.to_slot();
         drop(stripe);
         let tags = slot.extra.as_ref().map_or(0, |extra| extra.tag_bytes());
         let encoded = encode(&slot);
@@ -92,15 +97,15 @@ impl Shelf {
     }
 }
 
-fn belongs(scope: &Scope, slot: &Slot, tier: TierId, now_ms: Millis) -> bool {
+fn belongs(scope: &Scope, slot: Look<'_>, tier: TierId, now_ms: Millis) -> bool {
     slot.keep_ms() > now_ms && !slot.skipped().has(tier) && scope.accepts(slot.version, slot.tags())
 }
 
 impl Stripe {
-    fn resident(&self, lost: &Lost) -> Option<&Slot> {
+    fn resident(&self, lost: &Lost) -> Option<Look<'_>> {
         let key = &lost.key;
         let slot = self.table.peek(lost.hash, key.cache, &key.name)?;
-        (slot.stamp == lost.stamp).then_some(slot)
+        (slot.version == lost.version).then_some(slot)
     }
 
     /// Whether the tier is to be told of the key anyway; a deletion that others wait for stands in the
@@ -122,11 +127,10 @@ impl Stripe {
         let is_filed = self.is_filed(hash, &lost.key, tier);
         // A new one: what was taken of this slot before may still be settled.
         let stamp = self.stamp();
-        let slot = match self.table.get_mut(hash, cache, name) {
-            Some(slot) if slot.stamp == lost.stamp && !is_filed => slot,
+        let slot = match self.table.peek(hash, cache, name) {
+            Some(slot) if slot.version == lost.version && !is_filed => slot.to_slot(),
             _ => return Err(room),
         };
-        slot.stamp = stamp;
         // It may be on its way to other tiers.
         let (mut put, mut delete) = (TierSet::NONE, TierSet::NONE);
         if let Some(others) = self.dirty.get_mut(hash, cache, name) {
@@ -137,7 +141,7 @@ impl Stripe {
             key: lost.key.clone(),
             version: slot.version,
             stamp,
-            value: Some((slot.clone(), encoded)),
+            value: Some((slot, encoded)),
             put: put.with(tier),
             delete,
             heals: false,

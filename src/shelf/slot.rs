@@ -115,8 +115,6 @@ impl Extra {
 pub struct Slot {
     /// The mutation that made it.
     pub version: Version,
-    /// Changes at every change of the slot, also where the version does not.
-    pub stamp: u64,
     /// When the value was set, in unix milliseconds.
     pub created_ms: Millis,
     /// Fresh until then; `NEVER` without a TTL.
@@ -138,9 +136,7 @@ pub struct Slot {
 impl Slot {
     /// Until when it is kept at all: as a fallback after it expired.
     pub fn keep_ms(&self) -> Millis {
-        self.extra
-            .as_ref()
-            .map_or(self.expires_ms, |extra| extra.keep_ms.max(self.expires_ms))
+        self.look().keep_ms()
     }
 
     /// How long beyond its deadline it is kept as a fallback.
@@ -161,12 +157,12 @@ impl Slot {
 
     /// Tiers of its cache that must not store it.
     pub fn skipped(&self) -> TierSet {
-        self.extra.as_ref().map_or(TierSet::NONE, |e| e.skipped)
+        self.look().skipped()
     }
 
     /// Its sliding expiry in milliseconds; 0 for none.
     pub fn idle_ms(&self) -> u32 {
-        self.extra.as_ref().map_or(0, |extra| extra.idle_ms)
+        self.look().idle_ms()
     }
 
     /// Where its TTL ends, however often a sliding entry is renewed; `NEVER` without one.
@@ -177,8 +173,7 @@ impl Slot {
     /// Whether it may be shown to a call that does not ask for stale values.
     #[inline]
     pub fn is_fresh(&self, now: impl FnOnce() -> Millis) -> bool {
-        // Most entries of many caches have no TTL: those never read the clock.
-        self.expires_ms == NEVER || now() < self.expires_ms
+        self.look().is_fresh(now)
     }
 
     /// Whether a sliding entry has used up enough of its time that a read should renew it. An eighth
@@ -197,7 +192,6 @@ mod tests {
     fn slot(expires_ms: Millis, extra: Option<Extra>) -> Slot {
         Slot {
             version: Version::at(1),
-            stamp: 1,
             created_ms: 0,
             expires_ms,
             body: Body::Decoded(Arc::new(())),

@@ -53,7 +53,10 @@ impl Shelf {
 
     /// What the shelf counts, summed over its stripes.
     pub fn stats(&self) -> ShelfStats {
+        let (hits, misses) = self.reads.sum();
         let mut sum = ShelfStats {
+            hits,
+            misses,
             bytes_max: self.budget.load(Ordering::Relaxed),
             ..ShelfStats::default()
         };
@@ -66,8 +69,6 @@ impl Shelf {
             sum.marks += stripe.marks.len();
             sum.distrusted += stripe.distrusts.len();
             drop(stripe);
-            sum.hits += cell.hits.load(Ordering::Relaxed);
-            sum.misses += cell.misses.load(Ordering::Relaxed);
             sum.evicted += cell.evicted.load(Ordering::Relaxed);
             sum.refused_too_heavy += cell.refused.load(Ordering::Relaxed);
             sum.pins_refused += cell.pins_refused.load(Ordering::Relaxed);

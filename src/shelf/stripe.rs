@@ -10,6 +10,7 @@ use super::dirty::DirtySet;
 use super::distrust::{Distrusts, Unstored};
 use super::effects::Effects;
 use super::event::{Deadlines, EventKind, OldSlot, Outbox, RawEvent};
+use super::look::Look;
 use super::marks::{MarkId, Marks};
 use super::room::Room;
 use super::slot::{Body, Slot};
@@ -23,7 +24,7 @@ use crate::version::Version;
 /// Where the newest word on a key lies.
 pub(super) enum Known<'a> {
     /// Memory holds a value, live or not.
-    Slot(&'a Slot),
+    Slot(Look<'a>),
     /// It was removed, and the tiers do not all know it yet.
     Tombstone,
     /// Memory does not know.
@@ -41,9 +42,9 @@ pub(super) struct Stripe {
 }
 
 impl Stripe {
-    pub fn new(budget: usize, outbox: Outbox) -> Self {
+    pub fn new(table: Table, outbox: Outbox) -> Self {
         Self {
-            table: Table::new(budget),
+            table,
             dirty: DirtySet::default(),
             marks: Marks::default(),
             outbox,
@@ -70,12 +71,12 @@ impl Stripe {
         }
     }
 
-    fn unsettled(&self, hash: u64, cache: CacheId, name: &str) -> Known<'_> {
+    pub fn unsettled(&self, hash: u64, cache: CacheId, name: &str) -> Known<'_> {
         match self.dirty.get(hash, cache, name) {
             // The tiers that it is about are distrusted for as long as it waits.
             Some(dirty) if dirty.heals => Known::Unknown,
             Some(dirty) => match &dirty.value {
-                Some((slot, _)) => Known::Slot(slot),
+                Some((slot, _)) => Known::Slot(slot.look()),
                 None => Known::Tombstone,
             },
             None => Known::Unknown,
@@ -94,24 +95,18 @@ impl Stripe {
         self.stamps
     }
 
-    /// The stamp of the change that is being carried out.
-    pub fn last_stamp(&self) -> u64 {
-        self.stamps
-    }
-
     /// Replaces or removes the table's copy: whatever the table cannot keep, it must not keep older.
+    /// Leaves in `effects` what was there.
     pub fn remember(&mut self, call: Call<'_>, slot: Option<Slot>, effects: &mut Effects) {
         let Some(slot) = slot else {
             effects.replaced = self.table.remove(call.hash, call.scope.id, call.name);
             return;
         };
-        // The table may refuse it, and then this is the reference that is dropped outside.
-        effects.written = Some(slot.clone());
-        let key = Key::new(call.scope.id, call.name);
-        let put = self.table.put(call.hash, key, slot);
+        let put = self.table.put(call.hash, call.scope.id, call.name, slot);
         effects.replaced = put.old;
-        effects.refused += u64::from(put.refused);
+        effects.refused += u64::from(put.refused.is_some());
         effects.pins_refused += u64::from(put.pin_refused);
+        effects.unkept = put.refused;
     }
 
     /// Records that stored copies of a key are no longer to be believed.
@@ -162,11 +157,13 @@ impl Stripe {
             .collect();
         let count = keys.len();
         for (hash, key) in keys {
-            if self.dirty.delete_too(hash, key.cache, &key.name, tier) {
+            let stamp = self.stamp();
+            let (cache, name) = (key.cache, &key.name);
+            if self.dirty.delete_too(hash, cache, name, tier, stamp) {
                 continue;
             }
             let new = NewDirty {
-                stamp: self.stamp(),
+                stamp,
                 key,
                 version: draw(),
                 value: None,
@@ -192,7 +189,7 @@ impl Stripe {
         body: Body,
     ) -> Body {
         match self.table.get_mut(hash, cache, name) {
-            Some(slot) if slot.version == version => std::mem::replace(&mut slot.body, body),
+            Some(row) if row.version() == version => row.set_body(body),
             _ => body,
         }
     }

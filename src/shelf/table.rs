@@ -3,31 +3,32 @@
 //! It may forget any node at any time, except pinned ones within their share. It knows nothing of
 //! versions, tiers or time.
 
+use std::hash::BuildHasher;
+
 use hashbrown::HashTable;
 
-use super::policy::{FREQ_MAX, Place, Policy, Queue, Resident, Residents};
-use super::slot::{Priority, Slot};
+use super::look::Look;
+use super::policy::{Place, Policy, Queue, Resident, Residents};
+use super::row::{Cold, Hot, Row};
+use super::slot::{Body, Encoded, Priority, Slot};
 use crate::key::{CacheId, Key};
-use crate::sync::{AtomicU8, Ordering};
+use crate::sync::Arc;
 
-/// What an entry costs beyond its key and value: its node and its share of the index.
-pub const ENTRY_OVERHEAD_BYTES: usize = std::mem::size_of::<Node>() + 8;
+/// How keys are hashed.
+pub(super) type Hasher = foldhash::quality::RandomState;
+
+/// What an entry costs beyond its key and value: its row, its share of the index and its place in a queue.
+pub const ENTRY_OVERHEAD_BYTES: usize = ROW_BYTES + 16;
+const ROW_BYTES: usize = size_of::<Hot>() + size_of::<Cold>();
 /// The share of the budget that pinned entries may fill, as a divisor. What is pinned beyond it is
 /// kept like `High`: it can be evicted, and `pins_refused` counts it.
 pub const PINNED_SHARE: usize = 2;
 
-/// Nodes are numbered by `u32`; one stripe never comes near, at some 600 GiB.
-const NODES_MAX: usize = (u32::MAX - 1) as usize;
+/// Rows are numbered by `u32`; one stripe never comes near, at some 400 GiB.
+const ROWS_MAX: usize = (u32::MAX - 1) as usize;
 
-pub(super) struct Node {
-    hash: u64,
-    pub key: Key,
-    /// `None` while the node is free.
-    pub slot: Option<Slot>,
-    weight: usize,
-    seq: u32,
-    queue: Queue,
-    freq: AtomicU8,
+fn weigh(name: &str, bytes: usize) -> usize {
+    ENTRY_OVERHEAD_BYTES + name.len() + bytes
 }
 
 /// What [`Table::put`] did besides putting.
@@ -35,104 +36,108 @@ pub(super) struct Node {
 pub(super) struct Put {
     /// The slot that was there.
     pub old: Option<Slot>,
-    /// The entry is heavier than the whole stripe and was not kept; nor was an older copy.
-    pub refused: bool,
+    /// What was to be put, if it is heavier than the whole stripe: it was not kept, nor was an older copy.
+    pub refused: Option<Slot>,
     /// Its pin was not honoured: pinned entries fill their share.
     pub pin_refused: bool,
 }
 
-#[derive(Default)]
 pub(super) struct Table {
     index: HashTable<u32>,
-    nodes: Nodes,
+    rows: Rows,
     free: Vec<u32>,
     policy: Policy,
+    /// Stands where there is no value.
+    blank: Body,
     budget: usize,
     bytes: usize,
     pinned_bytes: usize,
 }
 
 impl Table {
-    pub fn new(budget: usize) -> Self {
+    pub fn new(budget: usize, hasher: Hasher) -> Self {
+        let nothing = Encoded {
+            codec: 0,
+            type_tag: 0,
+            payload: bytes::Bytes::new(),
+        };
         Self {
+            index: HashTable::new(),
+            rows: Rows {
+                hots: Vec::new(),
+                colds: Vec::new(),
+                hasher,
+            },
+            free: Vec::new(),
+            policy: Policy::default(),
+            blank: Body::Encoded(Arc::new(nothing)),
             budget,
-            ..Self::default()
+            bytes: 0,
+            pinned_bytes: 0,
         }
     }
 
     /// The slot of a key, without counting it as read.
-    pub fn peek(&self, hash: u64, cache: CacheId, name: &str) -> Option<&Slot> {
-        self.node(hash, cache, name)?.slot.as_ref()
+    pub fn peek(&self, hash: u64, cache: CacheId, name: &str) -> Option<Look<'_>> {
+        let at = self.find(hash, cache, name)?;
+        Some(self.rows.row(at)?.look())
     }
 
     /// The slot of a key, counted as read. Needs no exclusive access.
     #[inline]
-    pub fn get(&self, hash: u64, cache: CacheId, name: &str) -> Option<&Slot> {
-        let node = self.node(hash, cache, name)?;
-        let freq = node.freq.load(Ordering::Relaxed);
-        // A store only while it changes something, so that hot entries stay shared between cores.
-        if freq < FREQ_MAX {
-            node.freq.store(freq + 1, Ordering::Relaxed);
-        }
-        node.slot.as_ref()
+    pub fn get(&self, hash: u64, cache: CacheId, name: &str) -> Option<Look<'_>> {
+        let at = self.find(hash, cache, name)?;
+        let row = self.rows.row(at)?;
+        row.hot.touch();
+        Some(row.look())
     }
 
-    /// The slot of a key, to be changed in place (not its weight).
-    pub fn get_mut(&mut self, hash: u64, cache: CacheId, name: &str) -> Option<&mut Slot> {
+    /// The row of a key, to be changed in place (not its weight).
+    pub fn get_mut(&mut self, hash: u64, cache: CacheId, name: &str) -> Option<&mut Hot> {
         let at = self.find(hash, cache, name)?;
-        self.nodes.0.get_mut(at as usize)?.slot.as_mut()
+        self.rows.hots.get_mut(at as usize)
     }
 
     /// Puts a slot, replacing the key's older one. [`evict`](Table::evict) afterwards.
-    pub fn put(&mut self, hash: u64, key: Key, slot: Slot) -> Put {
-        let weight = ENTRY_OVERHEAD_BYTES + key.name.len() + slot.bytes();
-        if weight > self.budget || self.nodes.0.len() > NODES_MAX {
+    pub fn put(&mut self, hash: u64, cache: CacheId, name: &str, slot: Slot) -> Put {
+        let weight = weigh(name, slot.bytes());
+        if weight > self.budget || self.rows.hots.len() > ROWS_MAX {
             return Put {
-                old: self.remove(hash, key.cache, &key.name),
-                refused: true,
+                old: self.remove(hash, cache, name),
+                refused: Some(slot),
                 pin_refused: false,
             };
         }
         let pinned = slot.priority == Priority::Pinned;
         let mut old = None;
-        if let Some(at) = self.find(hash, key.cache, &key.name) {
-            let stays = self
-                .nodes
-                .0
-                .get(at as usize)
-                .is_some_and(|n| (n.queue == Queue::None) == pinned);
-            if stays && !pinned {
+        if let Some(at) = self.find(hash, cache, name) {
+            if !pinned && let Some((hot, cold)) = self.rows.unpinned(at) {
+                let before = weigh(name, Row { hot, cold }.bytes());
+                self.policy.reweigh(hot.queue(), before, weight);
+                self.bytes = self.bytes.saturating_sub(before) + weight;
+                hot.touch();
                 return Put {
-                    old: self.replace(at, slot, weight),
+                    old: Some(hot.exchange(cold, slot)),
                     ..Put::default()
                 };
             }
-            old = self.remove(hash, key.cache, &key.name);
+            old = self.remove(hash, cache, name);
         }
-        let pin_refused = self.insert(hash, key, slot, weight, pinned);
+        let pin_refused = self.insert(hash, (cache, name), slot, weight);
         Put {
             old,
-            refused: false,
+            refused: None,
             pin_refused,
         }
     }
 
-    fn replace(&mut self, at: u32, slot: Slot, weight: usize) -> Option<Slot> {
-        let node = self.nodes.0.get_mut(at as usize)?;
-        self.policy.reweigh(node.queue, node.weight, weight);
-        self.bytes = self.bytes.saturating_sub(node.weight) + weight;
-        node.weight = weight;
-        let freq = node.freq.load(Ordering::Relaxed);
-        node.freq.store((freq + 1).min(FREQ_MAX), Ordering::Relaxed);
-        node.slot.replace(slot)
-    }
-
-    /// Files a new node; `true` if it was to be pinned and could not be.
-    fn insert(&mut self, hash: u64, key: Key, slot: Slot, weight: usize, pinned: bool) -> bool {
+    /// Files a new entry; `true` if it was to be pinned and could not be.
+    fn insert(&mut self, hash: u64, key: (CacheId, &str), slot: Slot, weight: usize) -> bool {
+        let pinned = slot.priority == Priority::Pinned;
         let fits = self.pinned_bytes + weight <= self.budget / PINNED_SHARE;
         let high = slot.priority >= Priority::High;
-        let at = self.free.pop().unwrap_or(self.nodes.0.len() as u32);
-        let seq = self.nodes.0.get(at as usize).map_or(0, |n| n.seq);
+        let at = self.free.pop().unwrap_or(self.rows.hots.len() as u32);
+        let seq = self.rows.colds.get(at as usize).map_or(0, |cold| cold.seq);
         let queue = if pinned && fits {
             self.pinned_bytes += weight;
             Queue::None
@@ -140,64 +145,52 @@ impl Table {
             let place = Place { at, seq };
             self.policy.admit(place, weight, hash, high, self.budget)
         };
-        let node = Node {
-            hash,
-            key,
-            slot: Some(slot),
-            weight,
-            seq,
-            queue,
-            freq: AtomicU8::new(0),
-        };
-        match self.nodes.0.get_mut(at as usize) {
-            Some(place) => *place = node,
-            None => self.nodes.0.push(node),
-        }
+        // What kept the place is this table's own.
+        drop(self.rows.stand(at, key, slot, queue));
         self.bytes += weight;
-        let nodes = &self.nodes;
-        self.index.insert_unique(hash, at, |at| nodes.hash(*at));
-        self.policy.tidy(&self.nodes, self.index.len());
+        let rows = &self.rows;
+        self.index.insert_unique(hash, at, |at| rows.hash(*at));
+        self.policy.tidy(&self.rows, self.index.len());
         pinned && !fits
     }
 
     /// Takes a key's slot out.
     pub fn remove(&mut self, hash: u64, cache: CacheId, name: &str) -> Option<Slot> {
-        let nodes = &self.nodes;
+        let rows = &self.rows;
         let found = self
             .index
-            .find_entry(hash, |at| nodes.is(*at, cache, name))
+            .find_entry(hash, |at| rows.is(*at, cache, name))
             .ok()?;
         let (at, _) = found.remove();
         let (_, slot) = self.vacate(at)?;
-        self.policy.tidy(&self.nodes, self.index.len());
+        self.policy.tidy(&self.rows, self.index.len());
         Some(slot)
     }
 
     /// Takes out every slot that `goes` says so of.
-    pub fn remove_where(&mut self, goes: impl Fn(&Key, &Slot) -> bool) -> Vec<Slot> {
-        let nodes = self.nodes.0.iter();
-        let gone: Vec<(u64, Key)> = nodes
-            .filter(|n| n.slot.as_ref().is_some_and(|slot| goes(&n.key, slot)))
-            .map(|n| (n.hash, n.key.clone()))
-            .collect();
+    pub fn remove_where(&mut self, goes: impl Fn(CacheId, Look<'_>) -> bool) -> Vec<Slot> {
+        let gone = self.iter().filter(|(key, _, slot)| goes(*key, *slot));
+        let gone: Vec<_> = gone.map(|(cache, name, _)| (cache, name.clone())).collect();
         gone.iter()
-            .filter_map(|(hash, key)| self.remove(*hash, key.cache, &key.name))
+            .filter_map(|(cache, name)| {
+                let hash = hash_of(&self.rows.hasher, *cache, name);
+                self.remove(hash, *cache, name)
+            })
             .collect()
     }
 
-    /// Frees a node that is in the index no more.
+    /// Frees a row that is in the index no more.
     fn vacate(&mut self, at: u32) -> Option<(Key, Slot)> {
-        let node = self.nodes.0.get_mut(at as usize)?;
-        let slot = node.slot.take()?;
-        self.policy.reweigh(node.queue, node.weight, 0);
-        if node.queue == Queue::None {
-            self.pinned_bytes = self.pinned_bytes.saturating_sub(node.weight);
+        let (hot, cold) = self.rows.pair(at)?;
+        let (queue, weight) = (hot.queue(), weigh(hot.name(), Row { hot, cold }.bytes()));
+        let gone = hot.free(cold, self.blank.clone());
+        self.policy.reweigh(queue, weight, 0);
+        if queue == Queue::None {
+            self.pinned_bytes = self.pinned_bytes.saturating_sub(weight);
         }
-        self.bytes = self.bytes.saturating_sub(node.weight);
-        node.seq = node.seq.wrapping_add(1);
+        self.bytes = self.bytes.saturating_sub(weight);
         self.free.push(at);
-        let nothing = Key::new(node.key.cache, "");
-        Some((std::mem::replace(&mut node.key, nothing), slot))
+        Some(gone)
     }
 
     /// Takes one entry out if the budget is passed; call until `None`.
@@ -205,8 +198,8 @@ impl Table {
         if self.bytes <= self.budget {
             return None;
         }
-        let place = self.policy.victim(&mut self.nodes, self.budget)?;
-        let hash = self.nodes.hash(place.at);
+        let place = self.policy.victim(&mut self.rows, self.budget)?;
+        let hash = self.rows.hash(place.at);
         if let Ok(found) = self.index.find_entry(hash, |at| *at == place.at) {
             found.remove();
         }
@@ -218,26 +211,30 @@ impl Table {
     pub fn resize(&mut self, budget: usize) -> u64 {
         self.budget = budget;
         let mut unpinned = 0;
-        for (at, node) in (0..).zip(&mut self.nodes.0) {
+        for at in 0..self.rows.hots.len() as u32 {
             if self.pinned_bytes <= budget / PINNED_SHARE {
                 break;
             }
-            if node.slot.is_some() && node.queue == Queue::None {
-                let place = Place { at, seq: node.seq };
-                self.pinned_bytes = self.pinned_bytes.saturating_sub(node.weight);
-                node.queue = self
-                    .policy
-                    .admit(place, node.weight, node.hash, true, budget);
+            let hash = self.rows.hash(at);
+            let Some((hot, cold)) = self.rows.pair(at) else {
+                continue;
+            };
+            if !hot.is_free() && hot.queue() == Queue::None {
+                let weight = weigh(hot.name(), Row { hot, cold }.bytes());
+                let place = Place { at, seq: cold.seq };
+                self.pinned_bytes = self.pinned_bytes.saturating_sub(weight);
+                hot.stand(self.policy.admit(place, weight, hash, true, budget));
                 unpinned += 1;
             }
         }
         unpinned
     }
 
-    /// Every resident entry with its hash.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &Key, &Slot)> {
-        let nodes = self.nodes.0.iter();
-        nodes.filter_map(|n| n.slot.as_ref().map(|slot| (n.hash, &n.key, slot)))
+    /// Every resident entry.
+    pub fn iter(&self) -> impl Iterator<Item = (CacheId, &smol_str::SmolStr, Look<'_>)> {
+        let rows = self.rows.hots.iter().zip(&self.rows.colds);
+        let taken = rows.filter(|(hot, _)| !hot.is_free());
+        taken.map(|(hot, cold)| (hot.cache(), hot.name(), Row { hot, cold }.look()))
     }
 
     pub fn len(&self) -> usize {
@@ -252,52 +249,92 @@ impl Table {
         self.pinned_bytes
     }
 
-    fn find(&self, hash: u64, cache: CacheId, name: &str) -> Option<u32> {
-        let nodes = &self.nodes;
-        self.index
-            .find(hash, |at| nodes.is(*at, cache, name))
-            .copied()
-    }
-
     #[inline]
-    fn node(&self, hash: u64, cache: CacheId, name: &str) -> Option<&Node> {
-        self.nodes.0.get(self.find(hash, cache, name)? as usize)
+    fn find(&self, hash: u64, cache: CacheId, name: &str) -> Option<u32> {
+        let rows = &self.rows;
+        self.index
+            .find(hash, |at| rows.is(*at, cache, name))
+            .copied()
     }
 }
 
-#[derive(Default)]
-struct Nodes(Vec<Node>);
+/// The hash by which a key is found.
+#[inline]
+pub(super) fn hash_of(hasher: &Hasher, cache: CacheId, name: &str) -> u64 {
+    hasher.hash_one((cache.0, name))
+}
 
-impl Nodes {
+/// The rows, each in two parts.
+struct Rows {
+    hots: Vec<Hot>,
+    colds: Vec<Cold>,
+    hasher: Hasher,
+}
+
+impl Rows {
     #[inline]
     fn is(&self, at: u32, cache: CacheId, name: &str) -> bool {
-        self.0
+        self.hots
             .get(at as usize)
-            .is_some_and(|n| n.key.cache == cache && n.key.name == name)
+            .is_some_and(|hot| hot.is(cache, name))
+    }
+
+    #[inline]
+    fn row(&self, at: u32) -> Option<Row<'_>> {
+        let hot = self.hots.get(at as usize)?;
+        let cold = self.colds.get(at as usize)?;
+        Some(Row { hot, cold })
+    }
+
+    fn pair(&mut self, at: u32) -> Option<(&mut Hot, &mut Cold)> {
+        let hot = self.hots.get_mut(at as usize)?;
+        let cold = self.colds.get_mut(at as usize)?;
+        Some((hot, cold))
+    }
+
+    /// A row, unless its entry is pinned.
+    fn unpinned(&mut self, at: u32) -> Option<(&mut Hot, &mut Cold)> {
+        let pair = self.pair(at);
+        pair.filter(|(hot, _)| hot.queue() != Queue::None)
+    }
+
+    /// Puts an entry into a free row or behind the last. Returns what kept its place.
+    fn stand(&mut self, at: u32, key: (CacheId, &str), slot: Slot, queue: Queue) -> Option<Body> {
+        if let Some((hot, cold)) = self.pair(at) {
+            return Some(hot.fill(cold, key, slot, queue));
+        }
+        let (hot, cold) = Hot::new(key.0, key.1, slot, queue);
+        self.hots.push(hot);
+        self.colds.push(cold);
+        None
     }
 
     fn hash(&self, at: u32) -> u64 {
-        self.0.get(at as usize).map_or(0, |n| n.hash)
+        let hot = self.hots.get(at as usize);
+        hot.map_or(0, |hot| hash_of(&self.hasher, hot.cache(), hot.name()))
     }
 }
 
-impl Residents for Nodes {
+impl Residents for Rows {
     fn look(&self, place: Place) -> Option<Resident> {
-        let node = self.0.get(place.at as usize)?;
-        let slot = node.slot.as_ref()?;
-        (node.seq == place.seq).then(|| Resident {
-            weight: node.weight,
-            freq: node.freq.load(Ordering::Relaxed),
-            hash: node.hash,
-            queue: node.queue,
-            is_low: slot.priority == Priority::Low,
+        let row = self.row(place.at)?;
+        let stands = row.cold.seq == place.seq && !row.hot.is_free();
+        stands.then(|| Resident {
+            weight: weigh(row.hot.name(), row.bytes()),
+            freq: row.hot.freq(),
+            queue: row.hot.queue(),
+            is_low: row.hot.priority() == Priority::Low,
         })
     }
 
+    fn hash(&self, place: Place) -> u64 {
+        self.hash(place.at)
+    }
+
     fn set(&mut self, place: Place, freq: u8, queue: Queue) {
-        if let Some(node) = self.0.get_mut(place.at as usize) {
-            node.freq.store(freq, Ordering::Relaxed);
-            node.queue = queue;
+        if let Some(hot) = self.hots.get_mut(place.at as usize) {
+            hot.set_freq(freq);
+            hot.stand(queue);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::breaker::{BreakerState, BreakerStats};
+use crate::breaker::{BreakerMode, BreakerState, BreakerStats};
 use crate::clock::Millis;
 use crate::health::{ActorHealth, ActorState};
 use crate::port::Port;
@@ -99,7 +99,12 @@ impl DriverHealth {
         let down = || {
             let supervisor = actor.and_then(|actor| actor.reason.clone());
             let reason = supervisor.or_else(|| port.reason().map(|reason| reason.to_string()));
-            reason.or_else(|| Some("it is being opened".into()))
+            let is_forced = breaker.mode == BreakerMode::ForcedOpen;
+            let else_it_is = match is_forced {
+                true => "its breaker is forced open",
+                false => "it is being opened",
+            };
+            reason.or_else(|| Some(else_it_is.into()))
         };
         let next_ms = actor.and_then(|actor| actor.next_ms);
         Self {

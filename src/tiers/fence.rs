@@ -66,9 +66,9 @@ impl Tiers {
             self.shelf
                 .announce_fence(&place.scope, &covers, version, now_ms);
             name = fence_name(&place.scope, &covers);
-            let mut order = order(version, &name);
+            let order = order(version, &name);
             let stored = !place.tiers.is_empty();
-            let attempt = stored.then(|| self.attempt(&fences, &mut order, None, everywhere(room)));
+            let attempt = stored.then(|| self.first_attempt(&fences, &order, everywhere(room)));
             (version, order, attempt)
         };
         self.shelf.bells.sweep.ring();
@@ -123,7 +123,7 @@ impl Tiers {
                 if tiers.is_empty() {
                     continue;
                 }
-                let mut order = Order {
+                let order = Order {
                     name: &name,
                     intent: Intent::Put(fence_value(version, now_ms)),
                     condition: Condition::None,
@@ -135,7 +135,7 @@ impl Tiers {
                 };
                 // It is stored as soon as it can be; nobody waits for it.
                 let room = Arc::clone(&self.fence_room).try_acquire_many_owned(0).ok();
-                self.attempt(&fences, &mut order, None, everywhere(room));
+                self.first_attempt(&fences, &order, everywhere(room));
             }
         }
         self.shelf.bells.sweep.ring();

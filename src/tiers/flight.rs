@@ -15,7 +15,6 @@ pub(crate) fn slot_of(header: Header, payload: Bytes) -> Slot {
     let weight = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     Slot {
         version: header.version,
-        stamp: 0,
         created_ms: header.created_ms,
         expires_ms: header.expires_ms,
         body: Body::Encoded(Arc::new(Encoded {

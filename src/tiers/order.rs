@@ -8,7 +8,9 @@ use crate::drivers::StoreDurability;
 use crate::gate::Standing;
 use crate::outcome::Durability;
 use crate::port::Port;
-use crate::shelf::{Body, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket, TierSet};
+use crate::shelf::{
+    Body, Change, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket, TierSet,
+};
 use crate::sync::Arc;
 
 /// A value prepared for the shelf.
@@ -56,11 +58,16 @@ pub(crate) struct Order<'a> {
 impl Order<'_> {
     /// Where it goes. What a call skips must not keep an older copy.
     pub(super) fn plan(&self, place: &Place) -> Plan {
+        self.plan_of(place, &self.intent)
+    }
+
+    /// As [`plan`](Order::plan), of an intent that was taken out of it.
+    pub(super) fn plan_of(&self, place: &Place, intent: &Intent) -> Plan {
         let targets = self.targets.unwrap_or(Targets {
             memory: place.memory,
             tiers: place.tiers,
         });
-        let tiers = targets.tiers.minus(self.intent.skipped());
+        let tiers = targets.tiers.minus(intent.skipped());
         Plan {
             memory: targets.memory,
             put: place.tiers.and(tiers),
@@ -128,6 +135,15 @@ impl Promise {
 }
 
 impl Intent {
+    /// What the shelf is to do.
+    pub(super) fn change(self, schema: u32) -> Change {
+        match self {
+            Self::Put(prepared) => Change::Put(prepared.draft(schema)),
+            Self::Renew(prepared) => Change::Renew(prepared.draft(schema)),
+            Self::Remove => Change::Remove,
+        }
+    }
+
     /// Tiers that the value was set without.
     fn skipped(&self) -> TierSet {
         match self {
@@ -170,14 +186,14 @@ impl Prepared {
         self.extra = Some(Arc::new(extra));
     }
 
-    pub(super) fn draft(&self, schema: u32) -> Draft {
+    fn draft(self, schema: u32) -> Draft {
         Draft {
-            body: self.body.clone(),
-            encoded: self.encoded.clone(),
+            body: self.body,
+            encoded: self.encoded,
             weight: self.weight,
             created_ms: self.created_ms,
             expires_ms: self.expires_ms,
-            extra: self.extra.clone(),
+            extra: self.extra,
             schema,
             priority: self.priority,
         }

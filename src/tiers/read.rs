@@ -13,7 +13,7 @@ use crate::key::stored_key;
 use crate::outcome::{Degraded, DegradedReason};
 use crate::port::Port;
 use crate::record::{self, Header};
-use crate::shelf::{Brought, Freshness, MarkId, Seen, Slot, TierId, TierSet};
+use crate::shelf::{Brought, Freshness, Look, MarkId, Seen, Slot, TierId, TierSet};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -142,7 +142,7 @@ impl Tiers {
         options: ReadOptions,
     ) -> Result<Found, (Flight<'a>, TierSet)> {
         let hash = self.shelf.hash(place.scope.id, name);
-        let show = |slot: &Slot, freshness| (slot.clone(), freshness, Source::Memory);
+        let show = |slot: Look<'_>, freshness| (slot.to_slot(), freshness, Source::Memory);
         let (scope, stale_ok) = (&place.scope, options.stale_ok);
         let now = || self.now_ms();
         let hit = |slot| Found {

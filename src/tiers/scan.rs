@@ -1,7 +1,6 @@
 //! Scans: what the tiers hold, overlaid with what memory knows better.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,7 @@ use crate::error::Error;
 use crate::key::{split_stored_key, stored_key};
 use crate::port::Port;
 use crate::record;
-use crate::shelf::{Freshness, Listed, Listing, Seen, Slot, TierId, TierSet};
+use crate::shelf::{Freshness, Listed, Listing, Look, Seen, Slot, TierId, TierSet};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -122,9 +121,7 @@ impl Tiers {
     /// what cannot be encoded any more never.
     fn emptied(&self, place: &Place) -> u64 {
         let ports = place.tiers.iter().filter_map(|tier| self.port(tier));
-        ports
-            .map(|port| port.stats.emptied.load(Ordering::Relaxed))
-            .sum()
+        ports.map(|port| port.emptied()).sum()
     }
 
     /// Reads a page without the tiers that have failed. An error says which tier it is of.
@@ -246,7 +243,7 @@ impl Tiers {
         now_ms: u64,
     ) -> Option<Row> {
         let hash = self.shelf.hash(place.scope.id, name);
-        let show = |slot: &Slot, _: Freshness| (slot.clone(), Source::Memory);
+        let show = |slot: Look<'_>, _: Freshness| (slot.to_slot(), Source::Memory);
         match self
             .shelf
             .read(&place.scope, hash, name, || now_ms, false, show)

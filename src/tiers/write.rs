@@ -11,7 +11,7 @@ use super::order::{Intent, Order, store_durability};
 use super::{Counts, Place, Tiers};
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
-use crate::shelf::{Applied, Ask, Brought, Change, Room, Ticket, TierId, Waiting};
+use crate::shelf::{Applied, Ask, Brought, Condition, Plan, Room, Ticket, TierId, Waiting};
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -25,11 +25,35 @@ const ROOM_RETRY_AFTER: Duration = Duration::from_millis(100);
 pub(super) const DIRTY_OVERHEAD_BYTES: usize = 256;
 
 impl Tiers {
+    /// Carries out a mutation for which nothing is to be waited for. `None` if something is, and then
+    /// nothing has happened: it is to be [`write`](Tiers::write)n.
+    pub(crate) fn write_at_once(
+        &self,
+        place: &Place,
+        order: &mut Order<'_>,
+    ) -> Option<Result<WriteOutcome, Error>> {
+        let is_plain = order.condition == Condition::None && order.ticket.is_none();
+        if !is_plain || !order.promise(place).tiers.is_empty() || self.config.disabled {
+            return None;
+        }
+        let checked = self.check_open();
+        if let Err(error) = checked.and_then(|()| self.check_durability(place, order)) {
+            return Some(Err(error));
+        }
+        let room = self.room_at_once(place, order)?;
+        let intent = std::mem::replace(&mut order.intent, Intent::Remove);
+        // Of what it was, only the plan is asked for from here on.
+        let plan = order.plan_of(place, &intent);
+        let attempt = self.attempt(place, order, plan, intent, None, room);
+        let outcome = self.outcome_of(place, attempt.applied);
+        Some(outcome.and_then(|outcome| self.unless_too_late(place, outcome)))
+    }
+
     /// Carries out a mutation and waits as long as its durability asks for.
     pub(crate) async fn write(
         &self,
         place: &Place,
-        mut order: Order<'_>,
+        order: Order<'_>,
     ) -> Result<WriteOutcome, Error> {
         self.check_open()?;
         if self.config.disabled {
@@ -45,7 +69,8 @@ impl Tiers {
         let (mut brought, mut flight) = (None, None);
         for _ in 0..LOOKS_MAX {
             let room = self.room_for(place, &order, &wait).await?;
-            let attempt = self.attempt(place, &mut order, brought.take(), room);
+            let (plan, intent) = (order.plan(place), order.intent.clone());
+            let attempt = self.attempt(place, &order, plan, intent, brought.take(), room);
             drop(flight.take());
             match attempt.applied {
                 Applied::Below(mark, distrusted) => {
@@ -81,20 +106,29 @@ impl Tiers {
         })
     }
 
+    /// The critical section of a mutation, before anything was looked for below.
+    pub(super) fn first_attempt(&self, place: &Place, order: &Order<'_>, room: Room) -> Attempt {
+        let (plan, intent) = (order.plan(place), order.intent.clone());
+        self.attempt(place, order, plan, intent, None, room)
+    }
+
     /// The critical section of a mutation.
-    pub(super) fn attempt(
+    fn attempt(
         &self,
         place: &Place,
-        order: &mut Order<'_>,
+        order: &Order<'_>,
+        plan: Plan,
+        intent: Intent,
         brought: Option<Brought>,
         room: Room,
     ) -> Attempt {
-        let plan = order.plan(place);
         let leaves_out = plan.put.and(room.tiers()) != place.tiers;
         let moves = !place.tiers.is_empty() && leaves_out;
         // From before the change until after it, so that no scan overlooks it.
         let moving = moves.then(|| place.scope.moving());
         let awaited = order.promise(place).tiers;
+        // Nobody waits for most changes.
+        let durability = store_durability(order.durability).filter(|_| !awaited.is_empty());
         let (own, waiting) = match order.ticket {
             None if !awaited.is_empty() => {
                 let (ticket, waiting) = Ticket::new();
@@ -103,26 +137,25 @@ impl Tiers {
             _ => (None, None),
         };
         let shared = order.ticket.or(own.as_ref());
-        let waiters = awaited.iter().filter_map(|tier| {
-            let durability = store_durability(order.durability)?;
-            Some((tier, durability, shared?.share()))
-        });
+        let waiters = match (durability, shared) {
+            (Some(durability), Some(shared)) => awaited
+                .iter()
+                .map(|tier| (tier, durability, shared.share()))
+                .collect(),
+            _ => Vec::new(),
+        };
         let ask = Ask {
             scope: &place.scope,
             hash: self.shelf.hash(place.scope.id, order.name),
             name: order.name,
             now_ms: self.now_ms(),
-            change: match &order.intent {
-                Intent::Put(prepared) => Change::Put(prepared.draft(place.schema)),
-                Intent::Renew(prepared) => Change::Renew(prepared.draft(place.schema)),
-                Intent::Remove => Change::Remove,
-            },
+            change: intent.change(place.schema),
             condition: order.condition,
             brought,
             plan,
             room,
             kind: place.kind,
-            waiters: waiters.collect(),
+            waiters,
         };
         let applied = self.shelf.apply(ask);
         drop(moving);
@@ -141,17 +174,26 @@ impl Tiers {
         attempt: Attempt,
         wait: &Wait<'_>,
     ) -> Result<WriteOutcome, Error> {
-        let Applied::Done {
-            version,
-            replaced,
-            unstored,
-        } = attempt.applied
-        else {
-            let current = match attempt.applied {
-                Applied::Conflict { current } => current,
-                _ => None,
-            };
-            return Err(Error::Conflict { current });
+        let mut outcome = self.outcome_of(place, attempt.applied)?;
+        if let Some(waiting) = attempt.waiting {
+            let promise = order.promise(place);
+            outcome.durability = self
+                .await_stored(promise, waiting, wait, &mut outcome.degraded)
+                .await?;
+        }
+        self.unless_too_late(place, outcome)
+    }
+
+    /// What a decision comes to before anything is stored.
+    fn outcome_of(&self, place: &Place, applied: Applied) -> Result<WriteOutcome, Error> {
+        let (version, replaced, unstored) = match applied {
+            Applied::Done {
+                version,
+                replaced,
+                unstored,
+            } => (version, replaced, unstored),
+            Applied::Conflict { current } => return Err(Error::Conflict { current }),
+            Applied::Below(..) => return Err(Error::Conflict { current: None }),
         };
         let mut outcome = WriteOutcome {
             version,
@@ -161,14 +203,18 @@ impl Tiers {
         };
         if !unstored.is_empty() {
             Counts::add(&self.counts.memory_only_sets);
+            // It may be up again since, and have been healed before this change was in doubt.
+            let mut ports = unstored.iter().filter_map(|tier| self.port(tier));
+            if ports.any(|port| port.takes_values()) {
+                self.shelf.bells.dirty.ring();
+            }
         }
         self.note_down(place, unstored, &mut outcome);
-        if let Some(waiting) = attempt.waiting {
-            let promise = order.promise(place);
-            outcome.durability = self
-                .await_stored(promise, waiting, wait, &mut outcome.degraded)
-                .await?;
-        }
+        Ok(outcome)
+    }
+
+    /// The outcome, unless what it says will be kept came after the last flush began.
+    fn unless_too_late(&self, place: &Place, outcome: WriteOutcome) -> Result<WriteOutcome, Error> {
         // IMPORTANT: after the change. The last flush begins when the room is closed: what it did not
         // find in the dirty set sees here that it came too late, and nobody is told that it will be kept.
         let is_kept = place.tiers.is_empty() || outcome.durability != Durability::Queued;
@@ -187,9 +233,7 @@ impl Tiers {
         order: &Order<'_>,
         wait: &Wait<'_>,
     ) -> Result<Room, Error> {
-        let bytes = (order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES)
-            .min(self.config.limits.dirty_bytes_max);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let bytes = self.dirty_bytes_of(order);
         let mut room = Room::default();
         // In the order of the drivers for everybody, so that no two wait for each other.
         for tier in place.tiers.iter() {
@@ -198,6 +242,35 @@ impl Tiers {
             }
         }
         Ok(room)
+    }
+
+    /// Its part of the budgets, if all of it is there without waiting.
+    fn room_at_once(&self, place: &Place, order: &Order<'_>) -> Option<Room> {
+        let (mut room, left) = (Room::default(), order.standing(place));
+        let left = left.leaves(self.config.limits.dirty_bytes_max);
+        for tier in place.tiers.iter() {
+            room.add(tier, self.try_room(tier, self.dirty_bytes_of(order), left)?);
+        }
+        Some(room)
+    }
+
+    /// What a change counts for in the dirty set.
+    fn dirty_bytes_of(&self, order: &Order<'_>) -> u32 {
+        let bytes = order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES;
+        let bytes = bytes.min(self.config.limits.dirty_bytes_max);
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
+    /// So many bytes of a budget, if they are there and `left` besides.
+    fn try_room(&self, tier: TierId, bytes: u32, left: usize) -> Option<OwnedSemaphorePermit> {
+        let budget = self.rooms.get(usize::from(tier.0))?;
+        // What is larger than the rest has its turn when nothing else is dirty.
+        let wanted = left.saturating_add(bytes as usize);
+        let wanted = wanted.min(self.config.limits.dirty_bytes_max);
+        if left > 0 && budget.available_permits() < wanted {
+            return None;
+        }
+        Arc::clone(budget).try_acquire_many_owned(bytes).ok()
     }
 
     async fn room_in(
@@ -210,12 +283,7 @@ impl Tiers {
         let port = self.port(tier).ok_or(Error::Closed)?;
         let bytes_max = self.config.limits.dirty_bytes_max;
         let left = wait.stands().leaves(bytes_max);
-        // What is larger than the rest has its turn when nothing else is dirty.
-        let wanted = left.saturating_add(bytes as usize).min(bytes_max);
-        let is_left = budget.available_permits() >= wanted;
-        if (left == 0 || is_left)
-            && let Ok(permit) = Arc::clone(budget).try_acquire_many_owned(bytes)
-        {
+        if let Some(permit) = self.try_room(tier, bytes, left) {
             return Ok(Some(permit));
         }
         let late = || self.overloaded("dirty_bytes_max", ROOM_RETRY_AFTER);

@@ -34,7 +34,6 @@ pub fn event(name: &str, kind: EventKind, n: u64) -> RawEvent {
 pub fn entry(n: u64) -> Entry<u64> {
     let slot = Slot {
         version: Version::at(n),
-        stamp: 1,
         created_ms: n,
         expires_ms: NEVER,
         body: typed::erase(Arc::new(n)),

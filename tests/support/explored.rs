@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
 
 pub use std::sync::Arc;
+pub use std::sync::atomic::AtomicU8 as HintU8;
 pub use std::sync::atomic::Ordering;
 
 thread_local! {

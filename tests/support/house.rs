@@ -9,6 +9,7 @@ pub const FUNCTION_LINES_MAX: usize = 70;
 pub const ARROWS: &[(&str, &str)] = &[
     // Words, numbers and plain values.
     ("sync", ""),
+    ("tally", ""),
     ("histogram", ""),
     ("clock", "sync"),
     ("key", ""),
@@ -36,7 +37,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("drivers::disk", "clock key version record drivers"),
     ("drivers::faults", "clock drivers drivers::map"),
     ("drivers::conformance", "clock version record drivers"),
-    ("shelf", "sync clock key version error bell drivers"),
+    ("shelf", "sync tally clock key version error bell drivers"),
     ("entry", "clock version shelf"),
     (
         "port",
@@ -205,14 +206,18 @@ pub const SHARED: &[(&str, &str)] = &[
     ),
     ("src/shelf/mod.rs", "stripes, scopes, counters"),
     (
-        "src/shelf/table.rs",
-        "how often a node was read, counted under a read lock",
+        "src/shelf/row.rs",
+        "how often a row was read, counted under a read lock",
     ),
     (
         "src/shelf/ticket.rs",
         "how many holders a waiting caller still has",
     ),
     ("src/stats.rs", "reads the counters"),
+    (
+        "src/tally.rs",
+        "hits and misses by thread, and which seats are free",
+    ),
     (
         "src/tiers.rs",
         "dirty budget, hurry, definitions of caches, lines, counters",

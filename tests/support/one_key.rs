@@ -192,7 +192,7 @@ impl World {
     /// A whole read, down to the store if need be.
     pub fn get(&self) -> Option<u64> {
         let now = || self.now_ms;
-        let show = |slot: &Slot, _| value_of(slot);
+        let show = |slot: Look<'_>, _| value_of(&slot.to_slot());
         match self
             .shelf
             .read(&self.scope, self.hash(), K, now, false, show)

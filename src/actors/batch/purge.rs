@@ -11,13 +11,13 @@ use crate::port::Port;
 use crate::shelf::Shelf;
 
 /// Deletes what is in doubt, page by page, and then believes the store again. A failure leaves the
-/// doubt to the next run.
+/// doubt to the next run: then it is `false`.
 ///
 /// IMPORTANT: while nothing of this lane is under way: what is stored meanwhile may have been set
 /// before the doubt arose, and would be taken for what it is about.
-pub(super) async fn purge(shelf: &Arc<Shelf>, port: &Port) {
+pub(super) async fn purge(shelf: &Arc<Shelf>, port: &Port) -> bool {
     let Some(doubts) = shelf.doubts(port.id) else {
-        return;
+        return true;
     };
     let doubts = Arc::new(doubts);
     let (table, about) = (Arc::clone(shelf), Arc::clone(&doubts));
@@ -29,8 +29,11 @@ pub(super) async fn purge(shelf: &Arc<Shelf>, port: &Port) {
     loop {
         match port.purge(after, Arc::clone(&doubtful)).await {
             Ok(Some(next)) => after = next,
-            Ok(None) => return shelf.settle_doubts(port.id, &doubts),
-            Err(_) => return,
+            Ok(None) => {
+                shelf.settle_doubts(port.id, &doubts);
+                return true;
+            }
+            Err(_) => return false,
         }
     }
 }

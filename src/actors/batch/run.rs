@@ -22,7 +22,7 @@ use crate::shelf::{Shelf, Taken};
 /// The first wait after a failed commit; it doubles up to [`RETRY_MS_MAX`].
 pub const RETRY_MS_MIN: u64 = 10;
 /// The longest wait between two attempts.
-const RETRY_MS_MAX: u64 = 1_000;
+pub const RETRY_MS_MAX: u64 = 1_000;
 /// Keys that are healed in one go when a driver is back.
 pub const HEAL_COUNT_MAX: usize = 1_000;
 
@@ -34,6 +34,10 @@ pub struct Progress {
     pub from: usize,
     /// No commit before then.
     pub next_ms: Millis,
+    /// Whether the latest purge failed: it is to be made again, though nothing else is to be done.
+    pub purges_again: bool,
+    /// Whether any stored copy was in doubt when those who watch were told last.
+    pub is_doubted: bool,
 }
 
 /// What was stored: how safely, and in which of the stores that a driver has had.
@@ -57,12 +61,20 @@ pub struct Run {
 
 impl Run {
     pub async fn drain(mut self) -> Progress {
+        self.tell_doubt();
+        self.run().await;
+        self.tell_doubt();
+        self.progress
+    }
+
+    async fn run(&mut self) {
         let tier = self.lane.port.id;
+        self.progress.purges_again = false;
         if self.lane.port.is_up() {
             // Only now: while it is down, the doubt itself keeps the old copies from being shown.
             self.shelf.heal(tier, HEAL_COUNT_MAX, self.clock.now_ms());
             if self.purges {
-                purge(&self.shelf, &self.lane.port).await;
+                self.progress.purges_again = !purge(&self.shelf, &self.lane.port).await;
             }
         }
         self.linger().await;
@@ -74,8 +86,7 @@ impl Run {
             match self.store(&taken).await {
                 Ok(None) => {
                     // With no value left to try, there is no telling whether there is room.
-                    self.has_room();
-                    return self.progress;
+                    return self.has_room();
                 }
                 Ok(Some(stored)) => {
                     failures = 0;
@@ -95,7 +106,15 @@ impl Run {
         // While it is down there is no waiting (the slot protocol, rule 11, SEMANTICS.md). Whoever begins
         // to wait from here on rings first, and is told by the run after this one.
         self.tell_waiters();
-        self.progress
+    }
+
+    /// That some stored copies are not believed, or all are again, is news of the driver's health.
+    fn tell_doubt(&mut self) {
+        let port = &self.lane.port;
+        let is_doubted = self.shelf.is_distrusted(port.id);
+        if std::mem::replace(&mut self.progress.is_doubted, is_doubted) != is_doubted {
+            port.changed();
+        }
     }
 
     /// Waits before the next attempt. Without room for values whoever begins to wait meanwhile gets an
@@ -156,7 +175,7 @@ impl Run {
         };
         let writes = taken.iter().filter_map(|one| self.write(one)).collect();
         // Before it is sent: afterwards it may have been emptied already.
-        let emptied = self.emptied();
+        let emptied = self.lane.port.emptied();
         (self.lane.send)(writes, durability).await?;
         Ok(Some(Stored {
             durability,
@@ -164,13 +183,9 @@ impl Run {
         }))
     }
 
-    fn emptied(&self) -> u64 {
-        self.lane.port.stats.emptied.load(Ordering::Relaxed)
-    }
-
     /// What was taken is clean, unless the store that has it is gone since.
     fn settle(&self, taken: &[Taken], stored: Stored) {
-        let holds = || self.emptied() == stored.emptied;
+        let holds = || self.lane.port.emptied() == stored.emptied;
         let tier = self.lane.port.id;
         self.shelf.settle_if(tier, taken, stored.durability, holds);
     }
@@ -217,6 +232,8 @@ impl Run {
             && self.shelf.refuse(port.id, one, &port.unavailable())
         {
             port.stats.refused.fetch_add(1, Ordering::Relaxed);
+            // Its older copy is the next run's to delete.
+            self.shelf.bells.dirty.ring();
             tracing::warn!(
                 driver = %port.name,
                 "a record was refused again and again: it stays in memory only"

@@ -1,5 +1,7 @@
 //! A run down a lane that leads to no driver: what becomes of what it took.
 
+use std::sync::atomic::Ordering;
+
 use parking_lot::Mutex;
 
 use super::*;
@@ -117,6 +119,8 @@ fn progress() -> Progress {
         blame: Blame::new(100),
         from: 0,
         next_ms: 0,
+        purges_again: false,
+        is_doubted: false,
     }
 }
 

@@ -142,19 +142,20 @@ fn an_evicted_slot_that_is_dirty_is_still_read() {
 
 #[test]
 fn two_keys_with_one_hash_are_two() {
-    let mut table = table::Table::new(1 << 20);
+    let mut table = table::Table::new(1 << 20, table::Hasher::default());
     for (n, name) in ["a", "b"].into_iter().enumerate() {
-        table.put(
-            9,
-            crate::key::Key::new(CacheId(0), name),
-            record(n as u64, Version::at(1)),
-        );
+        table.put(9, CacheId(0), name, record(n as u64, Version::at(1)));
     }
     assert_eq!(
         table.remove(9, CacheId(0), "a").map(|s| value_of(&s)),
         Some(0)
     );
-    assert_eq!(table.peek(9, CacheId(0), "b").map(value_of), Some(1));
+    assert_eq!(
+        table
+            .peek(9, CacheId(0), "b")
+            .map(|slot| value_of(&slot.to_slot())),
+        Some(1)
+    );
     assert!(table.remove(9, CacheId(0), "a").is_none());
     assert!(table.get_mut(9, CacheId(1), "b").is_none());
 }

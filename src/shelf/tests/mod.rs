@@ -124,7 +124,7 @@ impl Bench {
     pub fn get(&self, name: &str) -> Option<u64> {
         let hash = self.hash(name);
         let now = || self.now_ms;
-        let show = |slot: &Slot, _| value_of(slot);
+        let show = |slot: Look<'_>, _| value_of(&slot.to_slot());
         match self.shelf.read(&self.scope, hash, name, now, false, show) {
             Seen::Hit(value) => Some(value),
             _ => None,
@@ -214,7 +214,6 @@ pub fn extra(keep_ms: Millis, fingerprint: u64, tags: &[&str]) -> Option<Arc<Ext
 pub fn record(value: u64, version: Version) -> Slot {
     Slot {
         version,
-        stamp: 0,
         created_ms: 0,
         expires_ms: NEVER,
         body: Body::Decoded(Arc::new(value)),

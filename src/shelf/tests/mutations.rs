@@ -180,7 +180,7 @@ fn reads_say_what_memory_knows_and_are_counted() {
     bench.now_ms = 2_500;
     let hash = bench.hash("k");
     let read = |name, stale_ok, now: Millis| {
-        let show = |_: &Slot, freshness| freshness;
+        let show = |_: Look<'_>, freshness| freshness;
         bench
             .shelf
             .read(&bench.scope, hash, name, || now, stale_ok, show)

@@ -95,6 +95,24 @@ fn a_key_that_is_dirty_again_heals_by_being_stored() {
 }
 
 #[test]
+fn a_stored_copy_is_deleted_once_while_another_tier_does_not_confirm_the_change() {
+    let mut bench = bench();
+    bench.tiers = TierSet::NONE.with(DISK).with(FAR);
+    let mut ask = bench.ask("k", Change::Put(draft(2)));
+    ask.room = bench.room_in(FAR);
+    version(bench.shelf.apply(ask));
+    assert_eq!(bench.shelf.heal(DISK, 10, 0), 1);
+    let far = bench.take(FAR);
+    bench.flush(DISK);
+    assert_eq!(bench.shelf.heal(DISK, 10, 0), 0, "it is deleted");
+    assert_eq!(bench.shelf.stats().distrusted, 0);
+    assert!(far[0].value.is_some() && !bench.shelf.is_dirty(DISK));
+    bench.shelf.unsettle(&far);
+    bench.flush(FAR);
+    assert_eq!(bench.shelf.stats().dirty_slots, 0);
+}
+
+#[test]
 fn past_its_bound_the_whole_store_is_distrusted_until_it_was_emptied() {
     let bench = bench();
     for name in ["a", "b", "c", "d"] {

@@ -65,7 +65,7 @@ fn a_fence_of_a_tag_that_the_entry_does_not_carry_is_no_change_of_it() {
         crate::watch::fixture::put(&shelf, "k", 4, 4);
         let scope = shelf.scope("cache");
         let hash = shelf.hash(scope.id, "k");
-        match shelf.read(&scope, hash, "k", || 4, false, |slot, _| slot.clone()) {
+        match shelf.read(&scope, hash, "k", || 4, false, |slot, _| slot.to_slot()) {
             crate::shelf::Seen::Hit(slot) => slot,
             _ => panic!("it was put"),
         }

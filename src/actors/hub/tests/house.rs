@@ -114,8 +114,8 @@ pub fn key(name: &str) -> Filter {
 pub fn read(shelf: &Shelf, name: &str) -> Option<Entry<u64>> {
     let scope = shelf.scope("cache");
     let hash = shelf.hash(scope.id, name);
-    let entry = |slot: &crate::shelf::Slot, _| {
-        typed::entry(slot, 0, Freshness::Fresh, Source::Memory, 0).unwrap()
+    let entry = |slot: crate::shelf::Look<'_>, _| {
+        typed::entry(&slot.to_slot(), 0, Freshness::Fresh, Source::Memory, 0).unwrap()
     };
     match shelf.read(&scope, hash, name, || 0, false, entry) {
         Seen::Hit(entry) => Some(entry),

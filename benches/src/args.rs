@@ -1,0 +1,133 @@
+//! What the words on the command line ask for.
+
+use std::error::Error;
+
+use crate::scenes::{self, Scene, Settings};
+
+pub const HELP: &str = "\
+larder-bench: larder beside its peers
+
+  cargo run --release -p larder-bench -- WHAT... [OPTIONS]
+
+What
+  all              every scene
+  quick            fewer rounds and operations; every scene, if none is named beside it
+  memory           every scene of this group (also: footprint, replay)
+  get-hit-1t ...   a scene by its name
+  plot DIR         the scenes of the README's pictures, drawn into DIR as SVG
+  allocs           allocations for each hit and set, counted
+  list             scenes and the names of all rows
+
+Options
+  --json FILE      writes {row: value}
+  --check          compares with benches/floors.json; the exit code says whether all rows held
+";
+
+/// What is to be done.
+pub enum Job {
+    Help,
+    List,
+    Allocs,
+    /// What a child process does for the scene about footprints.
+    EntryBytes(String),
+    Scenes(Vec<&'static Scene>),
+}
+
+pub struct Args {
+    pub job: Job,
+    pub settings: Settings,
+    pub json: Option<String>,
+    pub plot: Option<String>,
+    pub check: bool,
+}
+
+impl Args {
+    pub fn parse(words: impl Iterator<Item = String>) -> Result<Self, Box<dyn Error>> {
+        let mut words = words.peekable();
+        let mut args = Self {
+            job: Job::Help,
+            settings: Settings::FULL,
+            json: None,
+            plot: None,
+            check: false,
+        };
+        let nothing = words.peek().is_none();
+        let mut names: Vec<String> = Vec::new();
+        let mut special = None;
+        while let Some(word) = words.next() {
+            let mut value = |what| {
+                let next = words.next();
+                next.ok_or_else(|| format!("{word} needs {what}"))
+            };
+            match word.as_str() {
+                "help" | "--help" | "-h" => special = Some(Job::Help),
+                "list" => special = Some(Job::List),
+                "allocs" => special = Some(Job::Allocs),
+                scenes::memory_per_entry::CHILD => {
+                    special = Some(Job::EntryBytes(value("a contender")?));
+                }
+                "quick" => args.settings = Settings::QUICK,
+                "plot" => args.plot = Some(value("a directory")?),
+                "--json" => args.json = Some(value("a file")?),
+                "--check" => args.check = true,
+                _ => names.push(word),
+            }
+        }
+        if nothing {
+            return Ok(args);
+        }
+        args.job = match special {
+            Some(job) => job,
+            None => Job::Scenes(chosen(&names, args.plot.is_some())?),
+        };
+        Ok(args)
+    }
+}
+
+/// The scenes of these names and groups, in the registry's order.
+fn chosen(names: &[String], plotted: bool) -> Result<Vec<&'static Scene>, String> {
+    let is_meant = |scene: &Scene, name: &str| name == scene.name || name == scene.group;
+    for name in names {
+        if name != "all" && !scenes::ALL.iter().any(|scene| is_meant(scene, name)) {
+            return Err(format!("there is no {name:?}; see `list` and `help`"));
+        }
+    }
+    let all = names.iter().any(|name| name == "all") || (names.is_empty() && !plotted);
+    let scenes = scenes::ALL.iter().filter(|scene| {
+        let named = names.iter().any(|name| is_meant(scene, name));
+        all || named || (plotted && scene.pictured)
+    });
+    Ok(scenes.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenes(line: &str) -> Vec<&'static str> {
+        let args = Args::parse(line.split_whitespace().map(str::to_owned)).unwrap();
+        match args.job {
+            Job::Scenes(chosen) => chosen.iter().map(|scene| scene.name).collect(),
+            _ => panic!("{line} is about scenes"),
+        }
+    }
+
+    #[test]
+    fn quick_alone_means_everything_and_beside_a_name_only_that() {
+        assert_eq!(scenes("quick").len(), scenes("all").len());
+        assert_eq!(scenes("quick get-hit-1t"), ["get-hit-1t"]);
+    }
+
+    #[test]
+    fn a_group_is_all_its_scenes() {
+        assert!(scenes("memory").contains(&"get-hit-2t"));
+        assert_eq!(scenes("replay"), ["hit-ratio"]);
+    }
+
+    #[test]
+    fn what_does_not_exist_is_refused() {
+        let args = |line: &str| Args::parse(line.split_whitespace().map(str::to_owned));
+        assert!(args("get-hit-3t").is_err());
+        assert!(args("all --json").is_err());
+    }
+}

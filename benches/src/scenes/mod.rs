@@ -1,0 +1,107 @@
+//! The registry of scenes. A scene is a file here with a name, its rows and who takes part; a new one is
+//! a file and a line in `ALL`.
+
+mod contest;
+mod get_absent;
+mod get_hit;
+mod hit_ratio;
+pub mod memory_per_entry;
+mod mix;
+mod set_new;
+mod set_overwrite;
+
+use std::error::Error;
+
+use crate::report::Report;
+
+/// How much is done.
+#[derive(Clone, Copy)]
+pub struct Settings {
+    /// Rounds that count.
+    pub rounds: usize,
+    /// Operations of each thread of a contender in each round.
+    pub ops: usize,
+}
+
+impl Settings {
+    pub const FULL: Self = Self {
+        rounds: 7,
+        ops: 1_000_000,
+    };
+    pub const QUICK: Self = Self {
+        rounds: 3,
+        ops: 200_000,
+    };
+}
+
+pub struct Scene {
+    /// Stable; the first part of its rows' names.
+    pub name: &'static str,
+    /// Scenes that are asked for together.
+    pub group: &'static str,
+    /// What is measured, in one line.
+    pub about: &'static str,
+    /// What its rows say, in one line.
+    pub reading: &'static str,
+    /// Whether the README has a picture of it.
+    pub pictured: bool,
+    /// What follows the name in its rows' names.
+    pub parts: fn() -> Vec<String>,
+    pub run: Run,
+}
+
+/// Does what a scene is about, prints its table and reports its rows.
+type Run = fn(&Scene, &Settings, &mut Report) -> Result<(), Box<dyn Error>>;
+
+impl Scene {
+    /// The names of its rows.
+    pub fn rows(&self) -> Vec<String> {
+        let parts = (self.parts)();
+        parts.iter().map(|part| self.row(part)).collect()
+    }
+
+    pub fn row(&self, part: &str) -> String {
+        format!("{}/{part}", self.name)
+    }
+}
+
+pub const ALL: &[Scene] = &[
+    get_hit::ONE,
+    get_hit::TWO,
+    get_absent::SCENE,
+    set_new::SCENE,
+    set_overwrite::SCENE,
+    mix::ONE,
+    mix::TWO,
+    memory_per_entry::SCENE,
+    hit_ratio::SCENE,
+];
+
+/// Prints every scene with its rows.
+pub fn list() {
+    for scene in ALL {
+        println!("{} ({}): {}", scene.name, scene.group, scene.about);
+        println!("  {}", scene.reading);
+        for row in scene.rows() {
+            println!("    {row}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_stands_in_the_readme_and_none_twice() {
+        let readme = include_str!("../../README.md");
+        let mut rows: Vec<String> = ALL.iter().flat_map(Scene::rows).collect();
+        for row in &rows {
+            assert!(readme.contains(&format!("`{row}`")), "{row}");
+        }
+        let count = rows.len();
+        rows.sort();
+        rows.dedup();
+        assert_eq!(rows.len(), count);
+    }
+}

@@ -1,0 +1,340 @@
+//! How the table keeps a slot: what a hit looks at in one cache line, the rest beside it.
+//!
+//! What few slots have is out of line. A row knows nothing of queues but where it stands.
+
+use smol_str::SmolStr;
+
+use super::look::Look;
+use super::policy::{FREQ_MAX, Queue};
+use super::slot::{Body, Extra, Priority, Slot};
+use crate::clock::Millis;
+use crate::key::{CacheId, Key, is_same};
+use crate::sync::{Arc, HintU8, Ordering};
+use crate::version::Version;
+
+/// Stands for a number that does not fit: it is in [`Rare`].
+const TOO_LARGE: u8 = u8::MAX;
+
+/// What a hit looks at: one cache line.
+#[repr(C, align(64))]
+pub(super) struct Hot {
+    name: SmolStr,
+    cache: CacheId,
+    freq: HintU8,
+    flags: Flags,
+    /// The schema number, if it is small.
+    schema: u8,
+    /// How many milliseconds before its version's time the value was set, if they are few.
+    age_ms: u8,
+    version: Version,
+    expires_ms: Millis,
+    body: Body,
+}
+
+const _: () = assert!(size_of::<Hot>() == 64, "one cache line");
+
+/// What a hit does not look at.
+pub(super) struct Cold {
+    /// Bytes that the value counts for.
+    weight: u32,
+    /// Tells what stands here from what stood here before.
+    pub seq: u32,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few slots have.
+struct Rare {
+    extra: Option<Arc<Extra>>,
+    created_ms: Millis,
+    schema: u32,
+}
+
+/// Priority, queue and three truths in one byte.
+#[derive(Clone, Copy)]
+struct Flags(u8);
+
+impl Flags {
+    const PRIORITY: u8 = 0b11;
+    const QUEUE: u8 = 0b1100;
+    const ANNOUNCED: u8 = 1 << 4;
+    const HAS_RARE: u8 = 1 << 5;
+    const FREE: u8 = 1 << 6;
+
+    fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    fn set(&mut self, mask: u8, bits: u8) {
+        self.0 = self.0 & !mask | bits;
+    }
+}
+
+/// One row of the table.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub hot: &'a Hot,
+    pub cold: &'a Cold,
+}
+
+impl<'a> Row<'a> {
+    /// The slot in it.
+    #[inline]
+    pub fn look(self) -> Look<'a> {
+        let Self { hot, cold } = self;
+        let rare = match hot.flags.has(Flags::HAS_RARE) {
+            true => cold.rare.as_deref(),
+            false => None,
+        };
+        Look {
+            version: hot.version,
+            expires_ms: hot.expires_ms,
+            created_ms: match (hot.age_ms, rare) {
+                (TOO_LARGE, Some(rare)) => rare.created_ms,
+                (age_ms, _) => hot.version.millis().saturating_sub(age_ms.into()),
+            },
+            body: &hot.body,
+            extra: rare.and_then(|rare| rare.extra.as_ref()),
+            weight: cold.weight,
+            schema: match (hot.schema, rare) {
+                (TOO_LARGE, Some(rare)) => rare.schema,
+                (schema, _) => schema.into(),
+            },
+            priority: hot.priority(),
+            announced: hot.flags.has(Flags::ANNOUNCED),
+        }
+    }
+
+    /// Bytes that its value and tags count for.
+    pub fn bytes(self) -> usize {
+        let extra = self.look().extra;
+        self.cold.weight as usize + extra.map_or(0, |extra| extra.tag_bytes())
+    }
+}
+
+/// A slot without its value.
+struct Facts {
+    version: Version,
+    created_ms: Millis,
+    expires_ms: Millis,
+    extra: Option<Arc<Extra>>,
+    weight: u32,
+    schema: u32,
+    priority: Priority,
+    announced: bool,
+}
+
+impl Facts {
+    fn of(slot: Slot) -> (Self, Body) {
+        let facts = Self {
+            version: slot.version,
+            created_ms: slot.created_ms,
+            expires_ms: slot.expires_ms,
+            extra: slot.extra,
+            weight: slot.weight,
+            schema: slot.schema,
+            priority: slot.priority,
+            announced: slot.announced,
+        };
+        (facts, slot.body)
+    }
+
+    fn with(self, body: Body) -> Slot {
+        Slot {
+            version: self.version,
+            created_ms: self.created_ms,
+            expires_ms: self.expires_ms,
+            body,
+            extra: self.extra,
+            weight: self.weight,
+            schema: self.schema,
+            priority: self.priority,
+            announced: self.announced,
+        }
+    }
+}
+
+impl Hot {
+    /// A row that nothing has stood in before.
+    pub fn new(cache: CacheId, name: &str, slot: Slot, queue: Queue) -> (Self, Cold) {
+        let (facts, body) = Facts::of(slot);
+        let mut hot = Self {
+            name: SmolStr::new(name),
+            cache,
+            freq: HintU8::new(0),
+            flags: Flags(0),
+            schema: 0,
+            age_ms: 0,
+            version: facts.version,
+            expires_ms: facts.expires_ms,
+            body,
+        };
+        let mut cold = Cold {
+            weight: 0,
+            seq: 0,
+            rare: None,
+        };
+        hot.describe(&mut cold, facts);
+        hot.stand(queue);
+        (hot, cold)
+    }
+
+    /// Another entry in a free row. Returns what kept the place of its value.
+    pub fn fill(
+        &mut self,
+        cold: &mut Cold,
+        (cache, name): (CacheId, &str),
+        slot: Slot,
+        queue: Queue,
+    ) -> Body {
+        let (facts, body) = Facts::of(slot);
+        (self.cache, self.name) = (cache, SmolStr::new(name));
+        self.flags = Flags(0);
+        self.set_freq(0);
+        self.describe(cold, facts);
+        self.stand(queue);
+        std::mem::replace(&mut self.body, body)
+    }
+
+    /// Another slot of the same entry. Returns the one before.
+    pub fn exchange(&mut self, cold: &mut Cold, slot: Slot) -> Slot {
+        let (facts, body) = Facts::of(slot);
+        let old = self.take_facts(cold);
+        self.describe(cold, facts);
+        old.with(std::mem::replace(&mut self.body, body))
+    }
+
+    /// Frees the row; `blank` keeps the place of its value. Returns what stood in it.
+    pub fn free(&mut self, cold: &mut Cold, blank: Body) -> (Key, Slot) {
+        let old = self.take_facts(cold);
+        self.flags = Flags(Flags::FREE);
+        cold.seq = cold.seq.wrapping_add(1);
+        let key = Key {
+            cache: self.cache,
+            name: std::mem::take(&mut self.name),
+        };
+        (key, old.with(std::mem::replace(&mut self.body, blank)))
+    }
+
+    fn take_facts(&mut self, cold: &mut Cold) -> Facts {
+        let look = Row { hot: self, cold }.look();
+        let facts = Facts {
+            version: look.version,
+            created_ms: look.created_ms,
+            expires_ms: look.expires_ms,
+            extra: None,
+            weight: look.weight,
+            schema: look.schema,
+            priority: look.priority,
+            announced: look.announced,
+        };
+        let extra = cold.rare.take().and_then(|rare| rare.extra);
+        Facts { extra, ..facts }
+    }
+
+    fn describe(&mut self, cold: &mut Cold, facts: Facts) {
+        let age_ms = facts.version.millis().checked_sub(facts.created_ms);
+        let small = |n: Option<u64>| n.and_then(|n| u8::try_from(n).ok()).unwrap_or(TOO_LARGE);
+        self.age_ms = small(age_ms);
+        self.schema = small(Some(facts.schema.into()));
+        (self.version, self.expires_ms) = (facts.version, facts.expires_ms);
+        let is_rare = facts.extra.is_some() || self.age_ms == TOO_LARGE || self.schema == TOO_LARGE;
+        cold.weight = facts.weight;
+        cold.rare = is_rare.then(|| {
+            Box::new(Rare {
+                extra: facts.extra,
+                created_ms: facts.created_ms,
+                schema: facts.schema,
+            })
+        });
+        let flag = |is: bool, flag| if is { flag } else { 0 };
+        self.flags.set(
+            Flags::PRIORITY | Flags::ANNOUNCED | Flags::HAS_RARE,
+            facts.priority.to_byte()
+                | flag(facts.announced, Flags::ANNOUNCED)
+                | flag(is_rare, Flags::HAS_RARE),
+        );
+    }
+
+    /// Whether it is this entry's.
+    #[inline]
+    pub fn is(&self, cache: CacheId, name: &str) -> bool {
+        self.cache == cache && is_same(&self.name, name)
+    }
+
+    /// The cache of the entry in it.
+    pub fn cache(&self) -> CacheId {
+        self.cache
+    }
+
+    /// The key of the entry in it.
+    pub fn name(&self) -> &SmolStr {
+        &self.name
+    }
+
+    /// Nothing stands in it.
+    pub fn is_free(&self) -> bool {
+        self.flags.has(Flags::FREE)
+    }
+
+    /// How long the entry should outlast others.
+    pub fn priority(&self) -> Priority {
+        Priority::from_byte(self.flags.0 & Flags::PRIORITY)
+    }
+
+    /// The version of the slot in it.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Replaces the form of its value.
+    pub fn set_body(&mut self, body: Body) -> Body {
+        std::mem::replace(&mut self.body, body)
+    }
+
+    /// Its `Expired` event has been sent.
+    pub fn set_announced(&mut self) {
+        self.flags.set(Flags::ANNOUNCED, Flags::ANNOUNCED);
+    }
+
+    /// Which queue it stands in.
+    pub fn queue(&self) -> Queue {
+        match self.flags.0 & Flags::QUEUE {
+            0 => Queue::Small,
+            0b100 => Queue::Main,
+            _ => Queue::None,
+        }
+    }
+
+    /// It stands in this queue from now on.
+    pub fn stand(&mut self, queue: Queue) {
+        let bits = match queue {
+            Queue::Small => 0,
+            Queue::Main => 0b100,
+            Queue::None => 0b1000,
+        };
+        self.flags.set(Flags::QUEUE, bits);
+    }
+
+    /// Counts a read. Needs no exclusive access.
+    #[inline]
+    pub fn touch(&self) {
+        let freq = self.freq.load(Ordering::Relaxed);
+        // A store only while it changes something, so that hot entries stay shared between cores.
+        if freq < FREQ_MAX {
+            self.freq.store(freq + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often it was read.
+    pub fn freq(&self) -> u8 {
+        self.freq.load(Ordering::Relaxed)
+    }
+
+    /// It counts as read so often.
+    pub fn set_freq(&mut self, freq: u8) {
+        self.freq.store(freq, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;
