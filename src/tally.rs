@@ -93,3 +93,42 @@ impl Tally {
         (sum(|line| &line.hits), sum(|line| &line.misses))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn every_read_is_counted_with_more_threads_at_once_than_there_are_seats() {
+        let (tally, begin) = (Tally::new(), Barrier::new(SEATS + 20));
+        std::thread::scope(|scope| {
+            for _ in 0..SEATS + 20 {
+                scope.spawn(|| {
+                    begin.wait();
+                    (0..1_000).for_each(|n| tally.count(n % 4 == 0));
+                    // Nobody's seat is free before all have counted.
+                    begin.wait();
+                });
+            }
+        });
+        let threads = SEATS as u64 + 20;
+        assert_eq!(tally.sum(), (threads * 250, threads * 750));
+    }
+
+    #[test]
+    fn a_thread_that_ends_leaves_its_seat_and_its_count_to_the_next() {
+        let tally = Tally::new();
+        for _ in 0..3 * SEATS {
+            std::thread::scope(|scope| {
+                scope.spawn(|| tally.count(true));
+            });
+        }
+        assert_eq!(tally.sum(), (3 * SEATS as u64, 0));
+        let used = |line: &&Line| line.hits.load(Ordering::Relaxed) > 0;
+        // Other tests may be seated just now, but not on all of them.
+        let lines = tally.0.iter().filter(used).count();
+        assert!(lines < SEATS, "{lines} seats for one thread at a time");
+    }
+}
