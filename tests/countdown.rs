@@ -2,7 +2,7 @@
 //! cache runs clean; once with that call alone and once with every call from it on. What larder says
 //! meanwhile, and after the next start, is compared with a ledger.
 //!
-//! The default run takes some N only; `LARDER_LONG=1` takes each one (an hour), `LARDER_STRIDE` each so
+//! The default run takes some N only; `LARDER_LONG=1` takes each one (an hour; 25 minutes with `--release`), `LARDER_STRIDE` each so
 //! many, `LARDER_N` a single one.
 #![cfg(feature = "test-util")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
