@@ -126,6 +126,7 @@ async fn behind_a_call_that_seems_to_hang_a_read_is_a_miss_and_no_error() {
     let gate = Gated::default();
     let mut commits = CommitConfig::default();
     commits.breaker.slow_ms = 1;
+    commits.read_threads = 1;
     let larder = slow_with(&gate, 1, commits).await;
     let users = cache(&larder);
     let first = tokio::spawn({

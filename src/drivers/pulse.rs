@@ -130,6 +130,16 @@ impl Pulse {
         began.min_by_key(|call| call.began_ms)
     }
 
+    /// Whether each thread that reads is in a call that began no later than that.
+    pub fn reads_all_since(&self, at_ms: Millis) -> bool {
+        let mut reads = self.calls.iter().skip(1).peekable();
+        reads.peek().is_some()
+            && reads.all(|began| {
+                let began_ms = began.load(Ordering::Acquire).checked_sub(1);
+                began_ms.is_some_and(|began_ms| began_ms <= at_ms)
+            })
+    }
+
     fn note(&self, thread: Thread, began: u64) {
         if let Some(call) = self.calls.get(thread.at()) {
             call.store(began, Ordering::Release);

@@ -142,14 +142,14 @@ impl Port {
         }
     }
 
-    /// Whether it was hardly too many calls that kept a caller waiting since then: the oldest one is slow and
-    /// was there before. Until the watchdog knows, calls that hang hold every permit.
+    /// Whether it was hardly too many calls that kept a caller waiting since then: no thread that reads has
+    /// begun one, and all that they are in are slow. Until the watchdog knows, calls that hang hold every
+    /// permit.
     fn may_hang(&self, began_ms: Millis) -> bool {
         let slow_ms = self.breaker.lock().config().slow_ms;
-        self.oldest_call().is_some_and(|oldest| {
-            let age_ms = self.clock.awake_ms().saturating_sub(oldest.began_ms);
-            oldest.began_ms <= began_ms && age_ms >= slow_ms
-        })
+        let slow_since_ms = self.clock.awake_ms().saturating_sub(slow_ms);
+        let pulse = self.pulse.lock().clone();
+        pulse.is_some_and(|pulse| pulse.reads_all_since(began_ms.min(slow_since_ms)))
     }
 
     /// A lane has not taken something: it is full, or its threads are gone without a word.

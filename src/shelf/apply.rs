@@ -3,7 +3,7 @@
 //! The slot protocol, rules 1, 3, 4, 5 and 11 (SEMANTICS.md). What is not used of an [`Ask`] stays in
 //! it, to be dropped by the caller after the lock is released.
 
-use super::ask::{Applied, Ask, Brought, Call, Change, Condition, Draft};
+use super::ask::{Applied, Ask, Call, Change, Condition, Draft};
 use super::effects::Effects;
 use super::event::{EventKind, OldSlot, RawEvent};
 use super::look::Look;
@@ -190,13 +190,17 @@ impl Stripe {
             replaced: None,
             timer_ms: None,
         };
-        let brought: Option<Brought> = ask.brought.take();
-        let known = match &effects.replaced {
+        let Effects {
+            replaced, garbage, ..
+        } = effects;
+        let brought = ask.brought.take().map(|brought| brought.found);
+        let known = match replaced {
             Some(slot) => Known::Slot(slot.look()),
             None => self.unsettled(call.hash, call.scope.id, call.name),
         };
         match known {
             Known::Slot(slot) if call.shows(slot) => {
+                garbage.extend(brought.flatten());
                 before.replaced = Some(slot.version);
                 // Only what memory knows has a timer; what a flight brought up may be from another
                 // process.
@@ -205,17 +209,17 @@ impl Stripe {
                     before.old = OldSlot::Known(slot.to_slot());
                 }
             }
-            Known::Slot(_) | Known::Tombstone => {}
-            Known::Unknown => match brought.map(|brought| brought.found) {
+            Known::Slot(_) | Known::Tombstone => garbage.extend(brought.flatten()),
+            Known::Unknown => match brought {
                 Some(Some(slot)) if call.shows(slot.look()) => {
                     before.replaced = Some(slot.version);
                     if is_told {
                         before.old = OldSlot::Known(slot);
                     } else {
-                        effects.garbage.push(slot);
+                        garbage.push(slot);
                     }
                 }
-                Some(found) => effects.garbage.extend(found),
+                Some(found) => garbage.extend(found),
                 None if ask.plan.tiers().is_empty() => {}
                 None => before.old = OldSlot::NotLoaded,
             },

@@ -116,9 +116,10 @@ pub struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    /// Nothing is left in it that may be a host's: no value, and nobody who waits.
+    /// Nothing is left in it that may be a host's: no value, nobody who waits, here or for room.
     pub(super) fn is_used_up(&self) -> bool {
-        matches!(self.change, Change::Remove) && self.brought.is_none() && self.waiters.is_empty()
+        let is_empty = self.waiters.is_empty() && self.room.tiers().is_empty();
+        is_empty && matches!(self.change, Change::Remove) && self.brought.is_none()
     }
 }
 

@@ -88,12 +88,15 @@ impl Shelf {
         let mut stripe = self.cell(lost.hash).stripe.write();
         let filed = stripe.refile(tier, lost, encoded, room);
         drop(stripe);
-        let Ok(superseded) = filed else {
-            return false;
-        };
-        let_go(superseded);
-        self.bells.dirty.ring();
-        true
+        let is_filed = filed.is_ok();
+        match filed {
+            Ok(superseded) => let_go(superseded),
+            Err(unused) => let_go(unused),
+        }
+        if is_filed {
+            self.bells.dirty.ring();
+        }
+        is_filed
     }
 }
 
@@ -115,21 +118,21 @@ impl Stripe {
         dirty.is_some_and(|d| d.tiers().has(tier) || d.value.is_none())
     }
 
-    /// Returns what it replaces, or the room if the slot has changed.
+    /// Returns what it replaces, or all that it was given if the slot has changed: the bytes may be a driver's.
     fn refile(
         &mut self,
         tier: TierId,
         lost: &Lost,
         encoded: Arc<Encoded>,
         mut room: Room,
-    ) -> Result<Option<Dirty>, Room> {
+    ) -> Result<Option<Dirty>, (Arc<Encoded>, Room)> {
         let (hash, cache, name) = (lost.hash, lost.key.cache, lost.key.name.as_str());
         let is_filed = self.is_filed(hash, &lost.key, tier);
         // A new one: what was taken of this slot before may still be settled.
         let stamp = self.stamp();
         let slot = match self.table.peek(hash, cache, name) {
             Some(slot) if slot.version == lost.version && !is_filed => slot.to_slot(),
-            _ => return Err(room),
+            _ => return Err((encoded, room)),
         };
         // It may be on its way to other tiers.
         let (mut put, mut delete) = (TierSet::NONE, TierSet::NONE);

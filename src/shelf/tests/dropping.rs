@@ -97,6 +97,34 @@ fn what_a_flight_brought_in_vain_is_dropped_outside_too() {
 }
 
 #[test]
+fn what_was_brought_for_a_condition_that_memory_came_to_decide_is_dropped_outside_too() {
+    let bench = StdArc::new(bench());
+    for (condition, remove) in [(Condition::Absent, true), (Condition::Present, false)] {
+        let (mark, _) = bench.mark("k");
+        let mut found = record(1, Version::at(1));
+        let Draft { body, .. } = rude(&bench);
+        found.body = body;
+        // Somebody else was faster.
+        if remove {
+            bench.remove("k");
+        } else {
+            bench.set("k", 2);
+        }
+        let mut ask = bench.ask("k", Change::Put(draft(3)));
+        ask.condition = condition;
+        ask.brought = Some(Brought {
+            mark,
+            found: Some(found),
+        });
+        version(bench.shelf.apply(ask));
+        assert!(dropped(&bench));
+        assert_eq!(bench.get("k"), Some(3));
+        bench.flush(DISK);
+        bench.evict_all();
+    }
+}
+
+#[test]
 fn an_event_that_nobody_took_is_dropped_outside_too() {
     let bench = StdArc::new(bench());
     bench.shelf.watch(true);
