@@ -227,6 +227,11 @@ impl<'a, V: Value> IntoFuture for Remove<'a, V> {
 }
 
 /// The future of a [`Set`] or a [`Remove`]: ready at its first poll if nothing has to be waited for.
+///
+/// # Cancel safety
+///
+/// As [`Cache::set`]: not polled, it changes nothing; after its first poll the mutation has happened wholly
+/// or not at all.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Mutation<'a, V> {
     call: Option<Call<'a, V>>,
@@ -240,11 +245,7 @@ impl<V: Value> Future for Mutation<'_, V> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(call) = self.call.take() {
-            let name = if self.value.is_some() {
-                "set"
-            } else {
-                "remove"
-            };
+            let sets = self.value.is_some();
             // The key first: an error should name what is wrong with it, not with the value.
             call.cache.check_key(call.key)?;
             let intent = match self.value.take() {
@@ -256,7 +257,7 @@ impl<V: Value> Future for Mutation<'_, V> {
             };
             match call.at_once(intent) {
                 Ok(done) => return Poll::Ready(done.map(|outcome| outcome.version)),
-                Err(intent) => self.slow = Some(go_slow(call, intent, name)),
+                Err(intent) => self.slow = Some(go_slow(call, intent, sets)),
             }
         }
         match &mut self.slow {
@@ -269,12 +270,11 @@ impl<V: Value> Future for Mutation<'_, V> {
 
 #[cold]
 #[inline(never)]
-fn go_slow<'a, V: Value>(
-    call: Call<'a, V>,
-    intent: Intent,
-    name: &'static str,
-) -> CallFuture<'a, Version> {
-    let span = tracing::trace_span!("larder.write", cache = call.cache.name(), kind = name);
+fn go_slow<V: Value>(call: Call<'_, V>, intent: Intent, sets: bool) -> CallFuture<'_, Version> {
+    let span = match sets {
+        true => tracing::trace_span!("larder.set", cache = call.cache.name()),
+        false => tracing::trace_span!("larder.remove", cache = call.cache.name()),
+    };
     let write = async move { Ok(call.write(intent).await?.version) };
     Box::pin(tracing::Instrument::instrument(write, span))
 }
