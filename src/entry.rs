@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Millis, NEVER};
-use crate::shelf::{Freshness, Look};
+use crate::shelf::{Freshness, Look, Plain};
 use crate::version::Version;
 
 /// Which tier an answer came from.
@@ -54,6 +54,20 @@ impl<V> Entry<V> {
             read_ms,
             freshness,
             source,
+        }
+    }
+
+    /// An entry as memory has it, fresh.
+    #[inline]
+    pub(crate) fn plain(value: Arc<V>, read: Plain) -> Self {
+        Self {
+            value,
+            version: read.version,
+            created_ms: read.created_ms,
+            expires_ms: read.expires_ms,
+            read_ms: read.read_ms,
+            freshness: Freshness::Fresh,
+            source: Source::Memory,
         }
     }
 

@@ -157,13 +157,19 @@ impl Tiers {
         self.clock.now_ms()
     }
 
-    /// Refuses every call after a shutdown.
+    /// Whether it has not been shut down.
     #[inline]
+    pub fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::Acquire)
+    }
+
+    /// Refuses every call after a shutdown.
     pub fn check_open(&self) -> Result<(), Error> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::Closed);
+        if self.is_open() {
+            Ok(())
+        } else {
+            Err(Error::Closed)
         }
-        Ok(())
     }
 
     /// A call that begins now.

@@ -10,7 +10,7 @@ use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::outcome::ReadOutcome;
-use crate::shelf::TierSet;
+use crate::shelf::{Glance, TierSet};
 use crate::tiers::ReadOptions;
 
 /// A read that is about to be made. `.await` it, or ask for its [`outcome`](Get::outcome).
@@ -120,25 +120,57 @@ pub struct GetFuture<'a, V>(State<'a, V>);
 enum State<'a, V> {
     Asked(Get<'a, V>),
     Slow(CallFuture<'a, Option<Entry<V>>>),
-    /// Polled after it was ready: there is nothing more to come.
+    /// On the way from one to the other.
     Done,
 }
 
 impl<V: Value> Future for GetFuture<'_, V> {
     type Output = Result<Option<Entry<V>>, Error>;
 
-    #[inline]
+    // Inlined, and with one way out for a hit: an entry that is handed on through memory costs more than
+    // finding it.
+    #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut is_unknown = false;
+        if let State::Asked(get) = &self.0
+            && get.terms.is_none()
+            && get.cache.tiers().is_open()
+        {
+            match get.cache.glance(get.key) {
+                Glance::Hit(value, read) => {
+                    return Poll::Ready(Ok(Some(Entry::plain(value, read))));
+                }
+                Glance::Unknown if get.cache.is_absent(get.key) => return Poll::Ready(Ok(None)),
+                Glance::Unknown => is_unknown = true,
+                Glance::Unclear => {}
+            }
+        }
+        // Taken apart, so that the way out of a hit does not lead through memory that this call writes to.
+        match self.look_closer(is_unknown, cx) {
+            Poll::Ready(Ok(Some(entry))) => Poll::Ready(Ok(Some(entry))),
+            Poll::Ready(Ok(None)) => Poll::Ready(Ok(None)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<V: Value> GetFuture<'_, V> {
+    #[cold]
+    #[inline(never)]
+    fn look_closer(
+        &mut self,
+        is_unknown: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Entry<V>>, Error>> {
         if let State::Asked(get) = &self.0 {
-            let is_wrong = get
-                .terms
-                .as_ref()
-                .is_some_and(|terms| terms.wrong.is_some());
+            let terms = get.terms.as_ref();
+            let is_wrong = terms.is_some_and(|terms| terms.wrong.is_some());
             if !is_wrong
+                && !is_unknown
                 && let Some(entry) = get.cache.fast(get.key, get.stale_ok)
-                && get.cache.tiers().check_open().is_ok()
+                && get.cache.tiers().is_open()
             {
-                self.0 = State::Done;
                 return Poll::Ready(Ok(entry));
             }
             if let State::Asked(get) = std::mem::replace(&mut self.0, State::Done) {

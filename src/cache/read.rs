@@ -9,7 +9,7 @@ use crate::codec::Value;
 use crate::entry::{Entry, Source};
 use crate::error::Error;
 use crate::outcome::{Durability, ReadOutcome};
-use crate::shelf::{Body, Condition, Freshness, Look, Seen, Slot};
+use crate::shelf::{Body, Condition, Freshness, Glance, Look, Seen, Slot};
 use crate::tiers::{Counts, Found, Intent, Order, Prepared, ReadOptions};
 use crate::typed::{self, Mismatch};
 
@@ -57,9 +57,27 @@ impl<V: Value> Cache<V> {
         Ok(self.peek(key).await?.is_some())
     }
 
+    /// What memory says at a glance; whether that is the answer is the caller's to judge.
+    #[inline(always)]
+    pub(super) fn glance(&self, key: &str) -> Glance<Arc<V>> {
+        let (tiers, place) = (self.tiers(), self.place());
+        let take = |body: &Body| match body {
+            Body::Decoded(any) => Arc::clone(any).downcast::<V>().ok(),
+            Body::Encoded(_) => None,
+        };
+        let of = (&*place.scope, place.schema);
+        tiers.shelf.glance(of, key, || tiers.now_ms(), take)
+    }
+
+    /// Whether a key that memory does not know is nowhere else either.
+    #[inline]
+    pub(super) fn is_absent(&self, key: &str) -> bool {
+        // A key that cannot be is an error.
+        self.place().tiers.is_empty() && self.check_key(key).is_ok()
+    }
+
     /// What memory alone can answer: a decoded value, or that there is none. Everything else is the slow
     /// path's.
-    #[inline]
     pub(super) fn fast(&self, key: &str, stale_ok: bool) -> Option<Option<Entry<V>>> {
         let (tiers, place) = (self.tiers(), self.place());
         let hash = tiers.shelf.hash(place.scope.id, key);

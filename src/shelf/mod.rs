@@ -39,8 +39,8 @@ pub use ask::{Applied, Ask, Bounds, Brought, Change, Condition, Draft, Kind, Pla
 pub use event::{EventKind, OldSlot, RawEvent};
 pub use expiry::Due;
 pub use fence::{Covers, Scope};
-pub use look::Look;
-pub use lookup::{Freshness, Listed, Listing, Seen};
+pub use look::{Look, Plain};
+pub use lookup::{Freshness, Glance, Listed, Listing, Seen};
 pub use marks::MarkId;
 pub use refile::Lost;
 pub use room::Room;

@@ -4,7 +4,7 @@
 
 use smol_str::SmolStr;
 
-use super::look::Look;
+use super::look::{Look, Plain};
 use super::policy::{FREQ_MAX, Queue};
 use super::slot::{Body, Extra, Priority, Slot};
 use crate::clock::Millis;
@@ -253,6 +253,27 @@ impl Hot {
                 | flag(facts.announced, Flags::ANNOUNCED)
                 | flag(is_rare, Flags::HAS_RARE),
         );
+    }
+
+    /// What a read shows of it, if all of that stands here and the value is of this schema.
+    #[inline]
+    pub fn plain(&self, schema: u32) -> Option<Plain> {
+        if self.flags.has(Flags::HAS_RARE) || u32::from(self.schema) != schema {
+            return None;
+        }
+        let age_ms = Millis::from(self.age_ms);
+        Some(Plain {
+            version: self.version,
+            created_ms: self.version.millis().saturating_sub(age_ms),
+            expires_ms: self.expires_ms,
+            read_ms: 0,
+        })
+    }
+
+    /// Its value.
+    #[inline]
+    pub fn body(&self) -> &Body {
+        &self.body
     }
 
     /// Whether it is this entry's.

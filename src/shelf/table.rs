@@ -92,6 +92,13 @@ impl Table {
         Some(row.look())
     }
 
+    /// What a hit looks at of a key, not counted as read.
+    #[inline]
+    pub fn hot(&self, hash: u64, cache: CacheId, name: &str) -> Option<&Hot> {
+        let at = self.find(hash, cache, name)?;
+        self.rows.hots.get(at as usize)
+    }
+
     /// The row of a key, to be changed in place (not its weight).
     pub fn get_mut(&mut self, hash: u64, cache: CacheId, name: &str) -> Option<&mut Hot> {
         let at = self.find(hash, cache, name)?;

@@ -64,7 +64,13 @@ impl TierSet {
 
     /// Its tiers, lowest first.
     pub fn iter(self) -> impl Iterator<Item = TierId> {
-        (0..16).map(TierId).filter(move |tier| self.has(*tier))
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let lowest = TierId(left.trailing_zeros() as u8);
+            // Without its lowest bit, until there is none.
+            left &= left.checked_sub(1)?;
+            Some(lowest)
+        })
     }
 }
 

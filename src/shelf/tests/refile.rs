@@ -141,6 +141,20 @@ fn a_change_between_the_looks_is_stored_by_itself() {
 }
 
 #[test]
+fn a_change_that_is_stored_already_between_the_looks_is_left_alone() {
+    let bench = bench();
+    bench.set("k", 1);
+    bench.flush(DISK);
+    let lost = bench.lost(DISK);
+    let (encoded, _) = bench.shelf.bytes_of(&lost[0], encode).unwrap();
+    bench.set("k", 2);
+    bench.flush(DISK);
+    let room = bench.permit();
+    assert!(!bench.shelf.refile(DISK, &lost[0], encoded, room));
+    assert!(!bench.shelf.is_dirty(DISK));
+}
+
+#[test]
 fn a_commit_to_the_lost_store_that_is_settled_late_does_not_settle_the_repair() {
     let bench = bench();
     bench.set("k", 1);
