@@ -40,8 +40,8 @@ use std::time::Duration;
 use crate::clock::{Millis, NEVER, millis};
 use crate::codec::{Codec, Proof, Value};
 use crate::error::Error;
-use crate::shelf::{Extra, Priority};
-use crate::tiers::{Counts, Home, Place, Prepared, Targets, Tiers};
+use crate::shelf::{Draft, Extra, Priority};
+use crate::tiers::{Counts, Home, Place, Targets, Tiers};
 use crate::typed;
 
 /// A boxed future of a call.
@@ -164,10 +164,14 @@ impl<V: Value> Cache<V> {
     }
 
     /// Encodes and measures a value on the caller's thread, before any lock.
-    fn prepare(&self, value: Arc<V>, options: &EntryOptions) -> Result<Prepared, Error> {
+    fn prepare(
+        &self,
+        value: Arc<V>,
+        options: &EntryOptions,
+        now_ms: Millis,
+    ) -> Result<Draft, Error> {
         let (inner, tiers) = (&*self.inner.definition, self.tiers());
         let defaults = &inner.defaults;
-        let now_ms = tiers.now_ms();
         let idle_ms = idle_ms(options.idle.unwrap_or(defaults.idle))?;
         let ttl = options.ttl.unwrap_or(defaults.ttl);
         let ends_ms = deadline("ttl", now_ms, ttl, defaults.ttl_jitter)?;
@@ -203,7 +207,7 @@ impl<V: Value> Cache<V> {
         };
         let is_plain =
             options.tags.is_empty() && idle_ms == 0 && keep_ms == expires_ms && fingerprint == 0;
-        Ok(Prepared {
+        Ok(Draft {
             body: typed::erase(value),
             encoded,
             weight: u32::try_from(weight).unwrap_or(u32::MAX),
@@ -219,6 +223,7 @@ impl<V: Value> Cache<V> {
                     tags: options.tags.clone().into(),
                 })
             }),
+            schema: inner.place.schema,
             priority: options.priority.unwrap_or(defaults.priority),
         })
     }

@@ -38,7 +38,7 @@ mod warm;
 mod write;
 
 pub(crate) use fence::{Raised, load as load_fences};
-pub(crate) use order::{Intent, Order, Prepared, Promise, Targets};
+pub(crate) use order::{Order, Promise, Targets};
 pub(crate) use read::{Found, ReadOptions};
 pub(crate) use scan::PageAsk;
 

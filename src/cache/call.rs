@@ -6,8 +6,8 @@ use super::Cache;
 use crate::codec::Value;
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
-use crate::shelf::Condition;
-use crate::tiers::{Intent, Order};
+use crate::shelf::{Change, Condition};
+use crate::tiers::Order;
 
 /// What every mutation can say.
 pub(super) struct Call<'a, V> {
@@ -33,10 +33,10 @@ impl<'a, V: Value> Call<'a, V> {
         }
     }
 
-    pub fn order(&self, intent: Intent, condition: Condition) -> Order<'a> {
+    pub fn order(&self, change: Change, condition: Condition) -> Order<'a> {
         Order {
             name: self.key,
-            intent,
+            change,
             condition,
             targets: None,
             durability: self.durability,
@@ -46,23 +46,13 @@ impl<'a, V: Value> Call<'a, V> {
         }
     }
 
-    /// Does it, if nothing has to be waited for; else the intent comes back.
-    pub fn at_once(&self, intent: Intent) -> Result<Result<WriteOutcome, Error>, Intent> {
-        if self.drivers.is_some() {
-            return Err(intent);
-        }
-        let mut order = self.order(intent, self.condition);
-        let (tiers, place) = (self.cache.tiers(), self.cache.place());
-        tiers.write_at_once(place, &mut order).ok_or(order.intent)
-    }
-
-    pub async fn write(&self, intent: Intent) -> Result<WriteOutcome, Error> {
+    pub async fn write(&self, change: Change) -> Result<WriteOutcome, Error> {
         self.cache.check_key(self.key)?;
-        let mut order = self.order(intent, self.condition);
+        let mut order = self.order(change, self.condition);
         if let Some(names) = &self.drivers {
             let targets = self.cache.targets(names)?;
-            if let Intent::Put(prepared) = &mut order.intent {
-                prepared.skip(self.cache.place().tiers.minus(targets.tiers));
+            if let Change::Put(draft) = &mut order.change {
+                draft.skip(self.cache.place().tiers.minus(targets.tiers));
             }
             order.targets = Some(targets);
         }

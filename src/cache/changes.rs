@@ -14,8 +14,8 @@ use super::report::{BatchReport, ChunkReport};
 use crate::codec::Value;
 use crate::error::Error;
 use crate::outcome::Durability;
-use crate::shelf::{Condition, Ticket, Waiting};
-use crate::tiers::{Intent, Order, Promise};
+use crate::shelf::{Change, Condition, Ticket, Waiting};
+use crate::tiers::{Order, Promise};
 use crate::version::Version;
 
 /// What sets and removals of many keys can say.
@@ -53,11 +53,11 @@ impl<'a, V: Value> Run<'a, V> {
         }
     }
 
-    /// Makes what `intent` says of each of the items.
-    pub async fn run<S, F>(self, items: S, intent: F) -> Result<BatchReport, Error>
+    /// Makes what `change` says of each of the items.
+    pub async fn run<S, F>(self, items: S, change: F) -> Result<BatchReport, Error>
     where
         S: Stream<Item: Send> + Send,
-        F: Fn(S::Item) -> (SmolStr, Result<Intent, Error>) + Send + Sync,
+        F: Fn(S::Item) -> (SmolStr, Result<Change, Error>) + Send + Sync,
     {
         let changes = Changes {
             cache: self.cache,
@@ -65,7 +65,7 @@ impl<'a, V: Value> Run<'a, V> {
             by_name: self.by_name,
             wait: self.wait,
             needs_room: self.needs_room,
-            intent,
+            change,
         };
         let mut on_chunk = self.on_chunk;
         let mut chunks = Chunks::new(self.cache, items, changes);
@@ -87,7 +87,7 @@ struct Changes<'a, V, F> {
     by_name: bool,
     wait: Option<Duration>,
     needs_room: bool,
-    intent: F,
+    change: F,
 }
 
 struct Chunk {
@@ -100,7 +100,7 @@ struct Chunk {
 impl<V, F, T> Work<T> for Changes<'_, V, F>
 where
     V: Value,
-    F: Fn(T) -> (SmolStr, Result<Intent, Error>) + Send + Sync,
+    F: Fn(T) -> (SmolStr, Result<Change, Error>) + Send + Sync,
     T: Send,
 {
     type Chunk = Chunk;
@@ -122,12 +122,12 @@ where
     }
 
     async fn take(&self, chunk: &mut Chunk, item: T) -> usize {
-        let (name, intent) = (self.intent)(item);
+        let (name, change) = (self.change)(item);
         let mut bytes = name.len();
-        let made = match intent {
-            Ok(intent) => {
-                bytes += intent.weight();
-                self.make(&name, intent, chunk).await
+        let made = match change {
+            Ok(change) => {
+                bytes += change.bytes();
+                self.make(&name, change, chunk).await
             }
             Err(error) => Err(error),
         };
@@ -164,11 +164,11 @@ where
 }
 
 impl<V: Value, F> Changes<'_, V, F> {
-    async fn make(&self, name: &str, intent: Intent, chunk: &mut Chunk) -> Result<Version, Error> {
+    async fn make(&self, name: &str, change: Change, chunk: &mut Chunk) -> Result<Version, Error> {
         self.cache.check_key(name)?;
         let order = Order {
             name,
-            intent,
+            change,
             condition: Condition::None,
             targets: None,
             durability: self.durability,

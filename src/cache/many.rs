@@ -15,7 +15,7 @@ use crate::codec::Value;
 use crate::error::Error;
 use crate::outcome::Durability;
 use crate::shelf::Priority;
-use crate::tiers::Intent;
+use crate::shelf::Change;
 
 impl<V: Value> Cache<V> {
     /// Sets many entries, chunk by chunk. `items` are pairs of a key and a `V` or `Arc<V>`. They are
@@ -219,15 +219,15 @@ where
     fn into_future(self) -> Self::IntoFuture {
         let (cache, entry) = (self.run.cache, self.entry);
         let span = tracing::trace_span!("larder.set_many", cache = cache.name());
-        let intent = move |(key, value): (K, T)| {
+        let change = move |(key, value): (K, T)| {
             let key = key.as_ref();
             let prepared = cache
                 .check_key(key)
-                .and_then(|()| cache.prepare(value.into(), &entry));
-            (SmolStr::new(key), prepared.map(Intent::Put))
+                .and_then(|()| cache.prepare(value.into(), &entry, cache.tiers().now_ms()));
+            (SmolStr::new(key), prepared.map(Change::Put))
         };
         Box::pin(tracing::Instrument::instrument(
-            self.run.run(self.items, intent),
+            self.run.run(self.items, change),
             span,
         ))
     }
@@ -255,9 +255,9 @@ where
 
     fn into_future(self) -> Self::IntoFuture {
         let span = tracing::trace_span!("larder.remove_many", cache = self.run.cache.name());
-        let intent = |key: K| (SmolStr::new(key.as_ref()), Ok(Intent::Remove));
+        let change = |key: K| (SmolStr::new(key.as_ref()), Ok(Change::Remove));
         Box::pin(tracing::Instrument::instrument(
-            self.run.run(self.keys, intent),
+            self.run.run(self.keys, change),
             span,
         ))
     }

@@ -13,8 +13,7 @@ use super::{Cache, CallFuture, EntryOptions};
 use crate::codec::Value;
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
-use crate::shelf::{Condition, Priority};
-use crate::tiers::Intent;
+use crate::shelf::{Change, Condition, Priority};
 use crate::version::Version;
 
 impl<V: Value> Cache<V> {
@@ -153,8 +152,9 @@ impl<V: Value> Set<'_, V> {
         let entry = self
             .entry
             .map_or_else(EntryOptions::default, |entry| *entry);
-        let prepared = self.call.cache.prepare(self.value, &entry)?;
-        self.call.write(Intent::Put(prepared)).await
+        let now_ms = self.call.cache.tiers().now_ms();
+        let draft = self.call.cache.prepare(self.value, &entry, now_ms)?;
+        self.call.write(Change::Put(draft)).await
     }
 
     fn entry(&mut self) -> &mut EntryOptions {
@@ -209,7 +209,7 @@ impl<V: Value> Remove<'_, V> {
     ///
     /// As [`Cache::set`].
     pub async fn outcome(self) -> Result<WriteOutcome, Error> {
-        self.0.write(Intent::Remove).await
+        self.0.write(Change::Remove).await
     }
 }
 
@@ -244,20 +244,9 @@ impl<V: Value> Future for Mutation<'_, V> {
     type Output = Result<Version, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(call) = self.call.take() {
-            let sets = self.value.is_some();
-            // The key first: an error should name what is wrong with it, not with the value.
-            call.cache.check_key(call.key)?;
-            let intent = match self.value.take() {
-                Some((value, Some(entry))) => Intent::Put(call.cache.prepare(value, &entry)?),
-                Some((value, None)) => {
-                    Intent::Put(call.cache.prepare(value, &EntryOptions::default())?)
-                }
-                None => Intent::Remove,
-            };
-            match call.at_once(intent) {
-                Ok(done) => return Poll::Ready(done.map(|outcome| outcome.version)),
-                Err(intent) => self.slow = Some(go_slow(call, intent, sets)),
+        if self.call.is_some() {
+            if let Some(done) = self.begin() {
+                return Poll::Ready(done);
             }
         }
         match &mut self.slow {
@@ -268,13 +257,48 @@ impl<V: Value> Future for Mutation<'_, V> {
     }
 }
 
+impl<V: Value> Mutation<'_, V> {
+    /// Does it, if nothing has to be waited for.
+    fn begin(&mut self) -> Option<Result<Version, Error>> {
+        let sets = self.value.is_some();
+        let value = self.value.take();
+        let call = self.call.as_ref()?;
+        let (cache, now_ms) = (call.cache, call.cache.tiers().now_ms());
+        // The key first: an error should name what is wrong with it, not with the value.
+        let checked = cache.check_key(call.key);
+        let change = checked.and_then(|()| match value {
+            None => Ok(Change::Remove),
+            Some((value, entry)) => {
+                let entry = entry.map_or_else(EntryOptions::default, |entry| *entry);
+                cache.prepare(value, &entry, now_ms).map(Change::Put)
+            }
+        });
+        let mut order = match change {
+            Ok(change) => call.order(change, call.condition),
+            Err(error) => {
+                self.call = None;
+                return Some(Err(error));
+            }
+        };
+        if call.drivers.is_none()
+            && let Some(done) = cache.tiers().write_at_once(cache.place(), &mut order, now_ms)
+        {
+            self.call = None;
+            return Some(done);
+        }
+        let change = order.change;
+        self.slow = self.call.take().map(|call| go_slow(call, change, sets));
+        None
+    }
+}
+
 #[cold]
 #[inline(never)]
-fn go_slow<V: Value>(call: Call<'_, V>, intent: Intent, sets: bool) -> CallFuture<'_, Version> {
+fn go_slow<V: Value>(call: Call<'_, V>, change: Change, sets: bool) -> CallFuture<'_, Version> {
     let span = match sets {
         true => tracing::trace_span!("larder.set", cache = call.cache.name()),
         false => tracing::trace_span!("larder.remove", cache = call.cache.name()),
     };
-    let write = async move { Ok(call.write(intent).await?.version) };
+    let write = async move { Ok(call.write(change).await?.version) };
     Box::pin(tracing::Instrument::instrument(write, span))
 }

@@ -9,8 +9,8 @@ use crate::codec::Value;
 use crate::entry::{Entry, Source};
 use crate::error::Error;
 use crate::outcome::{Durability, ReadOutcome};
-use crate::shelf::{Body, Condition, Freshness, Glance, Look, Seen, Slot};
-use crate::tiers::{Counts, Found, Intent, Order, Prepared, ReadOptions};
+use crate::shelf::{Body, Change, Condition, Draft, Freshness, Glance, Look, Seen, Slot};
+use crate::tiers::{Counts, Found, Order, ReadOptions};
 use crate::typed::{self, Mismatch};
 
 impl<V: Value> Cache<V> {
@@ -174,12 +174,12 @@ impl<V: Value> Cache<V> {
             keep_ms: expires_ms.saturating_add(slot.fallback_ms()),
             ends_ms: slot.ends_ms(),
         };
-        let Ok(prepared) = self.retimed(slot, times) else {
+        let Ok(draft) = self.retimed(slot, times) else {
             return;
         };
         let order = Order {
             name: key,
-            intent: Intent::Renew(prepared),
+            change: Change::Renew(draft),
             condition: Condition::Version(slot.version),
             targets: None,
             durability: Durability::Queued,
@@ -197,7 +197,7 @@ impl<V: Value> Cache<V> {
     }
 
     /// The same value with other times.
-    pub(super) fn retimed(&self, slot: &Slot, times: Times) -> Result<Prepared, Error> {
+    pub(super) fn retimed(&self, slot: &Slot, times: Times) -> Result<Draft, Error> {
         let Times {
             expires_ms,
             keep_ms,
@@ -221,7 +221,7 @@ impl<V: Value> Cache<V> {
         };
         let old = slot.extra.as_deref();
         let is_plain = keep_ms <= expires_ms && old.is_none();
-        Ok(Prepared {
+        Ok(Draft {
             body: slot.body.clone(),
             encoded,
             weight: slot.weight,
@@ -237,6 +237,7 @@ impl<V: Value> Cache<V> {
                     tags: slot.tags().into(),
                 })
             }),
+            schema: self.place().schema,
             priority: slot.priority,
         })
     }

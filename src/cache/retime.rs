@@ -9,8 +9,8 @@ use crate::clock::{Millis, NEVER, millis};
 use crate::codec::Value;
 use crate::error::Error;
 use crate::outcome::Durability;
-use crate::shelf::{Condition, Slot};
-use crate::tiers::{Counts, Intent, ReadOptions};
+use crate::shelf::{Change, Condition, Slot};
+use crate::tiers::{Counts, ReadOptions};
 use crate::version::Version;
 
 /// How often `touch` and `expire` begin again because somebody else changed the entry.
@@ -113,8 +113,8 @@ impl<V: Value> Cache<V> {
                 Counts::add(&tiers.counts.schema_misses);
                 return Ok(None);
             }
-            let prepared = self.retimed(slot, times(slot, tiers.now_ms())?)?;
-            let mut order = call.order(Intent::Put(prepared), Condition::Version(slot.version));
+            let draft = self.retimed(slot, times(slot, tiers.now_ms())?)?;
+            let mut order = call.order(Change::Put(draft), Condition::Version(slot.version));
             order.wait = Some(wait.left());
             match tiers.write(self.place(), order).await {
                 Err(Error::Conflict { .. }) => {}

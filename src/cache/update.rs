@@ -10,8 +10,8 @@ use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
-use crate::shelf::Condition;
-use crate::tiers::{Intent, ReadOptions};
+use crate::shelf::{Change, Condition};
+use crate::tiers::ReadOptions;
 
 /// How often [`Cache::update`] tries again by default.
 const UPDATE_RETRIES: u32 = 3;
@@ -115,9 +115,9 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
             let entry = cache.outcome(key, found).entry;
             let value = Arc::new((self.change)(entry.as_deref()));
             self.call.wait = Some(wait.left());
-            let prepared = cache.prepare(Arc::clone(&value), &self.entry)?;
-            let (created_ms, expires_ms) = (prepared.created_ms, prepared.expires_ms);
-            match self.call.write(Intent::Put(prepared)).await {
+            let draft = cache.prepare(Arc::clone(&value), &self.entry, tiers.now_ms())?;
+            let (created_ms, expires_ms) = (draft.created_ms, draft.expires_ms);
+            match self.call.write(Change::Put(draft)).await {
                 Ok(done) => {
                     let entry = Entry::updated(value, done.version, created_ms, expires_ms);
                     return Ok((entry, done));

@@ -140,19 +140,15 @@ impl Stripe {
         let is_told = call.watched && !is_renewal;
         let told = if is_told { slot.clone() } else { None };
         let expires_ms = slot.as_ref().map_or(NEVER, |slot| slot.expires_ms);
-        let is_stored = !ask.plan.tiers().or(pending).is_empty();
-        let decided = Decided {
+        let decided = (!ask.plan.tiers().or(pending).is_empty()).then(|| Decided {
             version,
             newest,
             stamp: self.stamp(),
             is_put: slot.is_some(),
             is_renewal,
-            stored: match encoded {
-                Some(encoded) if is_stored => slot.clone().map(|slot| (slot, encoded)),
-                _ => None,
-            },
+            stored: encoded.and_then(|encoded| Some((slot.clone()?, encoded))),
             pending,
-        };
+        });
         if ask.plan.memory {
             self.remember(call, slot, effects);
         } else {
@@ -160,10 +156,9 @@ impl Stripe {
             effects.unused = slot;
         }
         let before = self.before(call, ask, is_told, effects);
-        let unstored = if is_stored {
-            self.file(call, ask, decided, effects)
-        } else {
-            TierSet::NONE
+        let unstored = match decided {
+            Some(decided) => self.file(call, ask, decided, effects),
+            None => TierSet::NONE,
         };
         self.note_deadline(call, expires_ms, before.timer_ms, effects);
         if is_told {
@@ -190,11 +185,9 @@ impl Stripe {
             replaced: None,
             timer_ms: None,
         };
-        let Effects {
-            replaced, garbage, ..
-        } = effects;
+        let Effects { table, garbage, .. } = effects;
         let brought = ask.brought.take().map(|brought| brought.found);
-        let known = match replaced {
+        let known = match &table.old {
             Some(slot) => Known::Slot(slot.look()),
             None => self.unsettled(call.hash, call.scope.id, call.name),
         };

@@ -46,6 +46,51 @@ pub enum Change {
     Remove,
 }
 
+impl Change {
+    /// The value that it is about.
+    pub fn draft(&self) -> Option<&Draft> {
+        match self {
+            Self::Put(draft) | Self::Fetched(draft, _) | Self::Renew(draft) => Some(draft),
+            Self::Remove => None,
+        }
+    }
+
+    /// Tiers that the value was set without.
+    pub fn skipped(&self) -> TierSet {
+        let extra = self.draft().and_then(|draft| draft.extra.as_ref());
+        extra.map_or(TierSet::NONE, |extra| extra.skipped)
+    }
+
+    /// Bytes of the value and its tags on their way down.
+    pub fn bytes(&self) -> usize {
+        let draft = self.draft();
+        let encoded = draft.and_then(|draft| draft.encoded.as_ref());
+        let extra = draft.and_then(|draft| draft.extra.as_ref());
+        encoded.map_or(0, |encoded| encoded.payload.len())
+            + extra.map_or(0, |extra| extra.tag_bytes())
+    }
+}
+
+impl Draft {
+    /// Leaves these tiers out, now and whenever its times change.
+    pub fn skip(&mut self, tiers: TierSet) {
+        if tiers.is_empty() {
+            return;
+        }
+        let plain = || Extra {
+            keep_ms: self.expires_ms,
+            idle_ms: 0,
+            ends_ms: self.expires_ms,
+            fingerprint: 0,
+            skipped: TierSet::NONE,
+            tags: [].into(),
+        };
+        let mut extra = self.extra.as_deref().cloned().unwrap_or_else(plain);
+        extra.skipped = tiers;
+        self.extra = Some(Arc::new(extra));
+    }
+}
+
 /// What must hold for it to happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Condition {
@@ -116,10 +161,18 @@ pub struct Ask<'a> {
 }
 
 impl Ask<'_> {
-    /// Nothing is left in it that may be a host's: no value, nobody who waits, here or for room.
-    pub(super) fn is_used_up(&self) -> bool {
+    /// What is left in it beside the change, if anything: what was brought, who waits, here or for room.
+    pub(super) fn leftovers(&mut self) -> Option<impl Sized + use<>> {
         let is_empty = self.waiters.is_empty() && self.room.tiers().is_empty();
-        is_empty && matches!(self.change, Change::Remove) && self.brought.is_none()
+        if is_empty && self.brought.is_none() {
+            return None;
+        }
+        let (room, waiters) = (&mut self.room, &mut self.waiters);
+        Some((
+            self.brought.take(),
+            std::mem::take(room),
+            std::mem::take(waiters),
+        ))
     }
 }
 

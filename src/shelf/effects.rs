@@ -9,14 +9,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::dirty::Dirty;
 use super::event::RawEvent;
 use super::slot::Slot;
+use super::table::Left;
 use super::taken::Waiter;
 
 #[derive(Default)]
 pub(super) struct Effects {
-    /// A slot that the table was given and did not keep.
-    pub unkept: Option<Slot>,
-    /// The slot that the table let go of.
-    pub replaced: Option<Slot>,
+    /// What the table let go of or did not keep.
+    pub table: Left,
     /// What the change was for, where nothing keeps it.
     pub unused: Option<Slot>,
     /// The dirty slot that was replaced or taken out, with its part of the budget.
@@ -35,21 +34,29 @@ pub(super) struct Effects {
     pub timed: bool,
     /// Entries evicted.
     pub evicted: u64,
-    /// Values refused because they are heavier than the stripe.
-    pub refused: u64,
-    /// Pins that were not honoured.
-    pub pins_refused: u64,
 }
 
 impl Effects {
-    /// Drops what may be a host's, one thing at a time.
+    /// Drops what may be a host's, one thing at a time. Mostly there is one.
     pub fn let_go(&mut self) {
-        for slot in [&mut self.unkept, &mut self.replaced, &mut self.unused] {
-            slot.take().into_iter().for_each(let_go);
+        let Left { old, refused, .. } = &mut self.table;
+        for slot in [old, refused, &mut self.unused] {
+            empty(slot);
         }
-        self.garbage.drain(..).for_each(let_go);
-        self.superseded.take().into_iter().for_each(let_go);
-        self.lost.drain(..).for_each(let_go);
+        empty(&mut self.superseded);
+        if !self.garbage.is_empty() {
+            self.garbage.drain(..).for_each(let_go);
+        }
+        if !self.lost.is_empty() {
+            self.lost.drain(..).for_each(let_go);
+        }
+    }
+}
+
+/// Drops what is in there, where it is, as [`let_go`] does.
+fn empty<T>(place: &mut Option<T>) {
+    if place.is_some() {
+        let _ = catch_unwind(AssertUnwindSafe(|| *place = None));
     }
 }
 

@@ -48,7 +48,7 @@ impl Stripe {
             return (Due::Later(keep_ms), effects);
         }
         // A dirty copy stays and acts as a tombstone until it is stored (the slot protocol, rule 2).
-        effects.replaced = self.table.remove(call.hash, call.scope.id, call.name);
+        effects.table.old = self.table.remove(call.hash, call.scope.id, call.name);
         (Due::Done(announces), effects)
     }
 

@@ -250,18 +250,23 @@ impl Shelf {
 
     /// Carries out a change, or says why not.
     pub fn apply(&self, mut ask: Ask<'_>) -> Applied {
+        let applied = self.apply_to(&mut ask);
+        // A refused value may be the host's last reference.
+        let_go(ask);
+        applied
+    }
+
+    /// As [`apply`](Shelf::apply); a change that is not carried out stays in the ask.
+    pub fn apply_to(&self, ask: &mut Ask<'_>) -> Applied {
         let cell = self.cell(ask.hash);
         let mut stripe = cell.stripe.write();
         let call = self.call(ask.scope, ask.hash, ask.name, ask.now_ms);
         let mut effects = Effects::default();
-        let applied = stripe.apply(call, &mut ask, &self.versions, &mut effects);
+        let applied = stripe.apply(call, ask, &self.versions, &mut effects);
         drop(stripe);
         self.finish(cell, &mut effects);
-        // Whatever was not used of it: a refused value may be the host's last reference. Mostly nothing is
-        // left, and then it is not worth the way.
-        if !ask.is_used_up() {
-            let_go(ask);
-        }
+        // It may be the host's last reference.
+        ask.leftovers().into_iter().for_each(let_go);
         applied
     }
 
@@ -304,23 +309,25 @@ impl Shelf {
         for cell in &self.stripes {
             let mut effects = Effects::default();
             let mut stripe = cell.stripe.write();
-            effects.pins_refused += stripe.table.resize(share);
+            let pins_refused = stripe.table.resize(share);
             stripe.shrink(self.is_watched(), now_ms, self.bounds, &mut effects);
             drop(stripe);
+            cell.pins_refused.fetch_add(pins_refused, Ordering::Relaxed);
             self.finish(cell, &mut effects);
         }
     }
 
     /// Outside of the lock: counts, rings, tells those whose change will not be stored, drops.
     fn finish(&self, cell: &Cell, effects: &mut Effects) {
-        let count = |counter: &AtomicU64, by: u64| {
-            if by > 0 {
-                counter.fetch_add(by, Ordering::Relaxed);
-            }
-        };
-        count(&cell.evicted, effects.evicted);
-        count(&cell.refused, effects.refused);
-        count(&cell.pins_refused, effects.pins_refused);
+        if effects.evicted > 0 {
+            cell.evicted.fetch_add(effects.evicted, Ordering::Relaxed);
+        }
+        if effects.table.refused.is_some() {
+            cell.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        if effects.table.pin_refused {
+            cell.pins_refused.fetch_add(1, Ordering::Relaxed);
+        }
         if effects.dirtied {
             self.bells.dirty.ring();
         }
@@ -330,7 +337,7 @@ impl Shelf {
         if effects.timed {
             self.bells.deadlines.ring();
         }
-        for waiter in std::mem::take(&mut effects.unstored) {
+        for waiter in effects.unstored.drain(..) {
             // The change stands in memory.
             waiter.ticket.fail(Error::Unavailable {
                 driver: self.tier_name(waiter.tier),

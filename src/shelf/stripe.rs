@@ -98,15 +98,11 @@ impl Stripe {
     /// Replaces or removes the table's copy: whatever the table cannot keep, it must not keep older.
     /// Leaves in `effects` what was there.
     pub fn remember(&mut self, call: Call<'_>, slot: Option<Slot>, effects: &mut Effects) {
-        let Some(slot) = slot else {
-            effects.replaced = self.table.remove(call.hash, call.scope.id, call.name);
-            return;
-        };
-        let put = self.table.put(call.hash, call.scope.id, call.name, slot);
-        effects.replaced = put.old;
-        effects.refused += u64::from(put.refused.is_some());
-        effects.pins_refused += u64::from(put.pin_refused);
-        effects.unkept = put.refused;
+        let (hash, cache, left) = (call.hash, call.scope.id, &mut effects.table);
+        match slot {
+            Some(slot) => self.table.put(hash, cache, call.name, slot, left),
+            None => left.old = self.table.remove(hash, cache, call.name),
+        }
     }
 
     /// Records that stored copies of a key are no longer to be believed.

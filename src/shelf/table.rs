@@ -31,9 +31,9 @@ fn weigh(name: &str, bytes: usize) -> usize {
     ENTRY_OVERHEAD_BYTES + name.len() + bytes
 }
 
-/// What [`Table::put`] did besides putting.
+/// What leaves with [`Table::put`].
 #[derive(Default)]
-pub(super) struct Put {
+pub(super) struct Left {
     /// The slot that was there.
     pub old: Option<Slot>,
     /// What was to be put, if it is heavier than the whole stripe: it was not kept, nor was an older copy.
@@ -106,36 +106,26 @@ impl Table {
     }
 
     /// Puts a slot, replacing the key's older one. [`evict`](Table::evict) afterwards.
-    pub fn put(&mut self, hash: u64, cache: CacheId, name: &str, slot: Slot) -> Put {
+    pub fn put(&mut self, hash: u64, cache: CacheId, name: &str, slot: Slot, left: &mut Left) {
         let weight = weigh(name, slot.bytes());
         if weight > self.budget || self.rows.hots.len() > ROWS_MAX {
-            return Put {
-                old: self.remove(hash, cache, name),
-                refused: Some(slot),
-                pin_refused: false,
-            };
+            left.old = self.remove(hash, cache, name);
+            left.refused = Some(slot);
+            return;
         }
         let pinned = slot.priority == Priority::Pinned;
-        let mut old = None;
         if let Some(at) = self.find(hash, cache, name) {
             if !pinned && let Some((hot, cold)) = self.rows.unpinned(at) {
                 let before = weigh(name, Row { hot, cold }.bytes());
                 self.policy.reweigh(hot.queue(), before, weight);
                 self.bytes = self.bytes.saturating_sub(before) + weight;
                 hot.touch();
-                return Put {
-                    old: Some(hot.exchange(cold, slot)),
-                    ..Put::default()
-                };
+                left.old = Some(hot.exchange(cold, slot));
+                return;
             }
-            old = self.remove(hash, cache, name);
+            left.old = self.remove(hash, cache, name);
         }
-        let pin_refused = self.insert(hash, (cache, name), slot, weight);
-        Put {
-            old,
-            refused: None,
-            pin_refused,
-        }
+        left.pin_refused = self.insert(hash, (cache, name), slot, weight);
     }
 
     /// Files a new entry; `true` if it was to be pinned and could not be.

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use smol_str::SmolStr;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Intent, Order, Place, Prepared, Tiers};
+use super::{Order, Place, Tiers};
 use crate::clock::NEVER;
 use crate::drivers::{Driver, Failure, PageLimit, StoreDurability, Write};
 use crate::error::Error;
@@ -19,7 +19,7 @@ use crate::gate::Standing;
 use crate::key::{FENCES, SEPARATOR, split_stored_key, stored_key};
 use crate::outcome::{Durability, WriteOutcome};
 use crate::record::{self, Damage, Header};
-use crate::shelf::{Body, Condition, Covers, Encoded, Priority, Room, Scope, TierId, TierSet};
+use crate::shelf::{Body, Change, Condition, Covers, Draft, Encoded, Priority, Room, Scope, TierId, TierSet};
 use crate::sync::Arc;
 use crate::version::Version;
 
@@ -48,7 +48,7 @@ impl Tiers {
         let room = room.or_else(|| Arc::clone(&self.fence_room).try_acquire_many_owned(0).ok());
         let order = |version, name| Order {
             name,
-            intent: Intent::Put(fence_value(version, now_ms)),
+            change: Change::Put(fence_value(version, now_ms)),
             condition: Condition::None,
             targets: None,
             durability,
@@ -58,7 +58,7 @@ impl Tiers {
         };
         self.check_durability(&fences, &order(Version::at(0), ""))?;
         let name;
-        let (version, order, attempt) = {
+        let (version, promise, attempt) = {
             // IMPORTANT: from drawing to filing. Else an older fence could be filed over a newer one of
             // the same name, and be all that is left of both after a restart.
             let _one_by_one = self.fence_order.lock();
@@ -66,14 +66,15 @@ impl Tiers {
             self.shelf
                 .announce_fence(&place.scope, &covers, version, now_ms);
             name = fence_name(&place.scope, &covers);
-            let order = order(version, &name);
+            let mut order = order(version, &name);
+            let promise = order.promise(&fences);
             let stored = !place.tiers.is_empty();
-            let attempt = stored.then(|| self.first_attempt(&fences, &order, everywhere(room)));
-            (version, order, attempt)
+            let attempt = stored.then(|| self.first_attempt(&fences, &mut order, everywhere(room)));
+            (version, promise, attempt)
         };
         self.shelf.bells.sweep.ring();
         let outcome = match attempt {
-            Some(attempt) => self.conclude(&fences, &order, attempt, &wait).await?,
+            Some(attempt) => self.conclude(&fences, promise, attempt, &wait).await?,
             None => WriteOutcome {
                 version,
                 replaced: None,
@@ -123,9 +124,9 @@ impl Tiers {
                 if tiers.is_empty() {
                     continue;
                 }
-                let order = Order {
+                let mut order = Order {
                     name: &name,
-                    intent: Intent::Put(fence_value(version, now_ms)),
+                    change: Change::Put(fence_value(version, now_ms)),
                     condition: Condition::None,
                     targets: None,
                     durability: Durability::Queued,
@@ -135,7 +136,7 @@ impl Tiers {
                 };
                 // It is stored as soon as it can be; nobody waits for it.
                 let room = Arc::clone(&self.fence_room).try_acquire_many_owned(0).ok();
-                self.first_attempt(&fences, &order, everywhere(room));
+                self.first_attempt(&fences, &mut order, everywhere(room));
             }
         }
         self.shelf.bells.sweep.ring();
@@ -290,19 +291,20 @@ fn fence_name(scope: &Scope, covers: &Covers) -> String {
     }
 }
 
-fn fence_value(version: Version, now_ms: u64) -> Prepared {
+fn fence_value(version: Version, now_ms: u64) -> Draft {
     let encoded = Arc::new(Encoded {
         codec: 0,
         type_tag: 0,
         payload: Bytes::copy_from_slice(&version.get().to_le_bytes()),
     });
-    Prepared {
+    Draft {
         body: Body::Encoded(Arc::clone(&encoded)),
         encoded: Some(encoded),
         weight: 8,
         created_ms: now_ms,
         expires_ms: NEVER,
         extra: None,
+        schema: 0,
         priority: Priority::Normal,
     }
 }

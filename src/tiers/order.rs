@@ -3,35 +3,11 @@
 use std::time::Duration;
 
 use super::Place;
-use crate::clock::Millis;
 use crate::drivers::StoreDurability;
 use crate::gate::Standing;
 use crate::outcome::Durability;
 use crate::port::Port;
-use crate::shelf::{
-    Body, Change, Condition, Draft, Encoded, Extra, Plan, Priority, Ticket, TierSet,
-};
-use crate::sync::Arc;
-
-/// A value prepared for the shelf.
-#[derive(Clone)]
-pub(crate) struct Prepared {
-    pub body: Body,
-    pub encoded: Option<Arc<Encoded>>,
-    pub weight: u32,
-    pub created_ms: Millis,
-    pub expires_ms: Millis,
-    pub extra: Option<Arc<Extra>>,
-    pub priority: Priority,
-}
-
-/// What a call wants to happen.
-#[derive(Clone)]
-pub(crate) enum Intent {
-    Put(Prepared),
-    Renew(Prepared),
-    Remove,
-}
+use crate::shelf::{Change, Condition, Plan, Priority, Ticket, TierSet};
 
 /// Which of a cache's tiers a call is for.
 #[derive(Clone, Copy)]
@@ -43,7 +19,7 @@ pub(crate) struct Targets {
 /// One mutation.
 pub(crate) struct Order<'a> {
     pub name: &'a str,
-    pub intent: Intent,
+    pub change: Change,
     pub condition: Condition,
     /// `None` for all of the cache's.
     pub targets: Option<Targets>,
@@ -58,16 +34,11 @@ pub(crate) struct Order<'a> {
 impl Order<'_> {
     /// Where it goes. What a call skips must not keep an older copy.
     pub(super) fn plan(&self, place: &Place) -> Plan {
-        self.plan_of(place, &self.intent)
-    }
-
-    /// As [`plan`](Order::plan), of an intent that was taken out of it.
-    pub(super) fn plan_of(&self, place: &Place, intent: &Intent) -> Plan {
         let targets = self.targets.unwrap_or(Targets {
             memory: place.memory,
             tiers: place.tiers,
         });
-        let tiers = targets.tiers.minus(intent.skipped());
+        let tiers = targets.tiers.minus(self.change.skipped());
         Plan {
             memory: targets.memory,
             put: place.tiers.and(tiers),
@@ -77,10 +48,10 @@ impl Order<'_> {
 
     /// How it stands when there is too much work. A removal is never shed first: it makes room.
     pub(super) fn standing(&self, place: &Place) -> Standing {
-        let is_low = match &self.intent {
-            Intent::Put(prepared) | Intent::Renew(prepared) => prepared.priority == Priority::Low,
-            Intent::Remove => false,
-        };
+        let is_low = self
+            .change
+            .draft()
+            .is_some_and(|draft| draft.priority == Priority::Low);
         Standing {
             is_low,
             ..place.standing
@@ -91,7 +62,7 @@ impl Order<'_> {
     pub(super) fn promise(&self, place: &Place) -> Promise {
         let promise = Promise::new(place, self.durability, self.by_name);
         Promise {
-            needs_room: !matches!(self.intent, Intent::Remove),
+            needs_room: self.change.draft().is_some(),
             ..promise
         }
     }
@@ -130,72 +101,6 @@ impl Promise {
             port.takes_values()
         } else {
             port.is_up()
-        }
-    }
-}
-
-impl Intent {
-    /// What the shelf is to do.
-    pub(super) fn change(self, schema: u32) -> Change {
-        match self {
-            Self::Put(prepared) => Change::Put(prepared.draft(schema)),
-            Self::Renew(prepared) => Change::Renew(prepared.draft(schema)),
-            Self::Remove => Change::Remove,
-        }
-    }
-
-    /// Tiers that the value was set without.
-    fn skipped(&self) -> TierSet {
-        match self {
-            Self::Put(p) | Self::Renew(p) => p
-                .extra
-                .as_ref()
-                .map_or(TierSet::NONE, |extra| extra.skipped),
-            Self::Remove => TierSet::NONE,
-        }
-    }
-
-    /// Bytes of the value and its tags on their way down.
-    pub(crate) fn weight(&self) -> usize {
-        match self {
-            Self::Put(p) | Self::Renew(p) => {
-                let tags = p.extra.as_ref().map_or(0, |extra| extra.tag_bytes());
-                p.encoded.as_ref().map_or(0, |e| e.payload.len()) + tags
-            }
-            Self::Remove => 0,
-        }
-    }
-}
-
-impl Prepared {
-    /// Leaves these tiers out, now and whenever its times change.
-    pub(crate) fn skip(&mut self, tiers: TierSet) {
-        if tiers.is_empty() {
-            return;
-        }
-        let plain = || Extra {
-            keep_ms: self.expires_ms,
-            idle_ms: 0,
-            ends_ms: self.expires_ms,
-            fingerprint: 0,
-            skipped: TierSet::NONE,
-            tags: [].into(),
-        };
-        let mut extra = self.extra.as_deref().cloned().unwrap_or_else(plain);
-        extra.skipped = tiers;
-        self.extra = Some(Arc::new(extra));
-    }
-
-    fn draft(self, schema: u32) -> Draft {
-        Draft {
-            body: self.body,
-            encoded: self.encoded,
-            weight: self.weight,
-            created_ms: self.created_ms,
-            expires_ms: self.expires_ms,
-            extra: self.extra,
-            schema,
-            priority: self.priority,
         }
     }
 }

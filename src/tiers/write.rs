@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::order::{Intent, Order, store_durability};
+use super::order::{Order, Promise, store_durability};
 use super::{Counts, Place, Tiers};
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
-use crate::shelf::{Applied, Ask, Brought, Condition, Plan, Room, Ticket, TierId, Waiting};
+use crate::clock::Millis;
+use crate::shelf::{Applied, Ask, Brought, Change, Condition, Room, Ticket, TierId, TierSet, Waiting};
+use crate::version::Version;
 use crate::sync::Arc;
 use crate::wait::Wait;
 
@@ -31,7 +33,8 @@ impl Tiers {
         &self,
         place: &Place,
         order: &mut Order<'_>,
-    ) -> Option<Result<WriteOutcome, Error>> {
+        now_ms: Millis,
+    ) -> Option<Result<Version, Error>> {
         let is_plain = order.condition == Condition::None && order.ticket.is_none();
         if !is_plain || !order.promise(place).tiers.is_empty() || self.config.disabled {
             return None;
@@ -41,19 +44,16 @@ impl Tiers {
             return Some(Err(error));
         }
         let room = self.room_at_once(place, order)?;
-        let intent = std::mem::replace(&mut order.intent, Intent::Remove);
-        // Of what it was, only the plan is asked for from here on.
-        let plan = order.plan_of(place, &intent);
-        let attempt = self.attempt(place, order, plan, intent, None, room);
-        let outcome = self.outcome_of(place, attempt.applied);
-        Some(outcome.and_then(|outcome| self.unless_too_late(place, outcome)))
+        let attempt = self.attempt(place, order, None, room, now_ms);
+        let decided = self.decided(attempt.applied);
+        Some(decided.and_then(|(version, ..)| self.check_in_time(place).map(|()| version)))
     }
 
     /// Carries out a mutation and waits as long as its durability asks for.
     pub(crate) async fn write(
         &self,
         place: &Place,
-        order: Order<'_>,
+        mut order: Order<'_>,
     ) -> Result<WriteOutcome, Error> {
         self.check_open()?;
         if self.config.disabled {
@@ -66,11 +66,12 @@ impl Tiers {
         }
         let wait = self.wait(order.wait).standing(order.standing(place));
         self.check_durability(place, &order)?;
+        let promise = order.promise(place);
         let (mut brought, mut flight) = (None, None);
         for _ in 0..LOOKS_MAX {
             let room = self.room_for(place, &order, &wait).await?;
-            let (plan, intent) = (order.plan(place), order.intent.clone());
-            let attempt = self.attempt(place, &order, plan, intent, brought.take(), room);
+            // What is not carried out stays in the order.
+            let attempt = self.attempt(place, &mut order, brought.take(), room, self.now_ms());
             drop(flight.take());
             match attempt.applied {
                 Applied::Below(mark, distrusted) => {
@@ -81,7 +82,7 @@ impl Tiers {
                     // Held until the decision, so that the mark stands.
                     flight = Some(down);
                 }
-                _ => return self.conclude(place, &order, attempt, &wait).await,
+                _ => return self.conclude(place, promise, attempt, &wait).await,
             }
         }
         Err(self.overloaded("conditional looks at one key", LOOK_RETRY_AFTER))
@@ -89,9 +90,9 @@ impl Tiers {
 
     /// Refuses a durability, asked for by name, that no tier of this call can give.
     pub(super) fn check_durability(&self, place: &Place, order: &Order<'_>) -> Result<(), Error> {
-        let storing = match order.intent {
-            Intent::Remove => place.tiers,
-            Intent::Put(_) | Intent::Renew(_) => order.plan(place).put,
+        let storing = match order.change.draft() {
+            None => place.tiers,
+            Some(_) => order.plan(place).put,
         };
         let is_needed = order.by_name && store_durability(order.durability).is_some();
         if !is_needed || !storing.is_empty() || self.config.disabled {
@@ -107,21 +108,25 @@ impl Tiers {
     }
 
     /// The critical section of a mutation, before anything was looked for below.
-    pub(super) fn first_attempt(&self, place: &Place, order: &Order<'_>, room: Room) -> Attempt {
-        let (plan, intent) = (order.plan(place), order.intent.clone());
-        self.attempt(place, order, plan, intent, None, room)
+    pub(super) fn first_attempt(
+        &self,
+        place: &Place,
+        order: &mut Order<'_>,
+        room: Room,
+    ) -> Attempt {
+        self.attempt(place, order, None, room, self.now_ms())
     }
 
-    /// The critical section of a mutation.
+    /// The critical section of a mutation. What is carried out is taken from the order.
     fn attempt(
         &self,
         place: &Place,
-        order: &Order<'_>,
-        plan: Plan,
-        intent: Intent,
+        order: &mut Order<'_>,
         brought: Option<Brought>,
         room: Room,
+        now_ms: Millis,
     ) -> Attempt {
+        let plan = order.plan(place);
         let leaves_out = plan.put.and(room.tiers()) != place.tiers;
         let moves = !place.tiers.is_empty() && leaves_out;
         // From before the change until after it, so that no scan overlooks it.
@@ -144,12 +149,12 @@ impl Tiers {
                 .collect(),
             _ => Vec::new(),
         };
-        let ask = Ask {
+        let mut ask = Ask {
             scope: &place.scope,
             hash: self.shelf.hash(place.scope.id, order.name),
             name: order.name,
-            now_ms: self.now_ms(),
-            change: intent.change(place.schema),
+            now_ms,
+            change: std::mem::replace(&mut order.change, Change::Remove),
             condition: order.condition,
             brought,
             plan,
@@ -157,7 +162,8 @@ impl Tiers {
             kind: place.kind,
             waiters,
         };
-        let applied = self.shelf.apply(ask);
+        let applied = self.shelf.apply_to(&mut ask);
+        order.change = ask.change;
         drop(moving);
         if let Some(own) = own {
             // Those that the tiers hold are what is left to wait for.
@@ -170,22 +176,32 @@ impl Tiers {
     pub(super) async fn conclude(
         &self,
         place: &Place,
-        order: &Order<'_>,
+        promise: Promise,
         attempt: Attempt,
         wait: &Wait<'_>,
     ) -> Result<WriteOutcome, Error> {
-        let mut outcome = self.outcome_of(place, attempt.applied)?;
+        let (version, replaced, unstored) = self.decided(attempt.applied)?;
+        let mut outcome = WriteOutcome {
+            version,
+            replaced,
+            durability: Durability::Queued,
+            degraded: Vec::new(),
+        };
+        self.note_down(place, unstored, &mut outcome);
         if let Some(waiting) = attempt.waiting {
-            let promise = order.promise(place);
             outcome.durability = self
                 .await_stored(promise, waiting, wait, &mut outcome.degraded)
                 .await?;
         }
-        self.unless_too_late(place, outcome)
+        if outcome.durability == Durability::Queued {
+            self.check_in_time(place)?;
+        }
+        Ok(outcome)
     }
 
-    /// What a decision comes to before anything is stored.
-    fn outcome_of(&self, place: &Place, applied: Applied) -> Result<WriteOutcome, Error> {
+    /// What a decision comes to before anything is stored: its version, the one it replaced, and the
+    /// tiers that will not store it.
+    fn decided(&self, applied: Applied) -> Result<(Version, Option<Version>, TierSet), Error> {
         let (version, replaced, unstored) = match applied {
             Applied::Done {
                 version,
@@ -195,12 +211,6 @@ impl Tiers {
             Applied::Conflict { current } => return Err(Error::Conflict { current }),
             Applied::Below(..) => return Err(Error::Conflict { current: None }),
         };
-        let mut outcome = WriteOutcome {
-            version,
-            replaced,
-            durability: Durability::Queued,
-            degraded: Vec::new(),
-        };
         if !unstored.is_empty() {
             Counts::add(&self.counts.memory_only_sets);
             // It may be up again since, and have been healed before this change was in doubt.
@@ -209,19 +219,17 @@ impl Tiers {
                 self.shelf.bells.dirty.ring();
             }
         }
-        self.note_down(place, unstored, &mut outcome);
-        Ok(outcome)
+        Ok((version, replaced, unstored))
     }
 
-    /// The outcome, unless what it says will be kept came after the last flush began.
-    fn unless_too_late(&self, place: &Place, outcome: WriteOutcome) -> Result<WriteOutcome, Error> {
+    /// Refuses to say that a change will be kept which came after the last flush began.
+    fn check_in_time(&self, place: &Place) -> Result<(), Error> {
         // IMPORTANT: after the change. The last flush begins when the room is closed: what it did not
         // find in the dirty set sees here that it came too late, and nobody is told that it will be kept.
-        let is_kept = place.tiers.is_empty() || outcome.durability != Durability::Queued;
-        if !is_kept && self.takes_no_more() {
+        if !place.tiers.is_empty() && self.takes_no_more() {
             return Err(Error::Closed);
         }
-        Ok(outcome)
+        Ok(())
     }
 
     /// Its part of the dirty budget of each driver. Waits for it while that driver is up; with it down
@@ -256,7 +264,7 @@ impl Tiers {
 
     /// What a change counts for in the dirty set.
     fn dirty_bytes_of(&self, order: &Order<'_>) -> u32 {
-        let bytes = order.intent.weight() + order.name.len() + DIRTY_OVERHEAD_BYTES;
+        let bytes = order.change.bytes() + order.name.len() + DIRTY_OVERHEAD_BYTES;
         let bytes = bytes.min(self.config.limits.dirty_bytes_max);
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }

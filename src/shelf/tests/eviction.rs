@@ -144,7 +144,13 @@ fn an_evicted_slot_that_is_dirty_is_still_read() {
 fn two_keys_with_one_hash_are_two() {
     let mut table = table::Table::new(1 << 20, table::Hasher::default());
     for (n, name) in ["a", "b"].into_iter().enumerate() {
-        table.put(9, CacheId(0), name, record(n as u64, Version::at(1)));
+        table.put(
+            9,
+            CacheId(0),
+            name,
+            record(n as u64, Version::at(1)),
+            &mut Left::default(),
+        );
     }
     assert_eq!(
         table.remove(9, CacheId(0), "a").map(|s| value_of(&s)),
