@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Cache, Defaults, Definition, Inner, MEMORY, Weigher};
 use crate::clock::Millis;
-use crate::codec::{Codec, Proof, Value};
+use crate::codec::{Codec, Value};
 use crate::config::refuse;
 use crate::error::Error;
 use crate::gate::{Admission, Standing};
@@ -171,12 +171,9 @@ impl<V: Value> CacheBuilder<V> {
                 is_low: self.defaults.priority == Priority::Low,
             },
         };
-        let definition = Arc::new(Definition {
-            place: place.clone(),
-            defaults: self.defaults.clone(),
-            weigher: self.weigher,
-            proof: Proof::default(),
-        });
+        let defaults = self.defaults.clone();
+        let definition = Definition::new(place.clone(), defaults, self.weigher, tiers);
+        let definition = Arc::new(definition);
         // Messages, and handles that are opened without settings, follow the one opened last.
         let (codec, limit) = (self.defaults.codec, tiers.config.limits.value_bytes_max);
         let opened = Opened {

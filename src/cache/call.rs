@@ -13,9 +13,15 @@ use crate::tiers::Order;
 pub(super) struct Call<'a, V> {
     pub cache: &'a Cache<V>,
     pub key: &'a str,
-    pub condition: Condition,
     pub durability: Durability,
     pub by_name: bool,
+    /// Out of line: few calls say more, and each is moved about.
+    pub terms: Option<Box<Terms>>,
+}
+
+#[derive(Default)]
+pub(super) struct Terms {
+    pub condition: Condition,
     pub wait: Option<Duration>,
     pub drivers: Option<Vec<String>>,
 }
@@ -25,31 +31,49 @@ impl<'a, V: Value> Call<'a, V> {
         Self {
             cache,
             key,
-            condition: Condition::None,
             durability,
             by_name: false,
-            wait: None,
-            drivers: None,
+            terms: None,
         }
     }
 
-    pub fn order(&self, change: Change, condition: Condition) -> Order<'a> {
+    pub fn terms(&mut self) -> &mut Terms {
+        self.terms.get_or_insert_default()
+    }
+
+    /// How long it may take, if it says so.
+    pub fn wait(&self) -> Option<Duration> {
+        self.terms.as_ref()?.wait
+    }
+
+    /// The same call, which this one is no more.
+    pub fn take(&mut self) -> Self {
+        Self {
+            terms: self.terms.take(),
+            ..*self
+        }
+    }
+
+    /// A change of its key under its condition.
+    pub fn order(&self, change: Change) -> Order<'a> {
+        let terms = self.terms.as_ref();
         Order {
             name: self.key,
             change,
-            condition,
+            condition: terms.map_or(Condition::None, |terms| terms.condition),
             targets: None,
             durability: self.durability,
             by_name: self.by_name,
             ticket: None,
-            wait: self.wait,
+            wait: self.wait(),
         }
     }
 
     pub async fn write(&self, change: Change) -> Result<WriteOutcome, Error> {
         self.cache.check_key(self.key)?;
-        let mut order = self.order(change, self.condition);
-        if let Some(names) = &self.drivers {
+        let mut order = self.order(change);
+        let terms = self.terms.as_ref();
+        if let Some(names) = terms.and_then(|terms| terms.drivers.as_ref()) {
             let targets = self.cache.targets(names)?;
             if let Change::Put(draft) = &mut order.change {
                 draft.skip(self.cache.place().tiers.minus(targets.tiers));
@@ -71,7 +95,7 @@ macro_rules! call_options {
 
         /// How long the call may take; the larder's `call_ms_max` where nothing is said.
         pub fn deadline(mut self, after: Duration) -> Self {
-            self.call.wait = Some(after);
+            self.call.terms().wait = Some(after);
             self
         }
     };

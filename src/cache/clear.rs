@@ -80,7 +80,7 @@ impl<V: Value> Clear<'_, V> {
         let (durability, by_name) = (call.durability, call.by_name);
         let tiers = cache.tiers();
         tiers
-            .invalidate(cache.place(), covers, durability, by_name, call.wait)
+            .invalidate(cache.place(), covers, durability, by_name, call.wait())
             .await
     }
 }

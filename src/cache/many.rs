@@ -14,8 +14,8 @@ use super::{Cache, CallFuture, EntryOptions};
 use crate::codec::Value;
 use crate::error::Error;
 use crate::outcome::Durability;
-use crate::shelf::Priority;
 use crate::shelf::Change;
+use crate::shelf::Priority;
 
 impl<V: Value> Cache<V> {
     /// Sets many entries, chunk by chunk. `items` are pairs of a key and a `V` or `Arc<V>`. They are

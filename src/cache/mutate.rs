@@ -9,7 +9,7 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::call::Call;
-use super::{Cache, CallFuture, EntryOptions};
+use super::{Cache, CallFuture, EntryOptions, PLAIN};
 use crate::codec::Value;
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
@@ -71,19 +71,19 @@ impl<V: Value> Set<'_, V> {
 
     /// Sets only if the entry has this version.
     pub fn if_version(mut self, version: Version) -> Self {
-        self.call.condition = Condition::Version(version);
+        self.call.terms().condition = Condition::Version(version);
         self
     }
 
     /// Sets only if there is no live entry. Not a lock: a cache may forget.
     pub fn if_absent(mut self) -> Self {
-        self.call.condition = Condition::Absent;
+        self.call.terms().condition = Condition::Absent;
         self
     }
 
     /// Sets only if there is a live entry.
     pub fn if_present(mut self) -> Self {
-        self.call.condition = Condition::Present;
+        self.call.terms().condition = Condition::Present;
         self
     }
 
@@ -133,7 +133,7 @@ impl<V: Value> Set<'_, V> {
     /// Stores it in these drivers only (`"memory"` is one). What is left out does not keep an older
     /// copy either.
     pub fn drivers<I: IntoIterator<Item: Into<String>>>(mut self, names: I) -> Self {
-        self.call.drivers = Some(names.into_iter().map(Into::into).collect());
+        self.call.terms().drivers = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -149,11 +149,9 @@ impl<V: Value> Set<'_, V> {
     pub async fn outcome(self) -> Result<WriteOutcome, Error> {
         // The key first: an error should name what is wrong with it, not with the value.
         self.call.cache.check_key(self.call.key)?;
-        let entry = self
-            .entry
-            .map_or_else(EntryOptions::default, |entry| *entry);
+        let entry = self.entry.as_deref().unwrap_or(&PLAIN);
         let now_ms = self.call.cache.tiers().now_ms();
-        let draft = self.call.cache.prepare(self.value, &entry, now_ms)?;
+        let draft = self.call.cache.prepare(self.value, entry, now_ms)?;
         self.call.write(Change::Put(draft)).await
     }
 
@@ -168,9 +166,10 @@ impl<'a, V: Value> IntoFuture for Set<'a, V> {
 
     fn into_future(self) -> Self::IntoFuture {
         Mutation {
-            call: Some(self.call),
-            value: Some((self.value, self.entry)),
-            slow: None,
+            call: self.call,
+            value: Some(self.value),
+            entry: self.entry,
+            state: State::Asked,
         }
     }
 }
@@ -182,7 +181,7 @@ pub struct Remove<'a, V>(Call<'a, V>);
 impl<V: Value> Remove<'_, V> {
     /// Removes only if the entry has this version.
     pub fn if_version(mut self, version: Version) -> Self {
-        self.0.condition = Condition::Version(version);
+        self.0.terms().condition = Condition::Version(version);
         self
     }
 
@@ -195,7 +194,7 @@ impl<V: Value> Remove<'_, V> {
 
     /// How long the call may take; the larder's `call_ms_max` where nothing is said.
     pub fn deadline(mut self, after: Duration) -> Self {
-        self.0.wait = Some(after);
+        self.0.terms().wait = Some(after);
         self
     }
 
@@ -219,9 +218,10 @@ impl<'a, V: Value> IntoFuture for Remove<'a, V> {
 
     fn into_future(self) -> Self::IntoFuture {
         Mutation {
-            call: Some(self.0),
+            call: self.0,
             value: None,
-            slow: None,
+            entry: None,
+            state: State::Asked,
         }
     }
 }
@@ -234,25 +234,33 @@ impl<'a, V: Value> IntoFuture for Remove<'a, V> {
 /// or not at all.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Mutation<'a, V> {
-    call: Option<Call<'a, V>>,
+    call: Call<'a, V>,
     /// What is set; `None` to remove.
-    value: Option<(Arc<V>, Option<Box<EntryOptions>>)>,
-    slow: Option<CallFuture<'a, Version>>,
+    value: Option<Arc<V>>,
+    entry: Option<Box<EntryOptions>>,
+    state: State<'a>,
+}
+
+enum State<'a> {
+    Asked,
+    Slow(CallFuture<'a, Version>),
+    /// Polled after it was ready: there is nothing more to come.
+    Done,
 }
 
 impl<V: Value> Future for Mutation<'_, V> {
     type Output = Result<Version, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.call.is_some() {
+        if let State::Asked = self.state {
+            self.state = State::Done;
             if let Some(done) = self.begin() {
                 return Poll::Ready(done);
             }
         }
-        match &mut self.slow {
-            Some(slow) => slow.as_mut().poll(cx),
-            // Polled after it was ready: there is nothing more to come.
-            None => Poll::Pending,
+        match &mut self.state {
+            State::Slow(slow) => slow.as_mut().poll(cx),
+            State::Asked | State::Done => Poll::Pending,
         }
     }
 }
@@ -260,34 +268,46 @@ impl<V: Value> Future for Mutation<'_, V> {
 impl<V: Value> Mutation<'_, V> {
     /// Does it, if nothing has to be waited for.
     fn begin(&mut self) -> Option<Result<Version, Error>> {
-        let sets = self.value.is_some();
-        let value = self.value.take();
-        let call = self.call.as_ref()?;
-        let (cache, now_ms) = (call.cache, call.cache.tiers().now_ms());
+        let (call, sets) = (&self.call, self.value.is_some());
+        let (cache, tiers) = (call.cache, call.cache.tiers());
+        let now_ms = tiers.now_ms();
         // The key first: an error should name what is wrong with it, not with the value.
-        let checked = cache.check_key(call.key);
-        let change = checked.and_then(|()| match value {
-            None => Ok(Change::Remove),
-            Some((value, entry)) => {
-                let entry = entry.map_or_else(EntryOptions::default, |entry| *entry);
-                cache.prepare(value, &entry, now_ms).map(Change::Put)
+        if let Err(error) = cache.check_key(call.key) {
+            return Some(Err(error));
+        }
+        let is_plain = call.terms.is_none() && !call.by_name && self.entry.is_none();
+        let change = match self.value.take() {
+            None => Change::Remove,
+            Some(value) if is_plain && cache.is_plain() => {
+                if let Err(error) = tiers.check_open() {
+                    return Some(Err(error));
+                }
+                let set = cache.fresh(value, now_ms).map(|fresh| {
+                    let scope = &cache.place().scope;
+                    tiers.shelf.overwrite(scope, call.key, fresh)
+                });
+                match set {
+                    Ok(Ok(version)) => return Some(Ok(version)),
+                    Ok(Err(fresh)) => Change::Put(fresh.into()),
+                    Err(error) => return Some(Err(error)),
+                }
             }
-        });
-        let mut order = match change {
-            Ok(change) => call.order(change, call.condition),
-            Err(error) => {
-                self.call = None;
-                return Some(Err(error));
+            Some(value) => {
+                let entry = self.entry.as_deref().unwrap_or(&PLAIN);
+                match cache.prepare(value, entry, now_ms) {
+                    Ok(draft) => Change::Put(draft),
+                    Err(error) => return Some(Err(error)),
+                }
             }
         };
-        if call.drivers.is_none()
-            && let Some(done) = cache.tiers().write_at_once(cache.place(), &mut order, now_ms)
+        let mut order = call.order(change);
+        if call.terms.is_none()
+            && let Some(done) = tiers.write_at_once(cache.place(), &mut order, now_ms)
         {
-            self.call = None;
             return Some(done);
         }
         let change = order.change;
-        self.slow = self.call.take().map(|call| go_slow(call, change, sets));
+        self.state = State::Slow(go_slow(self.call.take(), change, sets));
         None
     }
 }

@@ -95,7 +95,7 @@ impl<V: Value> Cache<V> {
     ) -> Result<Option<Version>, Error> {
         self.check_key(call.key)?;
         let tiers = self.tiers();
-        let wait = tiers.wait(call.wait);
+        let wait = tiers.wait(call.wait());
         for _ in 0..RETIME_TRIES {
             let options = ReadOptions {
                 wait: Some(wait.left()),
@@ -114,7 +114,8 @@ impl<V: Value> Cache<V> {
                 return Ok(None);
             }
             let draft = self.retimed(slot, times(slot, tiers.now_ms())?)?;
-            let mut order = call.order(Change::Put(draft), Condition::Version(slot.version));
+            let mut order = call.order(Change::Put(draft));
+            order.condition = Condition::Version(slot.version);
             order.wait = Some(wait.left());
             match tiers.write(self.place(), order).await {
                 Err(Error::Conflict { .. }) => {}

@@ -92,7 +92,7 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
         let (cache, key) = (self.call.cache, self.call.key);
         cache.check_key(key)?;
         let tiers = cache.tiers();
-        let wait = tiers.wait(self.call.wait);
+        let wait = tiers.wait(self.call.wait());
         let mut attempt = 0;
         loop {
             let options = ReadOptions {
@@ -103,7 +103,7 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
             let found = tiers.read(cache.place(), key, options).await?;
             // What cannot be decoded is a miss like any other, and is replaced.
             let current = found.slot.as_ref().map(|(slot, ..)| slot);
-            self.call.condition = match current.filter(|slot| cache.reads(slot)) {
+            self.call.terms().condition = match current.filter(|slot| cache.reads(slot)) {
                 Some(slot) => {
                     // It is the same entry with another value.
                     self.entry.tags = slot.tags().to_vec();
@@ -114,7 +114,7 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
             };
             let entry = cache.outcome(key, found).entry;
             let value = Arc::new((self.change)(entry.as_deref()));
-            self.call.wait = Some(wait.left());
+            self.call.terms().wait = Some(wait.left());
             let draft = cache.prepare(Arc::clone(&value), &self.entry, tiers.now_ms())?;
             let (created_ms, expires_ms) = (draft.created_ms, draft.expires_ms);
             match self.call.write(Change::Put(draft)).await {

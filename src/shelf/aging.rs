@@ -13,7 +13,7 @@ impl Shelf {
         let hash = self.hash(scope.id, name);
         let cell = self.cell(hash);
         let mut stripe = cell.stripe.write();
-        let (due, mut effects) = stripe.due(self.call(scope, hash, name, now_ms));
+        let (due, mut effects) = stripe.due(&self.call(scope, hash, name, now_ms));
         drop(stripe);
         self.finish(cell, &mut effects);
         due
@@ -34,7 +34,7 @@ impl Shelf {
         if !call.watched {
             return false;
         }
-        let (is_news, mut effects) = stripe.expired_below(call, version);
+        let (is_news, mut effects) = stripe.expired_below(&call, version);
         drop(stripe);
         self.finish(cell, &mut effects);
         is_news

@@ -44,7 +44,7 @@ impl Stripe {
     /// Carries out a change, or says why not. What leaves is in `effects`.
     pub fn apply(
         &mut self,
-        call: Call<'_>,
+        call: &Call<'_>,
         ask: &mut Ask<'_>,
         versions: &VersionClock,
         effects: &mut Effects,
@@ -73,7 +73,7 @@ impl Stripe {
 
     /// Whether the condition holds, as far as memory and what was brought from below can tell; and the
     /// version of the live entry.
-    fn decide(&mut self, call: Call<'_>, ask: &Ask<'_>) -> Result<Option<Version>, Applied> {
+    fn decide(&mut self, call: &Call<'_>, ask: &Ask<'_>) -> Result<Option<Version>, Applied> {
         let (hash, cache, name) = (call.hash, call.scope.id, call.name);
         let reads = |slot: Look<'_>| ask.kind.is_none_or(|kind| kind.reads(slot));
         let live = |slot: Look<'_>| (call.shows(slot) && reads(slot)).then_some(slot.version);
@@ -117,7 +117,7 @@ impl Stripe {
 
     fn carry_out(
         &mut self,
-        call: Call<'_>,
+        call: &Call<'_>,
         ask: &mut Ask<'_>,
         version: Version,
         newest: Version,
@@ -175,7 +175,7 @@ impl Stripe {
     /// To be asked when the table has changed and the dirty set has not.
     fn before(
         &self,
-        call: Call<'_>,
+        call: &Call<'_>,
         ask: &mut Ask<'_>,
         is_told: bool,
         effects: &mut Effects,
@@ -224,7 +224,7 @@ impl Stripe {
     /// that it was meant for will not store it.
     fn file(
         &mut self,
-        call: Call<'_>,
+        call: &Call<'_>,
         ask: &mut Ask<'_>,
         decided: Decided,
         effects: &mut Effects,
@@ -288,7 +288,7 @@ impl Stripe {
 
     fn tell_change(
         &mut self,
-        call: Call<'_>,
+        call: &Call<'_>,
         version: Version,
         old: OldSlot,
         new: Option<Slot>,

@@ -3,6 +3,7 @@
 use super::fence::Scope;
 use super::look::Look;
 use super::marks::MarkId;
+use super::plain::Fresh;
 use super::room::Room;
 use super::slot::{Body, Encoded, Extra, Priority, Slot};
 use super::ticket::Ticket;
@@ -71,6 +72,21 @@ impl Change {
     }
 }
 
+impl From<Fresh> for Draft {
+    fn from(fresh: Fresh) -> Self {
+        Self {
+            body: fresh.body,
+            encoded: None,
+            weight: fresh.weight,
+            created_ms: fresh.created_ms,
+            expires_ms: fresh.expires_ms,
+            extra: None,
+            schema: fresh.schema,
+            priority: fresh.priority,
+        }
+    }
+}
+
 impl Draft {
     /// Leaves these tiers out, now and whenever its times change.
     pub fn skip(&mut self, tiers: TierSet) {
@@ -92,9 +108,10 @@ impl Draft {
 }
 
 /// What must hold for it to happen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Condition {
     /// Anything.
+    #[default]
     None,
     /// There is no live entry.
     Absent,
@@ -237,7 +254,7 @@ pub(super) struct Call<'a> {
     /// Whether events are recorded. IMPORTANT: read under the stripe's lock; read before, a change
     /// could slip between a new watcher's snapshot and its first event.
     pub watched: bool,
-    pub bounds: Bounds,
+    pub bounds: &'a Bounds,
 }
 
 impl Call<'_> {

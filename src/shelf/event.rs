@@ -106,7 +106,7 @@ impl Outbox {
 
     /// Adds an event. With too many here, or too many bytes in all outboxes, the oldest ones are counted
     /// as lost and moved to `lost`: all of them, if nothing less makes room.
-    pub fn push(&mut self, event: RawEvent, bounds: Bounds, lost: &mut Vec<RawEvent>) {
+    pub fn push(&mut self, event: RawEvent, bounds: &Bounds, lost: &mut Vec<RawEvent>) {
         self.waiting.fetch_add(event.bytes(), Ordering::Relaxed);
         self.events.push_back(event);
         while self.is_over(bounds)
@@ -118,7 +118,7 @@ impl Outbox {
         }
     }
 
-    fn is_over(&self, bounds: Bounds) -> bool {
+    fn is_over(&self, bounds: &Bounds) -> bool {
         self.events.len() > bounds.events_max
             || self.waiting.load(Ordering::Relaxed) > bounds.events_bytes_max
     }
@@ -180,7 +180,7 @@ mod tests {
     /// The times of the events that were lost for this one.
     fn push(outbox: &mut Outbox, event: RawEvent, bounds: Bounds) -> Vec<u64> {
         let mut lost = Vec::new();
-        outbox.push(event, bounds, &mut lost);
+        outbox.push(event, &bounds, &mut lost);
         lost.iter().map(|event| event.at_ms).collect()
     }
 

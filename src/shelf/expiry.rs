@@ -24,7 +24,7 @@ pub enum Due {
 
 impl Stripe {
     /// The timer of a key has fired.
-    pub fn due(&mut self, call: Call<'_>) -> (Due, Effects) {
+    pub fn due(&mut self, call: &Call<'_>) -> (Due, Effects) {
         let mut effects = Effects::default();
         let slot = match self.known(call.hash, call.scope.id, call.name) {
             Known::Slot(slot) if slot.expires_ms != NEVER => slot.to_slot(),
@@ -52,7 +52,7 @@ impl Stripe {
         (Due::Done(announces), effects)
     }
 
-    fn mark_announced(&mut self, call: Call<'_>) {
+    fn mark_announced(&mut self, call: &Call<'_>) {
         let (hash, cache, name) = (call.hash, call.scope.id, call.name);
         if let Some(row) = self.table.get_mut(hash, cache, name) {
             row.set_announced();
@@ -65,7 +65,7 @@ impl Stripe {
 
     fn tell_expired(
         &mut self,
-        call: Call<'_>,
+        call: &Call<'_>,
         version: Version,
         old: OldSlot,
         effects: &mut Effects,
@@ -83,7 +83,7 @@ impl Stripe {
 
     /// A tier says that its record of this version has expired: announces it unless memory knows
     /// better.
-    pub fn expired_below(&mut self, call: Call<'_>, version: Version) -> (bool, Effects) {
+    pub fn expired_below(&mut self, call: &Call<'_>, version: Version) -> (bool, Effects) {
         let mut effects = Effects::default();
         let is_news = match self.known(call.hash, call.scope.id, call.name) {
             // A renewal leaves the version as it is: only memory may know of it so far.

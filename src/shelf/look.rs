@@ -32,20 +32,6 @@ pub struct Look<'a> {
     pub announced: bool,
 }
 
-/// What most reads show beside the value: that of an entry without tags, sliding expiry, fallback or
-/// anything else that few have.
-#[derive(Clone, Copy)]
-pub struct Plain {
-    /// The mutation that made it.
-    pub version: Version,
-    /// When the value was set, in unix milliseconds.
-    pub created_ms: Millis,
-    /// Fresh until then; `NEVER` without a TTL.
-    pub expires_ms: Millis,
-    /// When it was read; 0 for an entry without a TTL, of which nobody asks the time.
-    pub read_ms: Millis,
-}
-
 impl Look<'_> {
     /// A slot of its own, which shares the value.
     pub fn to_slot(self) -> Slot {

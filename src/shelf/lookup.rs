@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::effects::let_go;
-use super::look::{Look, Plain};
+use super::look::Look;
 use super::marks::MarkId;
 use super::stripe::Known;
 use super::tier::TierSet;
-use super::{Body, Scope, Shelf, Slot};
-use crate::clock::{Millis, NEVER};
+use super::{Scope, Shelf, Slot};
+use crate::clock::Millis;
 use crate::key::CacheId;
 
 /// How an entry stands to its time.
@@ -69,58 +69,7 @@ pub struct Listed {
     pub distrusted: TierSet,
 }
 
-/// What a glance at memory says about a key.
-pub enum Glance<R> {
-    /// It has a fresh value.
-    Hit(R, Plain),
-    /// Memory does not know it.
-    Unknown,
-    /// It takes a closer look.
-    Unclear,
-}
-
 impl Shelf {
-    /// Looks a key up as most reads find it: fresh, of this schema and with nothing that few entries
-    /// have; or not at all. Everything else is [`read`](Shelf::read)'s.
-    ///
-    /// Allocates nothing. `now` and `take` run under the stripe's lock: they must not call the shelf.
-    // What is held over the calls in here is to be small, and copied by parts: see `Plain`.
-    #[inline(always)]
-    pub fn glance<R>(
-        &self,
-        (scope, schema): (&Scope, u32),
-        name: &str,
-        now: impl FnOnce() -> Millis,
-        take: impl FnOnce(&Body) -> Option<R>,
-    ) -> Glance<R> {
-        let hash = self.hash(scope.id, name);
-        let stripe = self.cell(hash).stripe.read();
-        let Some(hot) = stripe.table.hot(hash, scope.id, name) else {
-            if !stripe.dirty.is_empty() {
-                return Glance::Unclear;
-            }
-            drop(stripe);
-            self.reads.count(false);
-            return Glance::Unknown;
-        };
-        let Some(mut plain) = hot.plain(schema) else {
-            return Glance::Unclear;
-        };
-        if plain.expires_ms != NEVER {
-            plain.read_ms = now();
-        }
-        if plain.read_ms >= plain.expires_ms || !scope.accepts(plain.version, &[]) {
-            return Glance::Unclear;
-        }
-        let Some(taken) = take(hot.body()) else {
-            return Glance::Unclear;
-        };
-        hot.touch();
-        drop(stripe);
-        self.reads.count(true);
-        Glance::Hit(taken, plain)
-    }
-
     /// Looks a key up. With `stale_ok` a value past its TTL is shown while it is kept as a fallback.
     ///
     /// Allocates nothing. `now` and `show` run under the stripe's lock: they must not call the shelf.

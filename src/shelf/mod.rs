@@ -18,6 +18,7 @@ mod look;
 mod lookup;
 mod marks;
 mod news;
+mod plain;
 mod policy;
 mod promote;
 mod refile;
@@ -31,7 +32,6 @@ mod table;
 mod taken;
 #[cfg(test)]
 mod tests;
-
 mod ticket;
 mod tier;
 
@@ -39,9 +39,10 @@ pub use ask::{Applied, Ask, Bounds, Brought, Change, Condition, Draft, Kind, Pla
 pub use event::{EventKind, OldSlot, RawEvent};
 pub use expiry::Due;
 pub use fence::{Covers, Scope};
-pub use look::{Look, Plain};
-pub use lookup::{Freshness, Glance, Listed, Listing, Seen};
+pub use look::Look;
+pub use lookup::{Freshness, Listed, Listing, Seen};
 pub use marks::MarkId;
+pub use plain::{Fresh, Glance, Plain};
 pub use refile::Lost;
 pub use room::Room;
 pub use slot::{Body, Encoded, Extra, Priority, Shared, Slot};
@@ -237,14 +238,14 @@ impl Shelf {
     }
 
     /// The context of a critical section. To be called under the stripe's lock.
-    fn call<'a>(&self, scope: &'a Scope, hash: u64, name: &'a str, now_ms: Millis) -> Call<'a> {
+    fn call<'a>(&'a self, scope: &'a Scope, hash: u64, name: &'a str, now_ms: Millis) -> Call<'a> {
         Call {
             scope,
             hash,
             name,
             now_ms,
             watched: self.is_watched(),
-            bounds: self.bounds,
+            bounds: &self.bounds,
         }
     }
 
@@ -262,7 +263,7 @@ impl Shelf {
         let mut stripe = cell.stripe.write();
         let call = self.call(ask.scope, ask.hash, ask.name, ask.now_ms);
         let mut effects = Effects::default();
-        let applied = stripe.apply(call, ask, &self.versions, &mut effects);
+        let applied = stripe.apply(&call, ask, &self.versions, &mut effects);
         drop(stripe);
         self.finish(cell, &mut effects);
         // It may be the host's last reference.
@@ -283,7 +284,7 @@ impl Shelf {
         let cell = self.cell(hash);
         let mut stripe = cell.stripe.write();
         let call = self.call(scope, hash, name, now_ms);
-        let (kept, mut effects) = stripe.promote(call, mark, slot);
+        let (kept, mut effects) = stripe.promote(&call, mark, slot);
         drop(stripe);
         self.finish(cell, &mut effects);
         kept
@@ -310,7 +311,7 @@ impl Shelf {
             let mut effects = Effects::default();
             let mut stripe = cell.stripe.write();
             let pins_refused = stripe.table.resize(share);
-            stripe.shrink(self.is_watched(), now_ms, self.bounds, &mut effects);
+            stripe.shrink(self.is_watched(), now_ms, &self.bounds, &mut effects);
             drop(stripe);
             cell.pins_refused.fetch_add(pins_refused, Ordering::Relaxed);
             self.finish(cell, &mut effects);

@@ -41,7 +41,7 @@ impl Shelf {
         let cell = self.cell(0);
         let mut effects = Effects::default();
         let mut stripe = cell.stripe.write();
-        stripe.tell(event, self.bounds, &mut effects);
+        stripe.tell(event, &self.bounds, &mut effects);
         drop(stripe);
         self.finish(cell, &mut effects);
     }

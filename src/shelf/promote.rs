@@ -12,7 +12,7 @@ use crate::version::Version;
 
 impl Stripe {
     /// Keeps what a flight brought up, if its very mark still stands. Ends the flight.
-    pub fn promote(&mut self, call: Call<'_>, mark: MarkId, slot: Slot) -> (bool, Effects) {
+    pub fn promote(&mut self, call: &Call<'_>, mark: MarkId, slot: Slot) -> (bool, Effects) {
         let mut effects = Effects::default();
         let (hash, cache) = (call.hash, call.scope.id);
         // "The slot is empty or older" is not enough: a value that was set, stored and evicted

@@ -2,15 +2,21 @@
 //!
 //! What few slots have is out of line. A row knows nothing of queues but where it stands.
 
+mod facts;
+mod flags;
+
 use smol_str::SmolStr;
 
-use super::look::{Look, Plain};
+use super::look::Look;
+use super::plain::{Fresh, Plain};
 use super::policy::{FREQ_MAX, Queue};
 use super::slot::{Body, Extra, Priority, Slot};
 use crate::clock::Millis;
 use crate::key::{CacheId, Key, is_same};
 use crate::sync::{Arc, HintU8, Ordering};
 use crate::version::Version;
+use facts::Facts;
+use flags::Flags;
 
 /// Stands for a number that does not fit: it is in [`Rare`].
 const TOO_LARGE: u8 = u8::MAX;
@@ -47,26 +53,6 @@ struct Rare {
     extra: Option<Arc<Extra>>,
     created_ms: Millis,
     schema: u32,
-}
-
-/// Priority, queue and three truths in one byte.
-#[derive(Clone, Copy)]
-struct Flags(u8);
-
-impl Flags {
-    const PRIORITY: u8 = 0b11;
-    const QUEUE: u8 = 0b1100;
-    const ANNOUNCED: u8 = 1 << 4;
-    const HAS_RARE: u8 = 1 << 5;
-    const FREE: u8 = 1 << 6;
-
-    fn has(self, flag: u8) -> bool {
-        self.0 & flag != 0
-    }
-
-    fn set(&mut self, mask: u8, bits: u8) {
-        self.0 = self.0 & !mask | bits;
-    }
 }
 
 /// One row of the table.
@@ -111,46 +97,11 @@ impl<'a> Row<'a> {
     }
 }
 
-/// A slot without its value.
-struct Facts {
-    version: Version,
-    created_ms: Millis,
-    expires_ms: Millis,
-    extra: Option<Arc<Extra>>,
-    weight: u32,
-    schema: u32,
-    priority: Priority,
-    announced: bool,
-}
-
-impl Facts {
-    fn of(slot: Slot) -> (Self, Body) {
-        let facts = Self {
-            version: slot.version,
-            created_ms: slot.created_ms,
-            expires_ms: slot.expires_ms,
-            extra: slot.extra,
-            weight: slot.weight,
-            schema: slot.schema,
-            priority: slot.priority,
-            announced: slot.announced,
-        };
-        (facts, slot.body)
-    }
-
-    fn with(self, body: Body) -> Slot {
-        Slot {
-            version: self.version,
-            created_ms: self.created_ms,
-            expires_ms: self.expires_ms,
-            body,
-            extra: self.extra,
-            weight: self.weight,
-            schema: self.schema,
-            priority: self.priority,
-            announced: self.announced,
-        }
-    }
+/// The number, if it can stand in a byte.
+#[inline]
+fn small(n: Option<u64>) -> Option<u8> {
+    let n = u8::try_from(n?).ok()?;
+    (n < TOO_LARGE).then_some(n)
 }
 
 impl Hot {
@@ -233,9 +184,8 @@ impl Hot {
 
     fn describe(&mut self, cold: &mut Cold, facts: Facts) {
         let age_ms = facts.version.millis().checked_sub(facts.created_ms);
-        let small = |n: Option<u64>| n.and_then(|n| u8::try_from(n).ok()).unwrap_or(TOO_LARGE);
-        self.age_ms = small(age_ms);
-        self.schema = small(Some(facts.schema.into()));
+        self.age_ms = small(age_ms).unwrap_or(TOO_LARGE);
+        self.schema = small(Some(facts.schema.into())).unwrap_or(TOO_LARGE);
         (self.version, self.expires_ms) = (facts.version, facts.expires_ms);
         let is_rare = facts.extra.is_some() || self.age_ms == TOO_LARGE || self.schema == TOO_LARGE;
         cold.weight = facts.weight;
@@ -276,6 +226,32 @@ impl Hot {
         &self.body
     }
 
+    /// Puts a plain value in place of another; gives it back if one of them is not plain. Returns what was
+    /// there.
+    #[inline]
+    pub fn overwrite(
+        &mut self,
+        cold: &mut Cold,
+        version: Version,
+        fresh: Fresh,
+    ) -> Result<Body, Fresh> {
+        let age_ms = version.millis().checked_sub(fresh.created_ms);
+        let (Some(age_ms), Some(schema)) = (small(age_ms), small(Some(fresh.schema.into()))) else {
+            return Err(fresh);
+        };
+        let is_pinned = self.queue() == Queue::None || fresh.priority == Priority::Pinned;
+        if self.flags.has(Flags::HAS_RARE) || is_pinned {
+            return Err(fresh);
+        }
+        (self.version, self.expires_ms) = (version, fresh.expires_ms);
+        (self.age_ms, self.schema) = (age_ms, schema);
+        let mask = Flags::PRIORITY | Flags::ANNOUNCED;
+        self.flags.set(mask, fresh.priority.to_byte());
+        cold.weight = fresh.weight;
+        self.touch();
+        Ok(std::mem::replace(&mut self.body, fresh.body))
+    }
+
     /// Whether it is this entry's.
     #[inline]
     pub fn is(&self, cache: CacheId, name: &str) -> bool {
@@ -300,6 +276,11 @@ impl Hot {
     /// How long the entry should outlast others.
     pub fn priority(&self) -> Priority {
         Priority::from_byte(self.flags.0 & Flags::PRIORITY)
+    }
+
+    /// Until when the slot in it is fresh.
+    pub fn expires_ms(&self) -> Millis {
+        self.expires_ms
     }
 
     /// The version of the slot in it.

@@ -97,7 +97,7 @@ impl Stripe {
 
     /// Replaces or removes the table's copy: whatever the table cannot keep, it must not keep older.
     /// Leaves in `effects` what was there.
-    pub fn remember(&mut self, call: Call<'_>, slot: Option<Slot>, effects: &mut Effects) {
+    pub fn remember(&mut self, call: &Call<'_>, slot: Option<Slot>, effects: &mut Effects) {
         let (hash, cache, left) = (call.hash, call.scope.id, &mut effects.table);
         match slot {
             Some(slot) => self.table.put(hash, cache, call.name, slot, left),
@@ -109,7 +109,7 @@ impl Stripe {
     ///
     /// IMPORTANT: `as_of` is the newest version there is, not the change's own: that may have been drawn
     /// before a store was opened late which holds higher ones.
-    pub fn distrust(&mut self, call: Call<'_>, tiers: TierSet, as_of: Version) {
+    pub fn distrust(&mut self, call: &Call<'_>, tiers: TierSet, as_of: Version) {
         let unstored = Unstored {
             hash: call.hash,
             key: Key::new(call.scope.id, call.name),
@@ -194,7 +194,7 @@ impl Stripe {
     /// itself when it fires.
     pub fn note_deadline(
         &mut self,
-        call: Call<'_>,
+        call: &Call<'_>,
         expires_ms: Millis,
         timer_ms: Option<Millis>,
         effects: &mut Effects,
@@ -209,13 +209,19 @@ impl Stripe {
     }
 
     /// Records an event.
-    pub fn tell(&mut self, event: RawEvent, bounds: Bounds, effects: &mut Effects) {
+    pub fn tell(&mut self, event: RawEvent, bounds: &Bounds, effects: &mut Effects) {
         self.outbox.push(event, bounds, &mut effects.lost);
         effects.told = true;
     }
 
     /// Evicts until the budget holds again.
-    pub fn shrink(&mut self, watched: bool, now_ms: Millis, bounds: Bounds, effects: &mut Effects) {
+    pub fn shrink(
+        &mut self,
+        watched: bool,
+        now_ms: Millis,
+        bounds: &Bounds,
+        effects: &mut Effects,
+    ) {
         while let Some((key, slot)) = self.table.evict() {
             effects.evicted += 1;
             if !watched {

@@ -3,16 +3,21 @@
 //! It may forget any node at any time, except pinned ones within their share. It knows nothing of
 //! versions, tiers or time.
 
+mod rows;
+
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
 use super::look::Look;
-use super::policy::{Place, Policy, Queue, Resident, Residents};
+use super::plain::Fresh;
+use super::policy::{Place, Policy, Queue};
 use super::row::{Cold, Hot, Row};
 use super::slot::{Body, Encoded, Priority, Slot};
 use crate::key::{CacheId, Key};
 use crate::sync::Arc;
+use crate::version::Version;
+use rows::Rows;
 
 /// How keys are hashed.
 pub(super) type Hasher = foldhash::quality::RandomState;
@@ -126,6 +131,39 @@ impl Table {
             left.old = self.remove(hash, cache, name);
         }
         left.pin_refused = self.insert(hash, (cache, name), slot, weight);
+    }
+
+    /// Puts a plain value in place of a key's, if that is plain too and `draw` has a version for it; gives
+    /// it back otherwise. Returns the version and what was there.
+    #[inline]
+    pub fn overwrite(
+        &mut self,
+        hash: u64,
+        (cache, name): (CacheId, &str),
+        fresh: Fresh,
+        draw: impl FnOnce(&Hot) -> Option<Version>,
+    ) -> Result<(Version, Body), Fresh> {
+        let at = self.find(hash, cache, name);
+        let Some((hot, cold)) = at.and_then(|at| self.rows.pair(at)) else {
+            return Err(fresh);
+        };
+        let before = weigh(name, Row { hot, cold }.bytes());
+        let weight = weigh(name, fresh.weight as usize);
+        let bytes = self.bytes.saturating_sub(before) + weight;
+        // What is lighter always fits, also where more is taken than there should be.
+        if weight > before && bytes > self.budget {
+            return Err(fresh);
+        }
+        let Some(version) = draw(hot) else {
+            return Err(fresh);
+        };
+        let queue = hot.queue();
+        let old = hot.overwrite(cold, version, fresh)?;
+        if weight != before {
+            self.policy.reweigh(queue, before, weight);
+            self.bytes = bytes;
+        }
+        Ok((version, old))
     }
 
     /// Files a new entry; `true` if it was to be pinned and could not be.
@@ -259,79 +297,4 @@ impl Table {
 #[inline]
 pub(super) fn hash_of(hasher: &Hasher, cache: CacheId, name: &str) -> u64 {
     hasher.hash_one((cache.0, name))
-}
-
-/// The rows, each in two parts.
-struct Rows {
-    hots: Vec<Hot>,
-    colds: Vec<Cold>,
-    hasher: Hasher,
-}
-
-impl Rows {
-    #[inline]
-    fn is(&self, at: u32, cache: CacheId, name: &str) -> bool {
-        self.hots
-            .get(at as usize)
-            .is_some_and(|hot| hot.is(cache, name))
-    }
-
-    #[inline]
-    fn row(&self, at: u32) -> Option<Row<'_>> {
-        let hot = self.hots.get(at as usize)?;
-        let cold = self.colds.get(at as usize)?;
-        Some(Row { hot, cold })
-    }
-
-    fn pair(&mut self, at: u32) -> Option<(&mut Hot, &mut Cold)> {
-        let hot = self.hots.get_mut(at as usize)?;
-        let cold = self.colds.get_mut(at as usize)?;
-        Some((hot, cold))
-    }
-
-    /// A row, unless its entry is pinned.
-    fn unpinned(&mut self, at: u32) -> Option<(&mut Hot, &mut Cold)> {
-        let pair = self.pair(at);
-        pair.filter(|(hot, _)| hot.queue() != Queue::None)
-    }
-
-    /// Puts an entry into a free row or behind the last. Returns what kept its place.
-    fn stand(&mut self, at: u32, key: (CacheId, &str), slot: Slot, queue: Queue) -> Option<Body> {
-        if let Some((hot, cold)) = self.pair(at) {
-            return Some(hot.fill(cold, key, slot, queue));
-        }
-        let (hot, cold) = Hot::new(key.0, key.1, slot, queue);
-        self.hots.push(hot);
-        self.colds.push(cold);
-        None
-    }
-
-    fn hash(&self, at: u32) -> u64 {
-        let hot = self.hots.get(at as usize);
-        hot.map_or(0, |hot| hash_of(&self.hasher, hot.cache(), hot.name()))
-    }
-}
-
-impl Residents for Rows {
-    fn look(&self, place: Place) -> Option<Resident> {
-        let row = self.row(place.at)?;
-        let stands = row.cold.seq == place.seq && !row.hot.is_free();
-        stands.then(|| Resident {
-            weight: weigh(row.hot.name(), row.bytes()),
-            freq: row.hot.freq(),
-            queue: row.hot.queue(),
-            is_low: row.hot.priority() == Priority::Low,
-        })
-    }
-
-    fn hash(&self, place: Place) -> u64 {
-        self.hash(place.at)
-    }
-
-    fn set(&mut self, place: Place, freq: u8, queue: Queue) {
-        if let Some(hot) = self.hots.get_mut(place.at as usize) {
-            hot.set_freq(freq);
-            hot.stand(queue);
-        }
-    }
 }

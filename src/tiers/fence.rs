@@ -19,7 +19,9 @@ use crate::gate::Standing;
 use crate::key::{FENCES, SEPARATOR, split_stored_key, stored_key};
 use crate::outcome::{Durability, WriteOutcome};
 use crate::record::{self, Damage, Header};
-use crate::shelf::{Body, Change, Condition, Covers, Draft, Encoded, Priority, Room, Scope, TierId, TierSet};
+use crate::shelf::{
+    Body, Change, Condition, Covers, Draft, Encoded, Priority, Room, Scope, TierId, TierSet,
+};
 use crate::sync::Arc;
 use crate::version::Version;
 

@@ -9,12 +9,14 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::order::{Order, Promise, store_durability};
 use super::{Counts, Place, Tiers};
+use crate::clock::Millis;
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
-use crate::clock::Millis;
-use crate::shelf::{Applied, Ask, Brought, Change, Condition, Room, Ticket, TierId, TierSet, Waiting};
-use crate::version::Version;
+use crate::shelf::{
+    Applied, Ask, Brought, Change, Condition, Room, Ticket, TierId, TierSet, Waiting,
+};
 use crate::sync::Arc;
+use crate::version::Version;
 use crate::wait::Wait;
 
 /// How often a conditional change looks below again because somebody else changed the key.
@@ -90,12 +92,15 @@ impl Tiers {
 
     /// Refuses a durability, asked for by name, that no tier of this call can give.
     pub(super) fn check_durability(&self, place: &Place, order: &Order<'_>) -> Result<(), Error> {
+        let is_needed = order.by_name && store_durability(order.durability).is_some();
+        if !is_needed || self.config.disabled {
+            return Ok(());
+        }
         let storing = match order.change.draft() {
             None => place.tiers,
             Some(_) => order.plan(place).put,
         };
-        let is_needed = order.by_name && store_durability(order.durability).is_some();
-        if !is_needed || !storing.is_empty() || self.config.disabled {
+        if !storing.is_empty() {
             return Ok(());
         }
         Err(Error::Invalid {
@@ -254,7 +259,11 @@ impl Tiers {
 
     /// Its part of the budgets, if all of it is there without waiting.
     fn room_at_once(&self, place: &Place, order: &Order<'_>) -> Option<Room> {
-        let (mut room, left) = (Room::default(), order.standing(place));
+        let mut room = Room::default();
+        if place.tiers.is_empty() {
+            return Some(room);
+        }
+        let left = order.standing(place);
         let left = left.leaves(self.config.limits.dirty_bytes_max);
         for tier in place.tiers.iter() {
             room.add(tier, self.try_room(tier, self.dirty_bytes_of(order), left)?);

@@ -1,0 +1,213 @@
+//! What a value needs before it can be set: measured, encoded where a tier will store it, with its times.
+//! On the caller's thread, before any lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Cache;
+use crate::clock::{Millis, NEVER, millis};
+use crate::codec::Value;
+use crate::error::Error;
+use crate::shelf::{Draft, Extra, Fresh, Priority};
+use crate::tiers::Counts;
+use crate::typed;
+
+/// Times and labels of an entry that is being set.
+#[derive(Clone, Default)]
+pub(crate) struct EntryOptions {
+    pub ttl: Option<Option<Duration>>,
+    pub idle: Option<Option<Duration>>,
+    pub stale_for: Option<Duration>,
+    pub priority: Option<Priority>,
+    pub tags: Vec<smol_str::SmolStr>,
+}
+
+/// All of it is left to the cache.
+pub(super) static PLAIN: EntryOptions = EntryOptions {
+    ttl: None,
+    idle: None,
+    stale_for: None,
+    priority: None,
+    tags: Vec::new(),
+};
+
+impl<V: Value> Cache<V> {
+    /// Encodes and measures a value on the caller's thread, before any lock.
+    pub(super) fn prepare(
+        &self,
+        value: Arc<V>,
+        options: &EntryOptions,
+        now_ms: Millis,
+    ) -> Result<Draft, Error> {
+        let (inner, tiers) = (&*self.inner.definition, self.tiers());
+        let defaults = &inner.defaults;
+        let idle_ms = idle_ms(options.idle.unwrap_or(defaults.idle))?;
+        let ttl = options.ttl.unwrap_or(defaults.ttl);
+        let ends_ms = deadline("ttl", now_ms, ttl, defaults.ttl_jitter)?;
+        let mut expires_ms = ends_ms;
+        if idle_ms > 0 {
+            expires_ms = expires_ms.min(now_ms + Millis::from(idle_ms));
+        }
+        let stale_for = options.stale_for.unwrap_or(defaults.stale_for);
+        let keep_ms = expires_ms.saturating_add(millis(stale_for));
+        self.check_tags(&options.tags)?;
+        let limit = tiers.config.limits.value_bytes_max;
+        let needs_bytes = !inner.place.tiers.is_empty() || defaults.suppress_unchanged;
+        let count = |error: Error| {
+            Counts::add(&tiers.counts.encode_errors);
+            error
+        };
+        let encode = || {
+            let encoded = typed::encode(&*value, defaults.codec, limit)?;
+            if !inner.place.tiers.is_empty() {
+                inner.proof.check::<V>(defaults.codec, &encoded.payload)?;
+            }
+            Ok(encoded)
+        };
+        let encoded = needs_bytes.then(encode).transpose().map_err(count)?;
+        let weight = match (&inner.weigher, &encoded) {
+            (None, Some(encoded)) => u32::try_from(encoded.payload.len()).unwrap_or(u32::MAX),
+            _ => self.weight(&value)?,
+        };
+        let fingerprint = match &encoded {
+            Some(encoded) if defaults.suppress_unchanged => fingerprint(&encoded.payload),
+            _ => 0,
+        };
+        let is_plain =
+            options.tags.is_empty() && idle_ms == 0 && keep_ms == expires_ms && fingerprint == 0;
+        Ok(Draft {
+            body: typed::erase(value),
+            encoded,
+            weight,
+            created_ms: now_ms,
+            expires_ms,
+            extra: (!is_plain).then(|| {
+                Arc::new(Extra {
+                    keep_ms,
+                    idle_ms,
+                    ends_ms,
+                    fingerprint,
+                    skipped: crate::shelf::TierSet::NONE,
+                    tags: options.tags.clone().into(),
+                })
+            }),
+            schema: inner.place.schema,
+            priority: options.priority.unwrap_or(defaults.priority),
+        })
+    }
+
+    /// As [`prepare`](Cache::prepare), where the call leaves everything to a plain cache.
+    pub(super) fn fresh(&self, value: Arc<V>, now_ms: Millis) -> Result<Fresh, Error> {
+        let inner = &*self.inner.definition;
+        let defaults = &inner.defaults;
+        let expires_ms = match defaults.ttl {
+            None => NEVER,
+            ttl => deadline("ttl", now_ms, ttl, defaults.ttl_jitter)?,
+        };
+        let weight = self.weight(&value)?;
+        Ok(Fresh {
+            created_ms: now_ms,
+            expires_ms,
+            weight,
+            schema: inner.place.schema,
+            priority: defaults.priority,
+            body: typed::erase(value),
+        })
+    }
+
+    /// Bytes that a value without an encoded form counts for.
+    fn weight(&self, value: &V) -> Result<u32, Error> {
+        let (inner, tiers) = (&*self.inner.definition, self.tiers());
+        let limit = tiers.config.limits.value_bytes_max;
+        let weight = match &inner.weigher {
+            Some(weigh) => weigh(value),
+            None => match inner.defaults.codec.encoded_len(value, limit) {
+                Ok(len) => len,
+                Err(error) => {
+                    Counts::add(&tiers.counts.encode_errors);
+                    return Err(error);
+                }
+            },
+        };
+        Ok(u32::try_from(weight).unwrap_or(u32::MAX))
+    }
+
+    fn check_tags(&self, tags: &[smol_str::SmolStr]) -> Result<(), Error> {
+        let limits = &self.tiers().config.limits;
+        if tags.len() > limits.tags_per_entry_max {
+            return Err(Error::Invalid {
+                field: "tags",
+                reason: format!(
+                    "{} tags, tags_per_entry_max is {}",
+                    tags.len(),
+                    limits.tags_per_entry_max
+                ),
+            });
+        }
+        tags.iter().try_for_each(|tag| self.check_tag(tag))
+    }
+
+    pub(super) fn check_tag(&self, tag: &str) -> Result<(), Error> {
+        let limit = self.tiers().config.limits.tag_bytes_max;
+        if tag.is_empty() {
+            return Err(Error::Invalid {
+                field: "tag",
+                reason: format!("is empty, allowed are 1 to {limit} bytes"),
+            });
+        }
+        if tag.len() > limit {
+            return Err(Error::TooLarge {
+                what: "tag",
+                size: tag.len(),
+                limit_name: "tag_bytes_max",
+                limit,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// When something ends that lasts `time` from now.
+pub(super) fn deadline(
+    field: &'static str,
+    now_ms: Millis,
+    time: Option<Duration>,
+    jitter: f64,
+) -> Result<Millis, Error> {
+    let Some(time) = time else {
+        return Ok(NEVER);
+    };
+    let whole = millis(time);
+    if whole == 0 || now_ms.checked_add(whole).is_none_or(|end| end == NEVER) {
+        return Err(Error::Invalid {
+            field,
+            reason: format!("is {time:?}, it must be above zero and end before the clock does"),
+        });
+    }
+    // Earlier, never later: what is promised to be gone by then is.
+    let earlier = whole as f64 * jitter * fastrand::f64();
+    Ok(now_ms + whole - (earlier as u64).min(whole - 1))
+}
+
+/// A sliding expiry in milliseconds; 0 for none.
+pub(super) fn idle_ms(idle: Option<Duration>) -> Result<u32, Error> {
+    let Some(idle) = idle else {
+        return Ok(0);
+    };
+    let refused = || Error::Invalid {
+        field: "idle",
+        reason: format!("is {idle:?}, allowed is 1 ms to 49 days"),
+    };
+    match u32::try_from(millis(idle)) {
+        Ok(0) | Err(_) => Err(refused()),
+        Ok(idle) => Ok(idle),
+    }
+}
+
+/// A number for a value's bytes by which an update that changes nothing is recognised; never 0.
+fn fingerprint(payload: &[u8]) -> u64 {
+    use std::hash::BuildHasher;
+    foldhash::quality::FixedState::default()
+        .hash_one(payload)
+        .max(1)
+}

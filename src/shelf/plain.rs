@@ -1,0 +1,125 @@
+//! Reads and sets as most are: of an entry that has nothing but a value, where nobody watches and nothing
+//! is to be stored. They do what `lookup.rs` and `apply.rs` do, in few steps, and leave everything else to
+//! them.
+//!
+//! IMPORTANT: what is held over a call in here is small and is copied field by field. A structure that is
+//! written by parts and read back at once as a whole makes the processor wait longer than finding the entry
+//! does (a store cannot be forwarded to a load that is wider).
+
+use super::effects::let_go;
+use super::row::Hot;
+use super::slot::{Body, Priority};
+use super::{Scope, Shelf};
+use crate::clock::{Millis, NEVER};
+use crate::version::Version;
+
+/// What most reads show beside the value: that of an entry without tags, sliding expiry, fallback or
+/// anything else that few have.
+#[derive(Clone, Copy)]
+pub struct Plain {
+    /// The mutation that made it.
+    pub version: Version,
+    /// When the value was set, in unix milliseconds.
+    pub created_ms: Millis,
+    /// Fresh until then; `NEVER` without a TTL.
+    pub expires_ms: Millis,
+    /// When it was read; 0 for an entry without a TTL, of which nobody asks the time.
+    pub read_ms: Millis,
+}
+
+/// A value on its way in that has nothing that few entries have.
+pub struct Fresh {
+    /// When it was set.
+    pub created_ms: Millis,
+    /// Fresh until then; `NEVER` without a TTL.
+    pub expires_ms: Millis,
+    /// Bytes that it counts for.
+    pub weight: u32,
+    /// The cache's schema number.
+    pub schema: u32,
+    /// How long it should outlast others.
+    pub priority: Priority,
+    /// The value.
+    pub body: Body,
+}
+
+/// What a glance at memory says about a key.
+pub enum Glance<R> {
+    /// It has a fresh value.
+    Hit(R, Plain),
+    /// Memory does not know it.
+    Unknown,
+    /// It takes a closer look.
+    Unclear,
+}
+
+impl Shelf {
+    /// Looks a key up as most reads find it: fresh, of this schema and with nothing that few entries
+    /// have; or not at all. Everything else is [`read`](Shelf::read)'s.
+    ///
+    /// Allocates nothing. `now` and `take` run under the stripe's lock: they must not call the shelf.
+    // What is held over the calls in here is to be small, and copied by parts: see `Plain`.
+    #[inline(always)]
+    pub fn glance<R>(
+        &self,
+        (scope, schema): (&Scope, u32),
+        name: &str,
+        now: impl FnOnce() -> Millis,
+        take: impl FnOnce(&Body) -> Option<R>,
+    ) -> Glance<R> {
+        let hash = self.hash(scope.id, name);
+        let stripe = self.cell(hash).stripe.read();
+        let Some(hot) = stripe.table.hot(hash, scope.id, name) else {
+            if !stripe.dirty.is_empty() {
+                return Glance::Unclear;
+            }
+            drop(stripe);
+            self.reads.count(false);
+            return Glance::Unknown;
+        };
+        let Some(mut plain) = hot.plain(schema) else {
+            return Glance::Unclear;
+        };
+        if plain.expires_ms != NEVER {
+            plain.read_ms = now();
+        }
+        if plain.read_ms >= plain.expires_ms || !scope.accepts(plain.version, &[]) {
+            return Glance::Unclear;
+        }
+        let Some(taken) = take(hot.body()) else {
+            return Glance::Unclear;
+        };
+        hot.touch();
+        drop(stripe);
+        self.reads.count(true);
+        Glance::Hit(taken, plain)
+    }
+
+    /// Sets another value for a key that has one, in memory alone; gives it back if there is more to it
+    /// than that, to be [`apply`](Shelf::apply)d. Returns its version.
+    pub fn overwrite(&self, scope: &Scope, name: &str, fresh: Fresh) -> Result<Version, Fresh> {
+        let hash = self.hash(scope.id, name);
+        let mut guard = self.cell(hash).stripe.write();
+        let stripe = &mut *guard;
+        // Under the lock, as in `Shelf::call`.
+        if self.is_watched() || !stripe.dirty.is_empty() {
+            return Err(fresh);
+        }
+        let (expires_ms, now_ms) = (fresh.expires_ms, fresh.created_ms);
+        // No timer has to be set: there is none to be, or one stands that fires no later.
+        let draw = |hot: &Hot| {
+            let timer_ms = || {
+                let shows = hot.expires_ms() > now_ms && scope.accepts(hot.version(), &[]);
+                shows.then(|| hot.expires_ms())
+            };
+            let may = expires_ms == NEVER || timer_ms().is_some_and(|at| at <= expires_ms);
+            may.then(|| self.versions.next(now_ms))
+        };
+        let key = (scope.id, name);
+        let (version, old) = stripe.table.overwrite(hash, key, fresh, draw)?;
+        stripe.marks.strike(hash, scope.id, name);
+        drop(guard);
+        let_go(old);
+        Ok(version)
+    }
+}
