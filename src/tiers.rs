@@ -201,7 +201,16 @@ impl Tiers {
     }
 
     /// Refuses a key that no entry can have.
+    #[inline]
     pub fn check_key(&self, key: &str) -> Result<(), Error> {
+        if key.is_empty() || key.len() > self.config.limits.key_bytes_max {
+            return self.refuse_key(key);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refuse_key(&self, key: &str) -> Result<(), Error> {
         let limit = self.config.limits.key_bytes_max;
         if key.is_empty() {
             return Err(Error::Invalid {
@@ -209,15 +218,12 @@ impl Tiers {
                 reason: format!("is empty, allowed are 1 to {limit} bytes"),
             });
         }
-        if key.len() > limit {
-            return Err(Error::TooLarge {
-                what: "key",
-                size: key.len(),
-                limit_name: "key_bytes_max",
-                limit,
-            });
-        }
-        Ok(())
+        Err(Error::TooLarge {
+            what: "key",
+            size: key.len(),
+            limit_name: "key_bytes_max",
+            limit,
+        })
     }
 
     /// What a caller gets who meets a limit; it is counted.

@@ -10,10 +10,11 @@ use smol_str::SmolStr;
 
 use super::call::Call;
 use super::{Cache, CallFuture, EntryOptions, PLAIN};
+use crate::clock::Millis;
 use crate::codec::Value;
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
-use crate::shelf::{Change, Condition, Priority};
+use crate::shelf::{Change, Condition, Draft, Priority};
 use crate::version::Version;
 
 impl<V: Value> Cache<V> {
@@ -267,44 +268,55 @@ impl<V: Value> Future for Mutation<'_, V> {
 
 impl<V: Value> Mutation<'_, V> {
     /// Does it, if nothing has to be waited for.
+    #[inline]
     fn begin(&mut self) -> Option<Result<Version, Error>> {
-        let (call, sets) = (&self.call, self.value.is_some());
-        let (cache, tiers) = (call.cache, call.cache.tiers());
-        let now_ms = tiers.now_ms();
+        let (cache, key) = (self.call.cache, self.call.key);
+        let tiers = cache.tiers();
         // The key first: an error should name what is wrong with it, not with the value.
-        if let Err(error) = cache.check_key(call.key) {
+        if let Err(error) = cache.check_key(key) {
             return Some(Err(error));
         }
-        let is_plain = call.terms.is_none() && !call.by_name && self.entry.is_none();
-        let change = match self.value.take() {
-            None => Change::Remove,
-            Some(value) if is_plain && cache.is_plain() => {
-                if let Err(error) = tiers.check_open() {
-                    return Some(Err(error));
-                }
-                let set = cache.fresh(value, now_ms).map(|fresh| {
-                    let scope = &cache.place().scope;
-                    tiers.shelf.overwrite(scope, call.key, fresh)
-                });
-                match set {
-                    Ok(Ok(version)) => return Some(Ok(version)),
-                    Ok(Err(fresh)) => Change::Put(fresh.into()),
-                    Err(error) => return Some(Err(error)),
-                }
-            }
-            Some(value) => {
-                let entry = self.entry.as_deref().unwrap_or(&PLAIN);
-                match cache.prepare(value, entry, now_ms) {
-                    Ok(draft) => Change::Put(draft),
-                    Err(error) => return Some(Err(error)),
-                }
-            }
+        let now_ms = tiers.now_ms();
+        let says_more = self.call.terms.is_some() || self.call.by_name || self.entry.is_some();
+        let value = match self.value.take() {
+            Some(value) if cache.is_plain() && !says_more && tiers.is_open() => value,
+            value => return self.prepare(value, now_ms),
         };
-        let mut order = call.order(change);
-        if call.terms.is_none()
-            && let Some(done) = tiers.write_at_once(cache.place(), &mut order, now_ms)
+        let fresh = match cache.fresh(&value, now_ms) {
+            Ok(fresh) => fresh,
+            Err(error) => return Some(Err(error)),
+        };
+        let scope = &cache.place().scope;
+        match tiers
+            .shelf
+            .overwrite(scope, key, value, &fresh)
         {
-            return Some(done);
+            Ok(version) => Some(Ok(version)),
+            Err(value) => self.make(Change::Put(Draft::plain(value, &fresh)), now_ms),
+        }
+    }
+
+    #[inline(never)]
+    fn prepare(&mut self, value: Option<Arc<V>>, now_ms: Millis) -> Option<Result<Version, Error>> {
+        let Some(value) = value else {
+            return self.make(Change::Remove, now_ms);
+        };
+        let entry = self.entry.as_deref().unwrap_or(&PLAIN);
+        match self.call.cache.prepare(value, entry, now_ms) {
+            Ok(draft) => self.make(Change::Put(draft), now_ms),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    #[inline(never)]
+    fn make(&mut self, change: Change, now_ms: Millis) -> Option<Result<Version, Error>> {
+        let (call, sets) = (&self.call, change.draft().is_some());
+        let mut order = call.order(change);
+        if call.terms.is_none() {
+            let (tiers, place) = (call.cache.tiers(), call.cache.place());
+            if let Some(done) = tiers.write_at_once(place, &mut order, now_ms) {
+                return Some(done);
+            }
         }
         let change = order.change;
         self.state = State::Slow(go_slow(self.call.take(), change, sets));

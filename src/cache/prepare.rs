@@ -96,22 +96,21 @@ impl<V: Value> Cache<V> {
         })
     }
 
-    /// As [`prepare`](Cache::prepare), where the call leaves everything to a plain cache.
-    pub(super) fn fresh(&self, value: Arc<V>, now_ms: Millis) -> Result<Fresh, Error> {
+    /// What a set says that leaves everything to a plain cache.
+    #[inline]
+    pub(super) fn fresh(&self, value: &V, now_ms: Millis) -> Result<Fresh, Error> {
         let inner = &*self.inner.definition;
         let defaults = &inner.defaults;
         let expires_ms = match defaults.ttl {
             None => NEVER,
             ttl => deadline("ttl", now_ms, ttl, defaults.ttl_jitter)?,
         };
-        let weight = self.weight(&value)?;
         Ok(Fresh {
             created_ms: now_ms,
             expires_ms,
-            weight,
+            weight: self.weight(value)?,
             schema: inner.place.schema,
             priority: defaults.priority,
-            body: typed::erase(value),
         })
     }
 

@@ -5,6 +5,7 @@
 //! that one call.
 
 mod bincode;
+mod measure;
 mod proof;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -5,7 +5,7 @@ use super::look::Look;
 use super::marks::MarkId;
 use super::plain::Fresh;
 use super::room::Room;
-use super::slot::{Body, Encoded, Extra, Priority, Slot};
+use super::slot::{Body, Encoded, Extra, Priority, Shared, Slot};
 use super::ticket::Ticket;
 use super::tier::{TierId, TierSet};
 use crate::clock::Millis;
@@ -72,10 +72,11 @@ impl Change {
     }
 }
 
-impl From<Fresh> for Draft {
-    fn from(fresh: Fresh) -> Self {
+impl Draft {
+    /// A value with nothing that few entries have, for memory alone.
+    pub fn plain(value: Shared, fresh: &Fresh) -> Self {
         Self {
-            body: fresh.body,
+            body: Body::Decoded(value),
             encoded: None,
             weight: fresh.weight,
             created_ms: fresh.created_ms,
@@ -85,9 +86,7 @@ impl From<Fresh> for Draft {
             priority: fresh.priority,
         }
     }
-}
 
-impl Draft {
     /// Leaves these tiers out, now and whenever its times change.
     pub fn skip(&mut self, tiers: TierSet) {
         if tiers.is_empty() {

@@ -8,7 +8,7 @@
 
 use super::effects::let_go;
 use super::row::Hot;
-use super::slot::{Body, Priority};
+use super::slot::{Body, Priority, Shared};
 use super::{Scope, Shelf};
 use crate::clock::{Millis, NEVER};
 use crate::version::Version;
@@ -27,20 +27,19 @@ pub struct Plain {
     pub read_ms: Millis,
 }
 
-/// A value on its way in that has nothing that few entries have.
+/// What a set says beside the value: nothing that few say.
+#[derive(Clone, Copy)]
 pub struct Fresh {
-    /// When it was set.
+    /// When it is set.
     pub created_ms: Millis,
     /// Fresh until then; `NEVER` without a TTL.
     pub expires_ms: Millis,
-    /// Bytes that it counts for.
+    /// Bytes that the value counts for.
     pub weight: u32,
     /// The cache's schema number.
     pub schema: u32,
     /// How long it should outlast others.
     pub priority: Priority,
-    /// The value.
-    pub body: Body,
 }
 
 /// What a glance at memory says about a key.
@@ -97,26 +96,32 @@ impl Shelf {
 
     /// Sets another value for a key that has one, in memory alone; gives it back if there is more to it
     /// than that, to be [`apply`](Shelf::apply)d. Returns its version.
-    pub fn overwrite(&self, scope: &Scope, name: &str, fresh: Fresh) -> Result<Version, Fresh> {
+    pub fn overwrite(
+        &self,
+        scope: &Scope,
+        name: &str,
+        value: Shared,
+        fresh: &Fresh,
+    ) -> Result<Version, Shared> {
         let hash = self.hash(scope.id, name);
         let mut guard = self.cell(hash).stripe.write();
         let stripe = &mut *guard;
         // Under the lock, as in `Shelf::call`.
         if self.is_watched() || !stripe.dirty.is_empty() {
-            return Err(fresh);
+            return Err(value);
         }
-        let (expires_ms, now_ms) = (fresh.expires_ms, fresh.created_ms);
         // No timer has to be set: there is none to be, or one stands that fires no later.
         let draw = |hot: &Hot| {
             let timer_ms = || {
-                let shows = hot.expires_ms() > now_ms && scope.accepts(hot.version(), &[]);
-                shows.then(|| hot.expires_ms())
+                let shows = hot.expires_ms() > fresh.created_ms;
+                (shows && scope.accepts(hot.version(), &[])).then(|| hot.expires_ms())
             };
-            let may = expires_ms == NEVER || timer_ms().is_some_and(|at| at <= expires_ms);
-            may.then(|| self.versions.next(now_ms))
+            let may = fresh.expires_ms == NEVER
+                || timer_ms().is_some_and(|timer_ms| timer_ms <= fresh.expires_ms);
+            may.then(|| self.versions.next(fresh.created_ms))
         };
         let key = (scope.id, name);
-        let (version, old) = stripe.table.overwrite(hash, key, fresh, draw)?;
+        let (version, old) = stripe.table.overwrite(hash, key, value, fresh, draw)?;
         stripe.marks.strike(hash, scope.id, name);
         drop(guard);
         let_go(old);

@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 use super::look::Look;
 use super::plain::{Fresh, Plain};
 use super::policy::{FREQ_MAX, Queue};
-use super::slot::{Body, Extra, Priority, Slot};
+use super::slot::{Body, Extra, Priority, Shared, Slot};
 use crate::clock::Millis;
 use crate::key::{CacheId, Key, is_same};
 use crate::sync::{Arc, HintU8, Ordering};
@@ -226,22 +226,28 @@ impl Hot {
         &self.body
     }
 
-    /// Puts a plain value in place of another; gives it back if one of them is not plain. Returns what was
-    /// there.
+    /// Bytes that its value counts for, if it has nothing that few have and is not pinned.
+    #[inline]
+    pub fn plain_weight(&self, cold: &Cold) -> Option<u32> {
+        let is_plain = !self.flags.has(Flags::HAS_RARE) && self.queue() != Queue::None;
+        is_plain.then_some(cold.weight)
+    }
+
+    /// Puts a plain value in place of another one; gives it back if it is none. Returns what was there.
     #[inline]
     pub fn overwrite(
         &mut self,
         cold: &mut Cold,
         version: Version,
-        fresh: Fresh,
-    ) -> Result<Body, Fresh> {
+        value: Shared,
+        fresh: &Fresh,
+    ) -> Result<Body, Shared> {
         let age_ms = version.millis().checked_sub(fresh.created_ms);
         let (Some(age_ms), Some(schema)) = (small(age_ms), small(Some(fresh.schema.into()))) else {
-            return Err(fresh);
+            return Err(value);
         };
-        let is_pinned = self.queue() == Queue::None || fresh.priority == Priority::Pinned;
-        if self.flags.has(Flags::HAS_RARE) || is_pinned {
-            return Err(fresh);
+        if fresh.priority == Priority::Pinned {
+            return Err(value);
         }
         (self.version, self.expires_ms) = (version, fresh.expires_ms);
         (self.age_ms, self.schema) = (age_ms, schema);
@@ -249,7 +255,7 @@ impl Hot {
         self.flags.set(mask, fresh.priority.to_byte());
         cold.weight = fresh.weight;
         self.touch();
-        Ok(std::mem::replace(&mut self.body, fresh.body))
+        Ok(std::mem::replace(&mut self.body, Body::Decoded(value)))
     }
 
     /// Whether it is this entry's.

@@ -13,7 +13,7 @@ use super::look::Look;
 use super::plain::Fresh;
 use super::policy::{Place, Policy, Queue};
 use super::row::{Cold, Hot, Row};
-use super::slot::{Body, Encoded, Priority, Slot};
+use super::slot::{Body, Encoded, Priority, Shared, Slot};
 use crate::key::{CacheId, Key};
 use crate::sync::Arc;
 use crate::version::Version;
@@ -140,27 +140,29 @@ impl Table {
         &mut self,
         hash: u64,
         (cache, name): (CacheId, &str),
-        fresh: Fresh,
+        value: Shared,
+        fresh: &Fresh,
         draw: impl FnOnce(&Hot) -> Option<Version>,
-    ) -> Result<(Version, Body), Fresh> {
+    ) -> Result<(Version, Body), Shared> {
         let at = self.find(hash, cache, name);
         let Some((hot, cold)) = at.and_then(|at| self.rows.pair(at)) else {
-            return Err(fresh);
+            return Err(value);
         };
-        let before = weigh(name, Row { hot, cold }.bytes());
-        let weight = weigh(name, fresh.weight as usize);
-        let bytes = self.bytes.saturating_sub(before) + weight;
+        let Some(before) = hot.plain_weight(cold) else {
+            return Err(value);
+        };
+        let bytes = self.bytes.saturating_sub(before as usize) + fresh.weight as usize;
         // What is lighter always fits, also where more is taken than there should be.
-        if weight > before && bytes > self.budget {
-            return Err(fresh);
+        if fresh.weight > before && bytes > self.budget {
+            return Err(value);
         }
         let Some(version) = draw(hot) else {
-            return Err(fresh);
+            return Err(value);
         };
-        let queue = hot.queue();
-        let old = hot.overwrite(cold, version, fresh)?;
-        if weight != before {
-            self.policy.reweigh(queue, before, weight);
+        let old = hot.overwrite(cold, version, value, fresh)?;
+        if fresh.weight != before {
+            let (from, to) = (before as usize, fresh.weight as usize);
+            self.policy.reweigh(hot.queue(), from, to);
             self.bytes = bytes;
         }
         Ok((version, old))
