@@ -245,82 +245,106 @@ pub struct Mutation<'a, V> {
 enum State<'a> {
     Asked,
     Slow(CallFuture<'a, Version>),
-    /// Polled after it was ready: there is nothing more to come.
+    Refused(Error),
     Done,
 }
 
 impl<V: Value> Future for Mutation<'_, V> {
     type Output = Result<Version, Error>;
 
+    // As in `Get`: one way out for what most sets are.
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let State::Asked = self.state {
-            self.state = State::Done;
-            if let Some(done) = self.begin() {
-                return Poll::Ready(done);
-            }
+        if let State::Asked = self.state
+            && let Some(version) = self.begin()
+        {
+            return Poll::Ready(Ok(version));
         }
-        match &mut self.state {
-            State::Slow(slow) => slow.as_mut().poll(cx),
-            State::Asked | State::Done => Poll::Pending,
-        }
+        self.go_on(cx)
     }
 }
 
 impl<V: Value> Mutation<'_, V> {
-    /// Does it, if nothing has to be waited for.
+    /// Begins, and is done if nothing is to be waited for or refused.
     #[inline]
-    fn begin(&mut self) -> Option<Result<Version, Error>> {
+    fn begin(&mut self) -> Option<Version> {
         let (cache, key) = (self.call.cache, self.call.key);
         let tiers = cache.tiers();
-        // The key first: an error should name what is wrong with it, not with the value.
-        if let Err(error) = cache.check_key(key) {
-            return Some(Err(error));
-        }
         let now_ms = tiers.now_ms();
         let says_more = self.call.terms.is_some() || self.call.by_name || self.entry.is_some();
-        let value = match self.value.take() {
-            Some(value) if cache.is_plain() && !says_more && tiers.is_open() => value,
-            value => return self.prepare(value, now_ms),
+        // The key first: an error should name what is wrong with it, not with the value.
+        if says_more || !cache.is_plain() || !tiers.is_open() || cache.check_key(key).is_err() {
+            return self.prepare(now_ms);
+        }
+        let Some(value) = self.value.take() else {
+            return self.prepare(now_ms);
         };
         let fresh = match cache.fresh(&value, now_ms) {
             Ok(fresh) => fresh,
-            Err(error) => return Some(Err(error)),
+            Err(error) => return self.refuse(error),
         };
         let scope = &cache.place().scope;
-        match tiers
-            .shelf
-            .overwrite(scope, key, value, &fresh)
-        {
-            Ok(version) => Some(Ok(version)),
+        match tiers.shelf.set(scope, key, value, &fresh) {
+            Ok(version) => {
+                self.state = State::Done;
+                Some(version)
+            }
             Err(value) => self.make(Change::Put(Draft::plain(value, &fresh)), now_ms),
         }
     }
 
     #[inline(never)]
-    fn prepare(&mut self, value: Option<Arc<V>>, now_ms: Millis) -> Option<Result<Version, Error>> {
-        let Some(value) = value else {
+    fn prepare(&mut self, now_ms: Millis) -> Option<Version> {
+        let cache = self.call.cache;
+        if let Err(error) = cache.check_key(self.call.key) {
+            return self.refuse(error);
+        }
+        let Some(value) = self.value.take() else {
             return self.make(Change::Remove, now_ms);
         };
         let entry = self.entry.as_deref().unwrap_or(&PLAIN);
-        match self.call.cache.prepare(value, entry, now_ms) {
+        match cache.prepare(value, entry, now_ms) {
             Ok(draft) => self.make(Change::Put(draft), now_ms),
-            Err(error) => Some(Err(error)),
+            Err(error) => self.refuse(error),
         }
     }
 
     #[inline(never)]
-    fn make(&mut self, change: Change, now_ms: Millis) -> Option<Result<Version, Error>> {
+    fn make(&mut self, change: Change, now_ms: Millis) -> Option<Version> {
         let (call, sets) = (&self.call, change.draft().is_some());
         let mut order = call.order(change);
         if call.terms.is_none() {
             let (tiers, place) = (call.cache.tiers(), call.cache.place());
-            if let Some(done) = tiers.write_at_once(place, &mut order, now_ms) {
-                return Some(done);
+            match tiers.write_at_once(place, &mut order, now_ms) {
+                Some(Ok(version)) => {
+                    self.state = State::Done;
+                    return Some(version);
+                }
+                Some(Err(error)) => return self.refuse(error),
+                None => {}
             }
         }
         let change = order.change;
         self.state = State::Slow(go_slow(self.call.take(), change, sets));
         None
+    }
+
+    #[cold]
+    fn refuse(&mut self, error: Error) -> Option<Version> {
+        self.state = State::Refused(error);
+        None
+    }
+
+    #[inline(never)]
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Poll<Result<Version, Error>> {
+        if let State::Slow(slow) = &mut self.state {
+            return slow.as_mut().poll(cx);
+        }
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Refused(error) => Poll::Ready(Err(error)),
+            // Polled after it was ready: there is nothing more to come.
+            _ => Poll::Pending,
+        }
     }
 }
 

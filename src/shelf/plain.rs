@@ -6,9 +6,9 @@
 //! written by parts and read back at once as a whole makes the processor wait longer than finding the entry
 //! does (a store cannot be forwarded to a load that is wider).
 
-use super::effects::let_go;
+use super::effects::{Effects, let_go};
 use super::row::Hot;
-use super::slot::{Body, Priority, Shared};
+use super::slot::{Body, Priority, Shared, Slot};
 use super::{Scope, Shelf};
 use crate::clock::{Millis, NEVER};
 use crate::version::Version;
@@ -40,6 +40,24 @@ pub struct Fresh {
     pub schema: u32,
     /// How long it should outlast others.
     pub priority: Priority,
+}
+
+impl Fresh {
+    /// A slot of it.
+    #[inline]
+    pub(super) fn slot(&self, version: Version, value: Shared) -> Slot {
+        Slot {
+            version,
+            created_ms: self.created_ms,
+            expires_ms: self.expires_ms,
+            body: Body::Decoded(value),
+            extra: None,
+            weight: self.weight,
+            schema: self.schema,
+            priority: self.priority,
+            announced: false,
+        }
+    }
 }
 
 /// What a glance at memory says about a key.
@@ -94,9 +112,9 @@ impl Shelf {
         Glance::Hit(taken, plain)
     }
 
-    /// Sets another value for a key that has one, in memory alone; gives it back if there is more to it
-    /// than that, to be [`apply`](Shelf::apply)d. Returns its version.
-    pub fn overwrite(
+    /// Sets a value in memory alone; gives it back if there is more to it than that, to be
+    /// [`apply`](Shelf::apply)d. Returns its version.
+    pub fn set(
         &self,
         scope: &Scope,
         name: &str,
@@ -104,27 +122,34 @@ impl Shelf {
         fresh: &Fresh,
     ) -> Result<Version, Shared> {
         let hash = self.hash(scope.id, name);
-        let mut guard = self.cell(hash).stripe.write();
+        let cell = self.cell(hash);
+        let mut guard = cell.stripe.write();
         let stripe = &mut *guard;
         // Under the lock, as in `Shelf::call`.
         if self.is_watched() || !stripe.dirty.is_empty() {
             return Err(value);
         }
         // No timer has to be set: there is none to be, or one stands that fires no later.
-        let draw = |hot: &Hot| {
+        let may = |hot: Option<&Hot>| {
             let timer_ms = || {
-                let shows = hot.expires_ms() > fresh.created_ms;
-                (shows && scope.accepts(hot.version(), &[])).then(|| hot.expires_ms())
+                let hot = hot.filter(|hot| hot.expires_ms() > fresh.created_ms)?;
+                scope.accepts(hot.version(), &[]).then(|| hot.expires_ms())
             };
-            let may = fresh.expires_ms == NEVER
-                || timer_ms().is_some_and(|timer_ms| timer_ms <= fresh.expires_ms);
-            may.then(|| self.versions.next(fresh.created_ms))
+            fresh.expires_ms == NEVER || timer_ms().is_some_and(|at| at <= fresh.expires_ms)
         };
+        let draw = |hot: Option<&Hot>| may(hot).then(|| self.versions.next(fresh.created_ms));
         let key = (scope.id, name);
-        let (version, old) = stripe.table.overwrite(hash, key, value, fresh, draw)?;
+        let (version, old) = stripe.table.set(hash, key, value, fresh, draw)?;
         stripe.marks.strike(hash, scope.id, name);
-        drop(guard);
-        let_go(old);
+        if stripe.table.is_over() {
+            let mut effects = Effects::default();
+            stripe.shrink(false, fresh.created_ms, &self.bounds, &mut effects);
+            drop(guard);
+            self.finish(cell, &mut effects);
+        } else {
+            drop(guard);
+        }
+        old.into_iter().for_each(let_go);
         Ok(version)
     }
 }

@@ -246,9 +246,6 @@ impl Hot {
         let (Some(age_ms), Some(schema)) = (small(age_ms), small(Some(fresh.schema.into()))) else {
             return Err(value);
         };
-        if fresh.priority == Priority::Pinned {
-            return Err(value);
-        }
         (self.version, self.expires_ms) = (version, fresh.expires_ms);
         (self.age_ms, self.schema) = (age_ms, schema);
         let mask = Flags::PRIORITY | Flags::ANNOUNCED;

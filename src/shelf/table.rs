@@ -133,39 +133,48 @@ impl Table {
         left.pin_refused = self.insert(hash, (cache, name), slot, weight);
     }
 
-    /// Puts a plain value in place of a key's, if that is plain too and `draw` has a version for it; gives
-    /// it back otherwise. Returns the version and what was there.
+    /// Sets a plain value, if what it replaces is plain too and `draw` has a version for it; gives it back
+    /// otherwise. Returns the version and what was there. [`evict`](Table::evict) afterwards.
     #[inline]
-    pub fn overwrite(
+    pub fn set(
         &mut self,
         hash: u64,
         (cache, name): (CacheId, &str),
         value: Shared,
         fresh: &Fresh,
-        draw: impl FnOnce(&Hot) -> Option<Version>,
-    ) -> Result<(Version, Body), Shared> {
+        draw: impl FnOnce(Option<&Hot>) -> Option<Version>,
+    ) -> Result<(Version, Option<Body>), Shared> {
+        let weight = weigh(name, fresh.weight as usize);
+        if weight > self.budget || fresh.priority == Priority::Pinned {
+            return Err(value);
+        }
         let at = self.find(hash, cache, name);
         let Some((hot, cold)) = at.and_then(|at| self.rows.pair(at)) else {
-            return Err(value);
+            let Some(version) = draw(None).filter(|_| self.rows.hots.len() <= ROWS_MAX) else {
+                return Err(value);
+            };
+            self.insert(hash, (cache, name), fresh.slot(version, value), weight);
+            return Ok((version, None));
         };
         let Some(before) = hot.plain_weight(cold) else {
             return Err(value);
         };
-        let bytes = self.bytes.saturating_sub(before as usize) + fresh.weight as usize;
-        // What is lighter always fits, also where more is taken than there should be.
-        if fresh.weight > before && bytes > self.budget {
-            return Err(value);
-        }
-        let Some(version) = draw(hot) else {
+        let Some(version) = draw(Some(hot)) else {
             return Err(value);
         };
         let old = hot.overwrite(cold, version, value, fresh)?;
         if fresh.weight != before {
-            let (from, to) = (before as usize, fresh.weight as usize);
-            self.policy.reweigh(hot.queue(), from, to);
-            self.bytes = bytes;
+            let before = weigh(name, before as usize);
+            self.policy.reweigh(hot.queue(), before, weight);
+            self.bytes = self.bytes.saturating_sub(before) + weight;
         }
-        Ok((version, old))
+        Ok((version, Some(old)))
+    }
+
+    /// Whether there is more in it than it has room for.
+    #[inline]
+    pub fn is_over(&self) -> bool {
+        self.bytes > self.budget
     }
 
     /// Files a new entry; `true` if it was to be pinned and could not be.
@@ -232,7 +241,7 @@ impl Table {
 
     /// Takes one entry out if the budget is passed; call until `None`.
     pub fn evict(&mut self) -> Option<(Key, Slot)> {
-        if self.bytes <= self.budget {
+        if !self.is_over() {
             return None;
         }
         let place = self.policy.victim(&mut self.rows, self.budget)?;
