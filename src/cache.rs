@@ -40,7 +40,7 @@ use std::time::Duration;
 
 use crate::codec::{Codec, Proof, Value};
 use crate::error::Error;
-use crate::shelf::Priority;
+use crate::shelf::{Priority, Scope, Shelf};
 use crate::tiers::{Home, Place, Targets, Tiers};
 use crate::typed;
 pub(crate) use prepare::EntryOptions;
@@ -68,8 +68,26 @@ pub struct Cache<V> {
 type Weigher<V> = Arc<dyn Fn(&V) -> usize + Send + Sync>;
 
 struct Inner<V> {
-    home: Arc<Home>,
     definition: Arc<Definition<V>>,
+    /// What each call asks for, at hand.
+    shelf: Arc<Shelf>,
+    scope: Arc<Scope>,
+    tiers: Arc<Tiers>,
+    /// Ends larder with its last handle.
+    home: Arc<Home>,
+}
+
+impl<V> Inner<V> {
+    fn new(home: Arc<Home>, definition: Arc<Definition<V>>) -> Self {
+        let tiers = Arc::clone(&home.tiers);
+        Self {
+            shelf: Arc::clone(&tiers.shelf),
+            scope: Arc::clone(&definition.place.scope),
+            definition,
+            tiers,
+            home,
+        }
+    }
 }
 
 /// What a cache is, whoever holds it: all handles of a name and type share one.
@@ -150,7 +168,7 @@ impl<V: Value> Cache<V> {
                 Arc::new(Definition::new(place, defaults, None, &home.tiers))
             }
         };
-        let inner = Arc::new(Inner { home, definition });
+        let inner = Arc::new(Inner::new(home, definition));
         Ok(Self { inner })
     }
 
@@ -160,7 +178,7 @@ impl<V: Value> Cache<V> {
     }
 
     fn tiers(&self) -> &Tiers {
-        &self.inner.home.tiers
+        &self.inner.tiers
     }
 
     fn place(&self) -> &Place {

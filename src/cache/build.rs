@@ -185,7 +185,7 @@ impl<V: Value> CacheBuilder<V> {
         tiers.definitions.write().insert(self.name.into(), opened);
         let home = Arc::clone(&self.home);
         Ok(Cache {
-            inner: Arc::new(Inner { home, definition }),
+            inner: Arc::new(Inner::new(home, definition)),
         })
     }
 

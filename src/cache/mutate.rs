@@ -283,8 +283,8 @@ impl<V: Value> Mutation<'_, V> {
             Ok(fresh) => fresh,
             Err(error) => return self.refuse(error),
         };
-        let scope = &cache.place().scope;
-        match tiers.shelf.set(scope, key, value, &fresh) {
+        let inner = &*cache.inner;
+        match inner.shelf.set(&inner.scope, key, value, &fresh) {
             Ok(version) => {
                 self.state = State::Done;
                 Some(version)

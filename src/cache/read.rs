@@ -60,13 +60,14 @@ impl<V: Value> Cache<V> {
     /// What memory says at a glance; whether that is the answer is the caller's to judge.
     #[inline(always)]
     pub(super) fn glance(&self, key: &str) -> Glance<Arc<V>> {
-        let (tiers, place) = (self.tiers(), self.place());
+        let inner = &*self.inner;
         let take = |body: &Body| match body {
             Body::Decoded(any) => Arc::clone(any).downcast::<V>().ok(),
             Body::Encoded(_) => None,
         };
-        let of = (&*place.scope, place.schema);
-        tiers.shelf.glance(of, key, || tiers.now_ms(), take)
+        let of = (&*inner.scope, inner.definition.place.schema);
+        let now = || inner.tiers.now_ms();
+        inner.shelf.glance(of, key, now, take)
     }
 
     /// Whether a key that memory does not know is nowhere else either.

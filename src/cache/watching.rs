@@ -267,7 +267,7 @@ impl<V: Value> Watched<V> {
         let home = self.home.upgrade().ok_or(Error::Closed)?;
         let definition = Arc::clone(&self.definition);
         Ok(Cache {
-            inner: Arc::new(Inner { home, definition }),
+            inner: Arc::new(Inner::new(home, definition)),
         })
     }
 }

@@ -6,7 +6,6 @@ use bincode::serde as by_serde;
 use bytes::Bytes;
 
 use super::Value;
-use super::measure::measure;
 use crate::error::Error;
 
 /// A decoder that is told by damaged bytes to allocate more than this gives up.
@@ -18,12 +17,9 @@ pub(super) fn encode<V: Value>(value: &V, bytes_max: usize) -> Result<Bytes, Err
     Ok(out.into())
 }
 
-pub(super) fn encoded_len<V: Value>(value: &V, bytes_max: usize) -> Result<usize, Error> {
-    match measure(value) {
-        Some(length) if length <= bytes_max => Ok(length),
-        // It says what is wrong with it.
-        _ => write(value, bytes_max, |_| ()),
-    }
+/// The length a value has when it is written, to nowhere.
+pub(super) fn written_len<V: Value>(value: &V, bytes_max: usize) -> Result<usize, Error> {
+    write(value, bytes_max, |_| ())
 }
 
 pub(super) fn decode<V: Value>(bytes: &[u8]) -> Result<V, Error> {

@@ -74,10 +74,19 @@ impl Codec {
     /// # Errors
     ///
     /// As [`encode`](Codec::encode).
+    #[inline]
     pub fn encoded_len<V: Value>(self, value: &V, bytes_max: usize) -> Result<usize, Error> {
-        guarded(Error::encode::<V>, || match self {
-            Self::Bincode => bincode::encoded_len(value, bytes_max),
-        })
+        let measured = match self {
+            Self::Bincode => catch_unwind(AssertUnwindSafe(|| measure::measure(value))),
+        };
+        match measured {
+            Ok(Some(length)) if length <= bytes_max => Ok(length),
+            // It is written, to nowhere, to say what is wrong with it.
+            Ok(_) => guarded(Error::encode::<V>, || match self {
+                Self::Bincode => bincode::written_len(value, bytes_max),
+            }),
+            Err(_) => Err(panicked(Error::encode::<V>)),
+        }
     }
 
     /// Reads a value. All bytes must belong to it.
@@ -98,7 +107,12 @@ fn guarded<R>(
     run: impl FnOnce() -> Result<R, Error>,
 ) -> Result<R, Error> {
     // The panic's own text is left out: it may hold the value.
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(error("it panicked".into())))
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err(panicked(error)))
+}
+
+#[cold]
+fn panicked(error: impl Fn(Arc<str>) -> Error) -> Error {
+    error("it panicked".into())
 }
 
 impl Error {
