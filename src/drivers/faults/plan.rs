@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(struck(When::Nth(3), 5), [3]);
         assert_eq!(struck(When::First(2), 5), [1, 2]);
         assert_eq!(struck(When::From(4), 5), [4, 5]);
-        assert_eq!(struck(When::Share(0.0), 100), []);
+        assert!(struck(When::Share(0.0), 100).is_empty());
         assert_eq!(struck(When::Share(1.0), 3), [1, 2, 3]);
     }
 

@@ -149,7 +149,7 @@ fn two_keys_with_one_hash_are_two() {
             CacheId(0),
             name,
             record(n as u64, Version::at(1)),
-            &mut Left::default(),
+            &mut table::Left::default(),
         );
     }
     assert_eq!(
