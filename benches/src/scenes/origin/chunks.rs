@@ -1,0 +1,125 @@
+//! Chunks of ten to a hundred items, and all at once: how long it takes, and how much memory, each in a
+//! process of its own.
+
+use std::error::Error;
+use std::time::Instant;
+
+use larder::{CommitConfig, Durability, Larder};
+
+use super::ms;
+use super::store::{Pace, Store};
+use super::stores::{STORAGE, write};
+use crate::child::Child;
+use crate::harness::drive;
+use crate::peers::larder::{BUDGET_MIN, stop};
+use crate::process::{peak_bytes, resident_bytes};
+use crate::report::print_table;
+use crate::scenes::Scene;
+
+pub const SCENE: Scene = Scene {
+    name: "origin-chunks",
+    group: "origin",
+    about: "500 items of 100 KB to plain storage, larder with 1 MiB of memory: time and peak memory",
+    reading: "larder's milliseconds, and how much its process grew at most, in MB; less is better",
+    pictured: false,
+    parts: || {
+        let both = |chunk: usize| ["ms", "mb"].map(|what| format!("{}-{what}", named(chunk)));
+        CHUNKS.into_iter().flat_map(both).collect()
+    },
+    run: |scene, settings, report| {
+        let times = if settings.is_quick() { 10 } else { 1 };
+        let mut lines = Vec::new();
+        for chunk in CHUNKS {
+            let ask = |who: &str| CHILD.spawn(&format!("{who}-{chunk}-{times}"));
+            let (bare, larder) = (ask("bare")?, ask("larder")?);
+            report.row(scene.row(&format!("{}-ms", named(chunk))), larder[0]);
+            report.row(scene.row(&format!("{}-mb", named(chunk))), larder[1]);
+            let mut line = vec![named(chunk)];
+            for figures in [&bare, &larder] {
+                line.push(ms(Some(figures[0])));
+                line.push(format!("{:.1}", figures[1]));
+                line.push(figures[2].to_string());
+            }
+            lines.push(line);
+        }
+        let head = [
+            "",
+            "bare ms",
+            "peak MB",
+            "refused",
+            "larder ms",
+            "peak MB",
+            "refused",
+        ];
+        print_table(&head, &lines);
+        if times > 1 {
+            println!("\n  the store ran {times} times as fast, and times are times {times}");
+        }
+        Ok(())
+    },
+};
+
+const ITEMS: usize = 500;
+const VALUE_BYTES: usize = 100_000;
+/// The last is all at once.
+const CHUNKS: [usize; 5] = [10, 20, 50, 100, ITEMS];
+
+fn named(chunk: usize) -> String {
+    match chunk {
+        ITEMS => "all-at-once".to_owned(),
+        chunk => format!("chunk-{chunk}"),
+    }
+}
+
+pub const CHILD: Child = Child {
+    word: "--chunk-peak",
+    measure: |whom| {
+        let mut words = whom.split('-');
+        let mut word = || words.next().ok_or("a word is missing");
+        let (who, chunk, times) = (word()?, word()?.parse()?, word()?.parse()?);
+        let pace = STORAGE.faster(times);
+        let before = resident_bytes()?;
+        let (time, refused) = match who {
+            "bare" => bare(pace, chunk),
+            _ => larder(pace, chunk)?,
+        };
+        let grown = (peak_bytes()? - before) / 1e6;
+        Ok(vec![time * f64::from(times), grown, refused as f64])
+    },
+};
+
+/// A bare client; all at once it has a thread for each item.
+fn bare(pace: Pace, chunk: usize) -> (f64, usize) {
+    let store = Store::of_keys(pace).open();
+    let (chunk, at_once) = if chunk == ITEMS {
+        (1, ITEMS)
+    } else {
+        (chunk, 1)
+    };
+    let told = write(&store, ITEMS, VALUE_BYTES, chunk, at_once);
+    (told.stored.as_secs_f64() * 1e3, told.refused)
+}
+
+fn larder(pace: Pace, chunk: usize) -> Result<(f64, usize), Box<dyn Error>> {
+    let mut commits = CommitConfig::default();
+    commits.commit_count_max = chunk.min(100);
+    // As many bytes as the largest chunk has.
+    commits.commit_bytes_max = 16 << 20;
+    let larder = Larder::builder()
+        .memory_bytes(BUDGET_MIN)
+        .driver_factory("store", commits, Store::of_keys(pace).factory())
+        .start_blocking()?;
+    let cache = larder.cache::<Vec<u8>>("items")?;
+    let began = Instant::now();
+    let refused = if chunk == ITEMS {
+        drive(super::stores::all_at_once(ITEMS, VALUE_BYTES, &cache))
+    } else {
+        let items = (0..ITEMS).map(|n| (format!("item:{n:07}"), vec![7; VALUE_BYTES]));
+        let sets = cache.set_many(items).chunk(chunk);
+        let report = drive(sets.durability(Durability::Written).into_future())?;
+        report.refused + report.chunks_unstored
+    };
+    let time = began.elapsed().as_secs_f64() * 1e3;
+    stop(&larder);
+    Ok((time, refused))
+}
