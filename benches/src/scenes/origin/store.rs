@@ -67,6 +67,8 @@ struct Inner {
 struct State {
     device_free: Instant,
     items: usize,
+    /// Writing calls that were carried out.
+    writes: u64,
     /// Which share of the calls fails, and how.
     faults: Option<(f64, Fails)>,
     chance: Random,
@@ -91,6 +93,7 @@ impl Store {
             state: Mutex::new(State {
                 device_free: Instant::now(),
                 items: 0,
+                writes: 0,
                 faults: None,
                 chance: Random::new(1),
                 struck: 0,
@@ -113,6 +116,11 @@ impl Store {
     /// From now on such a share of the calls fails; 0 for none.
     pub fn fail(&self, share: f64, how: Fails) {
         self.state().faults = Some((share, how));
+    }
+
+    /// Writing calls that were carried out.
+    pub fn writes(&self) -> u64 {
+        self.state().writes
     }
 
     /// Calls that have failed by chance.
@@ -155,6 +163,7 @@ impl Store {
                 });
             }
             state.items += items;
+            state.writes += 1;
             let begin = state.device_free.max(Instant::now());
             state.device_free = begin + pace.item * u32::try_from(items).unwrap_or(u32::MAX);
             state.device_free + (pace.call - pace.item)
