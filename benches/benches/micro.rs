@@ -78,6 +78,14 @@ fn codec(c: &mut Criterion) {
     let bytes = encode(&user);
     let mut group = c.benchmark_group("codec");
     group.bench_function("encode-64-bytes", |b| b.iter(|| encode(black_box(&user))));
+    // As a set in memory does that has no weigher.
+    group.bench_function("encoded-len-64-bytes", |b| {
+        b.iter(|| {
+            Codec::Bincode
+                .encoded_len(black_box(&user), 1 << 20)
+                .expect("a length")
+        });
+    });
     group.bench_function("decode-64-bytes", |b| {
         b.iter(|| {
             Codec::Bincode
