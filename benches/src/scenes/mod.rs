@@ -36,8 +36,12 @@ impl Settings {
         ops: 200_000,
     };
 
-    pub fn is_quick(&self) -> bool {
-        self.ops < Self::FULL.ops
+    /// The first in full, the second where it is to be quick.
+    pub fn either<T>(&self, full: T, quick: T) -> T {
+        match self.rounds < Self::FULL.rounds {
+            true => quick,
+            false => full,
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub const SCENE: Scene = Scene {
         CHUNKS.into_iter().flat_map(both).collect()
     },
     run: |scene, settings, report| {
-        let times = if settings.is_quick() { 10 } else { 1 };
+        let times = settings.either(1, 10);
         let mut lines = Vec::new();
         for chunk in CHUNKS {
             let ask = |who: &str| CHILD.spawn(&format!("{who}-{chunk}-{times}"));

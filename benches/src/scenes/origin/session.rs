@@ -14,7 +14,7 @@ use crate::harness::drive;
 use crate::peers::larder::stop;
 use crate::process::peak_bytes;
 use crate::report::print_table;
-use crate::scenes::{Scene, Settings};
+use crate::scenes::Scene;
 use crate::workload::{Random, User};
 
 pub const SCENE: Scene = Scene {
@@ -25,7 +25,7 @@ pub const SCENE: Scene = Scene {
     pictured: false,
     parts: || vec![PEAK.to_owned(), SHARE.to_owned()],
     run: |scene, settings, report| {
-        let ops = ops(settings);
+        let ops = settings.either(100_000_000, 1_000_000);
         let mut lines = Vec::new();
         let mut peaks = Vec::new();
         for (who, published) in [("map", "380"), ("larder", "52")] {
@@ -51,14 +51,6 @@ const PEAK: &str = "larder-mb";
 const SHARE: &str = "larder-vs-map";
 const KEYS: f64 = 2e6;
 const BUDGET: usize = 32 << 20;
-
-fn ops(settings: &Settings) -> usize {
-    if settings.is_quick() {
-        1_000_000
-    } else {
-        100_000_000
-    }
-}
 
 pub const CHILD: Child = Child {
     word: "--session-peak",

@@ -30,7 +30,7 @@ pub const SCENE: Scene = Scene {
     },
     run: |scene, settings, report| {
         // Then larder's own time counts tenfold, too.
-        let times = if settings.is_quick() { 10 } else { 1 };
+        let times = settings.either(1, 10);
         let (mut lines, mut lost) = (Vec::new(), 0);
         for case in CASES {
             let case = &Case {

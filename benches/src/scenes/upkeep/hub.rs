@@ -54,8 +54,10 @@ pub const NO_WATCHER: Scene = Scene {
 type Begin = fn(&Larder, &Cache<User>) -> Result<Option<Watch<User>>, larder::Error>;
 
 /// Who watches; first nobody.
-const WATCHED: [(&str, Begin); 4] = [
+const WATCHED: [(&str, Begin); 5] = [
     ("never-watched", |_, _| Ok(None)),
+    // Another one just like it: how much the rest may be noise.
+    ("neither-watched", |_, _| Ok(None)),
     ("no-more-watched", |_, cache| {
         drop(drive(cache.watch("key"))?);
         // It unsubscribes without being waited for.

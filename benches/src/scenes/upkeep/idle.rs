@@ -21,7 +21,7 @@ pub const SCENE: Scene = Scene {
     pictured: false,
     parts: || vec![WAKES.to_owned(), CPU.to_owned()],
     run: |scene, settings, report| {
-        let seconds = if settings.is_quick() { 3 } else { 10 };
+        let seconds = settings.either(10, 3);
         let mut lines = Vec::new();
         for tiers in [MEMORY, DISK] {
             let figures = CHILD.spawn(&format!("{tiers}-{seconds}"))?;

@@ -22,7 +22,7 @@ pub const SCENE: Scene = Scene {
     pictured: false,
     parts: || vec![CPU.to_owned(), P99.to_owned()],
     run: |scene, settings, report| {
-        let load = if settings.is_quick() { QUICK } else { FULL };
+        let load = settings.either(FULL, QUICK);
         let figures = CHILD.spawn(load.name)?;
         let [idle, busy] = [&figures[..4], &figures[4..8]];
         let line = |name: String, figures: &[f64]| {
