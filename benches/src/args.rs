@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use crate::child::Child;
 use crate::scenes::{self, Scene, Settings};
 
 pub const HELP: &str = "\
@@ -12,7 +13,7 @@ larder-bench: larder beside its peers
 What
   all              every scene
   quick            fewer rounds and operations; every scene, if none is named beside it
-  memory           every scene of this group (also: footprint, replay)
+  memory           every scene of this group (also: footprint, replay, origin, upkeep)
   get-hit-1t ...   a scene by its name
   plot DIR         the scenes of the README's pictures, drawn into DIR as SVG
   allocs           allocations for each hit and set, counted
@@ -28,8 +29,8 @@ pub enum Job {
     Help,
     List,
     Allocs,
-    /// What a child process does for the scene about footprints.
-    EntryBytes(String),
+    /// What a child process measures, and of whom.
+    Child(&'static Child, String),
     Scenes(Vec<&'static Scene>),
 }
 
@@ -63,14 +64,14 @@ impl Args {
                 "help" | "--help" | "-h" => special = Some(Job::Help),
                 "list" => special = Some(Job::List),
                 "allocs" => special = Some(Job::Allocs),
-                scenes::memory_per_entry::CHILD => {
-                    special = Some(Job::EntryBytes(value("a contender")?));
-                }
                 "quick" => args.settings = Settings::QUICK,
                 "plot" => args.plot = Some(value("a directory")?),
                 "--json" => args.json = Some(value("a file")?),
                 "--check" => args.check = true,
-                _ => names.push(word),
+                _ => match scenes::CHILDREN.iter().find(|child| child.word == word) {
+                    Some(child) => special = Some(Job::Child(child, value("whom to measure")?)),
+                    None => names.push(word),
+                },
             }
         }
         if nothing {

@@ -4,11 +4,13 @@
 //! ratios are found. README.md says what each row means and how each contender is set up.
 
 mod args;
+mod child;
 mod floors;
 pub mod harness;
 mod machine;
 pub mod peers;
 mod plot;
+mod process;
 mod replay;
 mod report;
 mod scenes;
@@ -39,7 +41,7 @@ fn carry_out(args: &Args) -> Result<bool, Box<dyn Error>> {
         Job::Help => print!("{}", args::HELP),
         Job::List => scenes::list(),
         Job::Allocs => return allocs(),
-        Job::EntryBytes(name) => println!("{}", scenes::memory_per_entry::child(name)?),
+        Job::Child(child, whom) => child.run(whom)?,
         Job::Scenes(chosen) => return measure(args, chosen),
     }
     Ok(true)

@@ -85,7 +85,7 @@ impl Random {
     }
 
     /// At least 0 and below 1.
-    fn unit(&mut self) -> f64 {
+    pub fn unit(&mut self) -> f64 {
         (self.draw() >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

@@ -3,12 +3,13 @@
 //! Each contender has a process of its own, so that nobody is given memory that another has freed.
 
 use std::error::Error;
-use std::process::Command;
 
 use super::Scene;
 use super::contest::{versus, versus_one};
+use crate::child::Child;
 use crate::harness::{median, order, ratio};
 use crate::peers::{ALL, LARDER};
+use crate::process::resident_bytes;
 use crate::report::print_table;
 use crate::workload::{Keys, shuffled};
 
@@ -24,7 +25,7 @@ pub const SCENE: Scene = Scene {
         let mut figures = vec![Vec::new(); ALL.len()];
         for round in 0..settings.rounds.div_ceil(3) {
             for contender in order(round, ALL.len()) {
-                figures[contender].push(spawn(ALL[contender].name)?);
+                figures[contender].extend(CHILD.spawn(ALL[contender].name)?);
             }
         }
         let mut lines = Vec::new();
@@ -46,26 +47,17 @@ pub const SCENE: Scene = Scene {
     },
 };
 
-/// What a child process is told to do, followed by a contender's name.
-pub const CHILD: &str = "--entry-bytes";
+pub const CHILD: Child = Child {
+    word: "--entry-bytes",
+    measure: child,
+};
 
 const ENTRIES: u32 = 1_000_000;
 /// With this room every contender keeps them all, however unevenly its shards fill.
 const ROOM: usize = 1_250_000;
 
-fn spawn(name: &str) -> Result<f64, Box<dyn Error>> {
-    let mut child = Command::new(std::env::current_exe()?);
-    let output = child.args([CHILD, name]).output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let bytes = text.trim().parse();
-    bytes.map_err(|_| {
-        let error = String::from_utf8_lossy(&output.stderr);
-        format!("{name} gave no figure: {text}{error}").into()
-    })
-}
-
 /// Fills one contender and says by how many bytes for each entry the process grew.
-pub fn child(name: &str) -> Result<f64, Box<dyn Error>> {
+fn child(name: &str) -> Result<Vec<f64>, Box<dyn Error>> {
     let maker = ALL.iter().find(|maker| maker.name == name);
     let maker = maker.ok_or_else(|| format!("there is no contender {name:?}"))?;
     let keys = Keys::new(0, ENTRIES);
@@ -78,16 +70,5 @@ pub fn child(name: &str) -> Result<f64, Box<dyn Error>> {
     if entries < ENTRIES as usize * 99 / 100 {
         return Err(format!("{name} kept {entries} of {ENTRIES} entries").into());
     }
-    Ok((resident_bytes()? - before) / entries as f64)
-}
-
-/// What this process has in memory, as Linux says.
-fn resident_bytes() -> Result<f64, Box<dyn Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .ok_or("no VmRSS in /proc/self/status")?;
-    Ok(kib.parse::<f64>()? * 1024.0)
+    Ok(vec![(resident_bytes()? - before) / entries as f64])
 }

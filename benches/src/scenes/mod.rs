@@ -5,13 +5,16 @@ mod contest;
 mod get_absent;
 mod get_hit;
 mod hit_ratio;
-pub mod memory_per_entry;
+mod memory_per_entry;
 mod mix;
+mod origin;
 mod set_new;
 mod set_overwrite;
+mod upkeep;
 
 use std::error::Error;
 
+use crate::child::Child;
 use crate::report::Report;
 
 /// How much is done.
@@ -32,6 +35,14 @@ impl Settings {
         rounds: 3,
         ops: 200_000,
     };
+
+    /// The first in full, the second where it is to be quick.
+    pub fn either<T>(&self, full: T, quick: T) -> T {
+        match self.rounds < Self::FULL.rounds {
+            true => quick,
+            false => full,
+        }
+    }
 }
 
 pub struct Scene {
@@ -75,6 +86,25 @@ pub const ALL: &[Scene] = &[
     mix::TWO,
     memory_per_entry::SCENE,
     hit_ratio::SCENE,
+    origin::stores::SCENE,
+    origin::synced::SCENE,
+    origin::chunks::SCENE,
+    origin::session::SCENE,
+    origin::watched::SCENE,
+    origin::faults::SCENE,
+    upkeep::hub::NO_WATCHER,
+    upkeep::hub::CROWD,
+    upkeep::ttl::SCENE,
+    upkeep::idle::SCENE,
+];
+
+/// What is measured in processes of their own.
+pub const CHILDREN: &[Child] = &[
+    memory_per_entry::CHILD,
+    origin::chunks::CHILD,
+    origin::session::CHILD,
+    upkeep::ttl::CHILD,
+    upkeep::idle::CHILD,
 ];
 
 /// Prints every scene with its rows.
