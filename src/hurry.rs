@@ -1,5 +1,5 @@
 //! Hurry: whether somebody waits for something to be stored, so that a commit lingers only while
-//! nobody does.
+//! nobody does; and whether a chunk is being filed, for which it lingers a moment.
 //!
 //! A count and not only a notice: whoever began to wait before the lingering did is not overlooked.
 
@@ -17,10 +17,15 @@ use crate::sync::{Arc, AtomicUsize, Ordering};
 pub struct Hurry {
     waiting: AtomicUsize,
     come: Notify,
+    filing: AtomicUsize,
+    filed: Notify,
 }
 
 /// Somebody waits as long as this lives.
 pub struct Waits(Arc<Hurry>);
+
+/// A chunk is being filed as long as this lives.
+pub struct Files(Arc<Hurry>);
 
 impl Hurry {
     /// Somebody waits from now on.
@@ -44,6 +49,30 @@ impl Hurry {
         }
     }
 
+    /// A chunk is being filed from now on.
+    pub fn file(self: &Arc<Self>) -> Files {
+        self.filing.fetch_add(1, Ordering::SeqCst);
+        Files(Arc::clone(self))
+    }
+
+    /// Returns once no chunk is being filed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    pub async fn filed(&self) {
+        let mut filed = pin!(self.filed.notified());
+        loop {
+            // IMPORTANT: listening before looking, as above.
+            filed.as_mut().enable();
+            if self.filing.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            filed.as_mut().await;
+            filed.set(self.filed.notified());
+        }
+    }
+
     /// Ready once somebody has begun to wait after this call.
     pub fn somebody_else(&self) -> Notified<'_> {
         self.come.notified()
@@ -53,6 +82,14 @@ impl Hurry {
 impl Drop for Waits {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if self.0.filing.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.filed.notify_waiters();
+        }
     }
 }
 
@@ -97,6 +134,21 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!heard.is_finished());
         let _other = hurry.wait();
+        heard.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_chunk_is_filed_when_the_last_one_is() {
+        let hurry = Arc::new(Hurry::default());
+        hurry.filed().await;
+        let (one, other) = (hurry.file(), hurry.file());
+        let listener = Arc::clone(&hurry);
+        let heard = tokio::spawn(async move { listener.filed().await });
+        for files in [one, other] {
+            tokio::task::yield_now().await;
+            assert!(!heard.is_finished());
+            drop(files);
+        }
         heard.await.unwrap();
     }
 

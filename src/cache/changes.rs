@@ -13,6 +13,7 @@ use super::chunks::{Chunks, Work};
 use super::report::{BatchReport, ChunkReport};
 use crate::codec::Value;
 use crate::error::Error;
+use crate::hurry::Files;
 use crate::outcome::Durability;
 use crate::shelf::{Change, Condition, Ticket, Waiting};
 use crate::tiers::{Order, Promise};
@@ -95,6 +96,8 @@ struct Chunk {
     /// Shared with every slot of the chunk.
     ticket: Ticket,
     waiting: Waiting,
+    /// Until all of it is filed; a commit waits for that.
+    files: Files,
 }
 
 impl<V, F, T> Work<T> for Changes<'_, V, F>
@@ -118,6 +121,7 @@ where
             },
             ticket,
             waiting,
+            files: self.cache.tiers().hurry.file(),
         }
     }
 
@@ -138,6 +142,7 @@ where
     async fn end(&self, chunk: Chunk) -> Result<ChunkReport, Error> {
         let tiers = self.cache.tiers();
         let mut report = chunk.report;
+        drop(chunk.files);
         // What the slots hold is what is left to wait for.
         chunk.ticket.done();
         let promise = Promise {

@@ -120,7 +120,7 @@ pub struct GetFuture<'a, V>(State<'a, V>);
 enum State<'a, V> {
     Asked(Get<'a, V>),
     Slow(CallFuture<'a, Option<Entry<V>>>),
-    /// On the way from one to the other.
+    /// Polled after it was ready: there is nothing more to come.
     Done,
 }
 
@@ -138,9 +138,13 @@ impl<V: Value> Future for GetFuture<'_, V> {
         {
             match get.cache.glance(get.key) {
                 Glance::Hit(value, read) => {
+                    self.end();
                     return Poll::Ready(Ok(Some(Entry::plain(value, read))));
                 }
-                Glance::Unknown if get.cache.is_absent(get.key) => return Poll::Ready(Ok(None)),
+                Glance::Unknown if get.cache.is_absent(get.key) => {
+                    self.end();
+                    return Poll::Ready(Ok(None));
+                }
                 Glance::Unknown => is_unknown = true,
                 Glance::Unclear => {}
             }
@@ -156,6 +160,12 @@ impl<V: Value> Future for GetFuture<'_, V> {
 }
 
 impl<V: Value> GetFuture<'_, V> {
+    /// It has answered, without ever having had anything of its own to drop.
+    #[inline(always)]
+    fn end(&mut self) {
+        std::mem::forget(std::mem::replace(&mut self.0, State::Done));
+    }
+
     #[cold]
     #[inline(never)]
     fn look_closer(
@@ -171,6 +181,7 @@ impl<V: Value> GetFuture<'_, V> {
                 && let Some(entry) = get.cache.fast(get.key, get.stale_ok)
                 && get.cache.tiers().is_open()
             {
+                self.0 = State::Done;
                 return Poll::Ready(Ok(entry));
             }
             if let State::Asked(get) = std::mem::replace(&mut self.0, State::Done) {

@@ -6,13 +6,16 @@ use bincode::serde as by_serde;
 use bytes::Bytes;
 
 use super::Value;
+use super::measure::measure;
 use crate::error::Error;
 
 /// A decoder that is told by damaged bytes to allocate more than this gives up.
 const DECODE_BYTES_MAX: usize = 1 << 30;
 
 pub(super) fn encode<V: Value>(value: &V, bytes_max: usize) -> Result<Bytes, Error> {
-    let mut out = Vec::new();
+    // Growing it byte by byte costs more than measuring it first.
+    let length = measure(value).unwrap_or(0).min(bytes_max);
+    let mut out = Vec::with_capacity(length);
     write(value, bytes_max, |bytes| out.extend_from_slice(bytes))?;
     Ok(out.into())
 }

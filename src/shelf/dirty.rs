@@ -300,10 +300,6 @@ impl DirtySet {
     }
 
     /// How many slots are dirty.
-    pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
-    }
-
     pub fn len(&self) -> usize {
         self.slots.len()
     }

@@ -87,7 +87,7 @@ impl Shelf {
         let hash = self.hash(scope.id, name);
         let stripe = self.cell(hash).stripe.read();
         let Some(hot) = stripe.table.hot(hash, scope.id, name) else {
-            if !stripe.dirty.is_empty() {
+            if stripe.dirty.len() > 0 {
                 return Glance::Unclear;
             }
             drop(stripe);
@@ -126,7 +126,7 @@ impl Shelf {
         let mut guard = cell.stripe.write();
         let stripe = &mut *guard;
         // Under the lock, as in `Shelf::call`.
-        if self.is_watched() || !stripe.dirty.is_empty() {
+        if self.is_watched() || stripe.dirty.len() > 0 {
             return Err(value);
         }
         // No timer has to be set: there is none to be, or one stands that fires no later.

@@ -23,6 +23,8 @@ use crate::shelf::{Shelf, Taken};
 pub const RETRY_MS_MIN: u64 = 10;
 /// The longest wait between two attempts.
 pub const RETRY_MS_MAX: u64 = 1_000;
+/// How long a commit waits for a chunk that is being filed: its items may come from a slow iterator.
+const GATHER_MS_MAX: u64 = 5;
 /// Keys that are healed in one go when a driver is back.
 pub const HEAL_COUNT_MAX: usize = 1_000;
 
@@ -82,6 +84,7 @@ impl Run {
         while self.lane.port.is_up() {
             // Also before a look that finds nothing: so the next run need not know of the pace.
             self.clock.sleep_until(self.progress.next_ms).await;
+            self.gather().await;
             let taken = self.take(false);
             match self.store(&taken).await {
                 Ok(None) => {
@@ -144,6 +147,14 @@ impl Run {
             let over_ms = self.clock.now_ms().saturating_add(linger_ms);
             either(self.clock.sleep_until(over_ms), self.hurry.somebody()).await;
         }
+    }
+
+    /// Waits until a chunk that is being filed is whole, a moment at most and not while somebody waits for
+    /// an answer: stored in two parts, it would cost its caller two commits.
+    async fn gather(&self) {
+        let moment = tokio::time::sleep(Duration::from_millis(GATHER_MS_MAX));
+        let called = either(self.hurry.somebody(), moment);
+        either(self.hurry.filed(), called).await;
     }
 
     fn take(&mut self, deletions: bool) -> Vec<Taken> {

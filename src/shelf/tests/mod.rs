@@ -7,6 +7,7 @@ mod eviction;
 mod listing;
 mod mutations;
 mod overflow;
+mod plain;
 mod refile;
 mod settling;
 
