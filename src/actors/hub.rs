@@ -178,9 +178,11 @@ impl Hub {
         }
     }
 
-    /// Events are recorded only while somebody watches.
+    /// Events are recorded only of caches that somebody watches.
     fn tell_shelf(&self) {
-        self.shelf.watch(!self.registry.lock().is_empty());
+        let registry = self.registry.lock();
+        self.shelf
+            .watch_only(|cache| registry.watches_any_of(cache));
     }
 
     /// Sees to it that a watcher that is behind learns of it though nothing more happens. On a busy

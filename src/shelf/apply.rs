@@ -164,7 +164,7 @@ impl Stripe {
         if is_told {
             self.tell_change(call, version, before.old, told, effects);
         }
-        self.shrink(call.watched, call.now_ms, call.bounds, effects);
+        self.shrink(call.evictions_watched, call.now_ms, call.bounds, effects);
         Applied::Done {
             version,
             replaced: before.replaced,

@@ -253,6 +253,8 @@ pub(super) struct Call<'a> {
     /// Whether events are recorded. IMPORTANT: read under the stripe's lock; read before, a change
     /// could slip between a new watcher's snapshot and its first event.
     pub watched: bool,
+    /// Whether those of what is evicted are, which may be any cache's.
+    pub evictions_watched: bool,
     pub bounds: &'a Bounds,
 }
 

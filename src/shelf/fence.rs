@@ -3,7 +3,8 @@
 //! `clear` and tag invalidation raise a number instead of touching entries, and every read compares
 //! (after FusionCache's tag timestamps). Fences only ever rise.
 //!
-//! Beside them stands how often entries of the cache have moved between its tiers, for scans.
+//! Beside them stands how often entries of the cache have moved between its tiers, for scans, and whether
+//! anybody watches it.
 
 use hashbrown::HashMap;
 use smol_str::SmolStr;
@@ -12,7 +13,7 @@ use crate::key::CacheId;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering, RwLock};
 use crate::version::Version;
 
-/// One named cache as the shelf sees it: its number, its name, its fences and its moves.
+/// One named cache as the shelf sees it: its number, its name, its fences, its moves and who watches.
 pub struct Scope {
     /// Its number within this process.
     pub id: CacheId,
@@ -28,6 +29,7 @@ pub struct Scope {
     order: RwLock<()>,
     moves_begun: AtomicU64,
     moves_done: AtomicU64,
+    watched: AtomicBool,
 }
 
 /// A change is under way that leaves some tiers out. Ends when it is dropped.
@@ -55,7 +57,22 @@ impl Scope {
             order: RwLock::new(()),
             moves_begun: AtomicU64::new(0),
             moves_done: AtomicU64::new(0),
+            watched: AtomicBool::new(false),
         }
+    }
+
+    /// Says whether somebody watches any of it.
+    pub(super) fn watch(&self, watched: bool) {
+        // Read by every change: written only if it is another.
+        if self.is_watched() != watched {
+            self.watched.store(watched, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether somebody watches any of it.
+    #[inline]
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.load(Ordering::Relaxed)
     }
 
     /// To be held over the critical section of a change that some tiers of the cache, or all but

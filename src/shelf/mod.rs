@@ -61,7 +61,7 @@ use crate::bell::Bells;
 use crate::clock::Millis;
 use crate::error::Error;
 use crate::key::CacheId;
-use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Ordering, RwLock};
+use crate::sync::{Arc, AtomicU64, AtomicUsize, Ordering, RwLock};
 use crate::tally::Tally;
 use crate::version::{Version, VersionClock};
 use ask::Call;
@@ -82,7 +82,7 @@ pub struct Shelf {
     tiers: RwLock<Vec<Arc<str>>>,
     scopes: RwLock<Scopes>,
     /// Whether anybody watches anything: events are recorded only then.
-    watched: AtomicBool,
+    watched: AtomicUsize,
     /// Bytes of the events in all stripes.
     events_bytes: Arc<AtomicUsize>,
     budget: AtomicUsize,
@@ -140,7 +140,7 @@ impl Shelf {
             tags_max,
             tiers: RwLock::new(Vec::new()),
             scopes: RwLock::new(Scopes::default()),
-            watched: AtomicBool::new(false),
+            watched: AtomicUsize::new(0),
             events_bytes,
             budget: AtomicUsize::new(budget_bytes),
             reads: Tally::new(),
@@ -244,7 +244,8 @@ impl Shelf {
             hash,
             name,
             now_ms,
-            watched: self.is_watched(),
+            watched: self.watches(scope),
+            evictions_watched: self.is_watched(),
             bounds: &self.bounds,
         }
     }
@@ -252,7 +253,6 @@ impl Shelf {
     /// Carries out a change, or says why not.
     pub fn apply(&self, mut ask: Ask<'_>) -> Applied {
         let applied = self.apply_to(&mut ask);
-        // A refused value may be the host's last reference.
         let_go(ask);
         applied
     }
@@ -310,10 +310,10 @@ impl Shelf {
         for cell in &self.stripes {
             let mut effects = Effects::default();
             let mut stripe = cell.stripe.write();
-            let pins_refused = stripe.table.resize(share);
+            let refused = stripe.table.resize(share);
             stripe.shrink(self.is_watched(), now_ms, &self.bounds, &mut effects);
             drop(stripe);
-            cell.pins_refused.fetch_add(pins_refused, Ordering::Relaxed);
+            cell.pins_refused.fetch_add(refused, Ordering::Relaxed);
             self.finish(cell, &mut effects);
         }
     }

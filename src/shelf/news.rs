@@ -3,26 +3,56 @@
 use super::event::{EventKind, OldSlot, RawEvent};
 use super::{Covers, Effects, Scope, Shelf};
 use crate::clock::Millis;
-use crate::key::Key;
+use crate::key::{CacheId, Key};
 use crate::sync::Ordering;
 use crate::version::Version;
 
+/// What is watched: caches that say so of themselves, or all.
+enum Watched {
+    None,
+    Some,
+    All,
+}
+
 impl Shelf {
-    /// Says whether events are to be recorded from now on. What is applied after a read that comes
-    /// after this call is recorded.
+    /// Says whether events of every cache are to be recorded from now on. What is applied after a read
+    /// that comes after this call is recorded.
     pub fn watch(&self, watched: bool) {
-        self.watched.store(watched, Ordering::SeqCst);
+        let watched = if watched { Watched::All } else { Watched::None };
+        self.watched.store(watched as usize, Ordering::SeqCst);
     }
 
-    /// Whether anybody watches.
+    /// As [`watch`](Shelf::watch), of the caches that are watched. A cache that is made later is none of
+    /// them.
+    pub fn watch_only(&self, is_watched: impl Fn(CacheId) -> bool) {
+        let mut watched = Watched::None;
+        for scope in self.scopes().iter() {
+            let is_watched = is_watched(scope.id);
+            scope.watch(is_watched);
+            if is_watched {
+                watched = Watched::Some;
+            }
+        }
+        self.watched.store(watched as usize, Ordering::SeqCst);
+    }
+
+    /// Whether anybody watches anything.
     #[inline]
     pub fn is_watched(&self) -> bool {
-        self.watched.load(Ordering::Relaxed)
+        self.watched.load(Ordering::Relaxed) != Watched::None as usize
+    }
+
+    /// Whether anybody watches this cache.
+    #[inline]
+    pub(super) fn watches(&self, scope: &Scope) -> bool {
+        let watched = self.watched.load(Ordering::Relaxed);
+        watched != Watched::None as usize
+            && (watched == Watched::All as usize || scope.is_watched())
     }
 
     /// Tells those who watch that a fence was raised.
     pub fn announce_fence(&self, scope: &Scope, covers: &Covers, version: Version, now_ms: Millis) {
-        if !self.is_watched() {
+        if !self.watches(scope) {
             return;
         }
         let name = match covers {

@@ -126,7 +126,7 @@ impl Shelf {
         let mut guard = cell.stripe.write();
         let stripe = &mut *guard;
         // Under the lock, as in `Shelf::call`.
-        if self.is_watched() || stripe.dirty.len() > 0 {
+        if self.watches(scope) || stripe.dirty.len() > 0 {
             return Err(value);
         }
         // No timer has to be set: there is none to be, or one stands that fires no later.
@@ -143,7 +143,8 @@ impl Shelf {
         stripe.marks.strike(hash, scope.id, name);
         if stripe.table.is_over() {
             let mut effects = Effects::default();
-            stripe.shrink(false, fresh.created_ms, &self.bounds, &mut effects);
+            let watched = self.is_watched();
+            stripe.shrink(watched, fresh.created_ms, &self.bounds, &mut effects);
             drop(guard);
             self.finish(cell, &mut effects);
         } else {

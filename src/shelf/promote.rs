@@ -30,7 +30,12 @@ impl Stripe {
         self.marks.strike(hash, cache, call.name);
         self.note_deadline(call, slot.expires_ms, None, &mut effects);
         self.remember(call, Some(slot), &mut effects);
-        self.shrink(call.watched, call.now_ms, call.bounds, &mut effects);
+        self.shrink(
+            call.evictions_watched,
+            call.now_ms,
+            call.bounds,
+            &mut effects,
+        );
         (true, effects)
     }
 }

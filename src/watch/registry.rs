@@ -178,6 +178,11 @@ impl Registry {
         self.subscriptions.is_empty()
     }
 
+    /// Whether somebody watches anything of this cache.
+    pub fn watches_any_of(&self, cache: CacheId) -> bool {
+        self.caches.contains_key(&cache)
+    }
+
     /// Whether somebody watches this key, by its name, a prefix or with all of its cache.
     pub fn watches(&self, key: &Key) -> bool {
         self.caches

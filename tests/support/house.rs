@@ -66,7 +66,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "cache",
-        "clock key version error codec gate config shelf entry outcome typed messages watch tiers",
+        "clock key version error codec gate hurry config shelf entry outcome typed messages watch tiers",
     ),
     // The actors: shells over what stands above.
     ("actors", ""),

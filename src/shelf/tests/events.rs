@@ -29,6 +29,51 @@ fn nothing_is_recorded_while_nobody_watches() {
 }
 
 #[test]
+fn only_what_happens_to_a_watched_cache_is_recorded() {
+    let bench = bench();
+    let watched = bench.shelf.scope("watched").id;
+    bench.shelf.watch_only(|cache| cache == watched);
+    assert!(bench.shelf.is_watched());
+    bench.set("k", 1);
+    bench
+        .shelf
+        .announce_fence(&bench.scope, &Covers::All, Version::at(1), 0);
+    assert!(bench.events().is_empty());
+    let bench = Bench {
+        scope: bench.shelf.scope("watched"),
+        ..bench
+    };
+    bench.set("k", 1);
+    bench.remove("k");
+    assert_eq!(kinds(&bench), [EventKind::Created, EventKind::Removed]);
+    bench.shelf.watch_only(|_| false);
+    bench.set("k", 1);
+    assert!(bench.events().is_empty() && !bench.shelf.is_watched());
+}
+
+#[test]
+fn what_is_evicted_of_a_watched_cache_is_told_whoever_displaced_it() {
+    let bench = Bench::with(1, 4 * (ENTRY_OVERHEAD_BYTES + 9));
+    let watched = bench.shelf.scope("watched");
+    bench.shelf.watch_only(|cache| cache == watched.id);
+    let mut bench = Bench {
+        scope: Arc::clone(&watched),
+        tiers: TierSet::NONE,
+        ..bench
+    };
+    bench.set("k", 1);
+    bench.events();
+    bench.scope = bench.shelf.scope("other");
+    for n in 0..20 {
+        bench.set(&n.to_string(), n);
+    }
+    let events = bench.events();
+    let told = |event: &&RawEvent| event.key.cache == watched.id;
+    let of_watched: Vec<_> = events.iter().filter(told).map(|event| event.kind).collect();
+    assert_eq!(of_watched, [EventKind::Evicted]);
+}
+
+#[test]
 fn each_change_is_told_with_the_value_before_it() {
     let bench = watched();
     bench.set("k", 1);
