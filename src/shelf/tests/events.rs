@@ -64,10 +64,11 @@ fn what_is_evicted_of_a_watched_cache_is_told_whoever_displaced_it() {
     bench.set("k", 1);
     bench.events();
     bench.scope = bench.shelf.scope("other");
+    let mut events = Vec::new();
     for n in 0..20 {
         bench.set(&n.to_string(), n);
+        events.extend(bench.events());
     }
-    let events = bench.events();
     let told = |event: &&RawEvent| event.key.cache == watched.id;
     let of_watched: Vec<_> = events.iter().filter(told).map(|event| event.kind).collect();
     assert_eq!(of_watched, [EventKind::Evicted]);

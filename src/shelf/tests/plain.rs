@@ -153,6 +153,11 @@ fn what_is_not_plain_is_given_back() {
     given_back("heavy over another", &heavy, &bench);
     given_back("a timer where none stands", &timed, &bench);
     given_back("a large schema number", &schema, &bench);
+    bench.put("k", now(draft(1)));
+    bench.shelf.watch(true);
+    given_back("watched", &FRESH, &bench);
+    bench.shelf.watch(false);
+    assert!(bench.plainly("k", 9, &FRESH).is_some());
     bench.put("k", now(until(1, 6_000)));
     given_back("a timer before the one that stands", &timed, &bench);
     bench.put("k", now(until(1, 1_000)));
@@ -174,11 +179,6 @@ fn what_is_not_plain_is_given_back() {
         },
     );
     given_back("over a pin", &FRESH, &bench);
-    bench.put("k", now(draft(1)));
-    bench.shelf.watch(true);
-    given_back("watched", &FRESH, &bench);
-    bench.shelf.watch(false);
-    assert!(bench.plainly("k", 9, &FRESH).is_some());
 }
 
 #[test]
