@@ -12,7 +12,7 @@ larder-bench: larder beside its peers
 What
   all              every scene
   quick            fewer rounds and operations; every scene, if none is named beside it
-  memory           every scene of this group (also: footprint, replay)
+  memory           every scene of this group (also: footprint, replay, disk)
   get-hit-1t ...   a scene by its name
   plot DIR         the scenes of the README's pictures, drawn into DIR as SVG
   allocs           allocations for each hit and set, counted
@@ -30,6 +30,8 @@ pub enum Job {
     Allocs,
     /// What a child process does for the scene about footprints.
     EntryBytes(String),
+    /// What a child process does for the scenes over disk.
+    DiskChild(Vec<String>),
     Scenes(Vec<&'static Scene>),
 }
 
@@ -65,6 +67,9 @@ impl Args {
                 "allocs" => special = Some(Job::Allocs),
                 scenes::memory_per_entry::CHILD => {
                     special = Some(Job::EntryBytes(value("a contender")?));
+                }
+                scenes::disk_child::CHILD => {
+                    special = Some(Job::DiskChild(words.by_ref().collect()))
                 }
                 "quick" => args.settings = Settings::QUICK,
                 "plot" => args.plot = Some(value("a directory")?),

@@ -4,6 +4,7 @@
 //! ratios are found. README.md says what each row means and how each contender is set up.
 
 mod args;
+mod disk_peers;
 mod floors;
 pub mod harness;
 mod machine;
@@ -39,6 +40,7 @@ fn carry_out(args: &Args) -> Result<bool, Box<dyn Error>> {
         Job::Help => print!("{}", args::HELP),
         Job::List => scenes::list(),
         Job::Allocs => return allocs(),
+        Job::DiskChild(words) => scenes::disk_child::run(words)?,
         Job::EntryBytes(name) => println!("{}", scenes::memory_per_entry::child(name)?),
         Job::Scenes(chosen) => return measure(args, chosen),
     }
