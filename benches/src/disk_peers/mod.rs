@@ -10,10 +10,13 @@ pub mod records;
 mod redb;
 mod sqlite;
 
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use records::Records;
+
+use crate::harness::median;
 
 /// Memory for what each store has read, as larder's disk tier has it by default.
 pub const CACHE_BYTES: u64 = 16 << 20;
@@ -60,6 +63,18 @@ pub fn in_fresh<T>(work: impl FnOnce(&Path) -> T) -> T {
     dir.close().expect("a directory that can be removed");
     rustix::fs::sync();
     done
+}
+
+/// What a sync of one page takes just now, in microseconds: the median of a few.
+pub fn sync_us() -> f64 {
+    let mut file = tempfile::tempfile().expect("a file");
+    let mut page = || {
+        let began = Instant::now();
+        file.write_all(&[7; 4096]).expect("a page");
+        file.sync_data().expect("a sync");
+        began.elapsed().as_secs_f64() * 1e6
+    };
+    median(&(0..21).map(|_| page()).collect::<Vec<_>>())
 }
 
 /// Waits until this process has no file below `dir` open: threads of a store end after it was dropped.

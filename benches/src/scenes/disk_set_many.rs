@@ -43,14 +43,14 @@ pub const THOUSAND: Scene = Scene {
 
 pub const MOST: Scene = Scene {
     name: "disk-set-many-100000",
-    about: "set_many of 100,000 (quick: 20,000), Synced, in larder's own chunks",
+    about: "set_many of 100,000 (quick: 10,000), Synced, in larder's own chunks",
     parts: || {
         let mut parts = versus_these(NAMES);
         parts.push(PEAK.into());
         parts
     },
     run: |scene, settings, report| {
-        run(scene, settings, report, settings.either(100_000, 20_000), 1)?;
+        run(scene, settings, report, settings.either(100_000, 10_000), 1)?;
         let peak = |call: &str| disk_child::spawn(&["many", call]);
         let (few, most) = (peak("1000")?, peak("100000")?);
         println!(

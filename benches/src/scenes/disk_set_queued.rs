@@ -37,7 +37,7 @@ const NAMES: &[&str] = &[LARDER, FJALL, REDB, SQLITE];
 const PEAK: &str = "peak-in-budgets";
 
 fn run(scene: &Scene, settings: &Settings, report: &mut Report) -> Result<(), Box<dyn Error>> {
-    let count = settings.either(300_000, 100_000);
+    let count = settings.either(300_000, 80_000);
     let records = Records::new(count);
     let contest = DiskContest {
         scene,

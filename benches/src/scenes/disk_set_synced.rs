@@ -13,7 +13,7 @@ use super::{Scene, Settings};
 use crate::disk_peers::group::Group;
 use crate::disk_peers::larder::Own;
 use crate::disk_peers::records::Records;
-use crate::disk_peers::{self, FJALL, REDB, SQLITE, Safety, in_fresh};
+use crate::disk_peers::{self, FJALL, REDB, SQLITE, Safety, in_fresh, sync_us};
 use crate::harness::drive;
 use crate::peers::LARDER;
 use crate::report::Report;
@@ -68,6 +68,7 @@ fn run(
         rounds: settings.rounds,
         reading: Reading::TimesAsFast,
     };
+    println!("  a sync of one page takes {:.0} us here\n", sync_us());
     let mut commits = 1;
     contest.hold(report, |name, _| {
         in_fresh(|dir| match name {
