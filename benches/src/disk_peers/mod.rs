@@ -86,7 +86,9 @@ pub fn released(dir: &Path) {
             .any(|file| file.starts_with(dir))
     };
     let began = Instant::now();
-    while is_open() && began.elapsed() < Duration::from_secs(30) {
+    while is_open() {
+        let patience = Duration::from_secs(30);
+        assert!(began.elapsed() < patience, "a store was not closed");
         std::thread::sleep(Duration::from_millis(1));
     }
 }
