@@ -13,7 +13,7 @@ larder-bench: larder beside its peers
 What
   all              every scene
   quick            fewer rounds and operations; every scene, if none is named beside it
-  memory           every scene of this group (also: footprint, replay, origin, upkeep)
+  memory           every scene of this group (also: footprint, replay, disk, origin, upkeep)
   get-hit-1t ...   a scene by its name
   plot DIR         the scenes of the README's pictures, drawn into DIR as SVG
   allocs           allocations for each hit and set, counted
@@ -31,6 +31,8 @@ pub enum Job {
     Allocs,
     /// What a child process measures, and of whom.
     Child(&'static Child, String),
+    /// What a child process does for the scenes over disk.
+    DiskChild(Vec<String>),
     Scenes(Vec<&'static Scene>),
 }
 
@@ -64,6 +66,9 @@ impl Args {
                 "help" | "--help" | "-h" => special = Some(Job::Help),
                 "list" => special = Some(Job::List),
                 "allocs" => special = Some(Job::Allocs),
+                scenes::disk_child::CHILD => {
+                    special = Some(Job::DiskChild(words.by_ref().collect()))
+                }
                 "quick" => args.settings = Settings::QUICK,
                 "plot" => args.plot = Some(value("a directory")?),
                 "--json" => args.json = Some(value("a file")?),

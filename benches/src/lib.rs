@@ -5,6 +5,7 @@
 
 mod args;
 mod child;
+mod disk_peers;
 mod floors;
 pub mod harness;
 mod machine;
@@ -42,6 +43,7 @@ fn carry_out(args: &Args) -> Result<bool, Box<dyn Error>> {
         Job::List => scenes::list(),
         Job::Allocs => return allocs(),
         Job::Child(child, whom) => child.run(whom)?,
+        Job::DiskChild(words) => scenes::disk_child::run(words)?,
         Job::Scenes(chosen) => return measure(args, chosen),
     }
     Ok(true)

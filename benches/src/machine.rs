@@ -14,6 +14,9 @@ const PEERS: &[&str] = &[
     "hitbox",
     "hitbox-moka",
     "dashmap",
+    "fjall",
+    "redb",
+    "rusqlite",
 ];
 
 pub fn print() {

@@ -2,14 +2,22 @@
 //! a file and a line in `ALL`.
 
 mod contest;
+pub mod disk_child;
+mod disk_contest;
+mod disk_get;
+mod disk_set_many;
+mod disk_set_queued;
+mod disk_set_synced;
 mod get_absent;
 mod get_hit;
 mod hit_ratio;
+mod hybrid_get;
 mod memory_per_entry;
 mod mix;
 mod origin;
 mod set_new;
 mod set_overwrite;
+mod start_after_kill;
 mod upkeep;
 
 use std::error::Error;
@@ -86,6 +94,18 @@ pub const ALL: &[Scene] = &[
     mix::TWO,
     memory_per_entry::SCENE,
     hit_ratio::SCENE,
+    disk_set_synced::ONE,
+    disk_set_synced::SOME,
+    disk_set_synced::MANY,
+    disk_set_queued::SCENE,
+    disk_set_many::FIFTY,
+    disk_set_many::FIVE_HUNDRED,
+    disk_set_many::THOUSAND,
+    disk_set_many::MOST,
+    disk_get::WARM,
+    disk_get::COLD,
+    start_after_kill::SCENE,
+    hybrid_get::SCENE,
     origin::stores::SCENE,
     origin::synced::SCENE,
     origin::chunks::SCENE,
