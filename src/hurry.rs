@@ -55,6 +55,11 @@ impl Hurry {
         Files(Arc::clone(self))
     }
 
+    /// Whether a chunk is being filed.
+    pub fn is_filing(&self) -> bool {
+        self.filing.load(Ordering::SeqCst) > 0
+    }
+
     /// Returns once no chunk is being filed.
     ///
     /// # Cancel safety
@@ -65,7 +70,7 @@ impl Hurry {
         loop {
             // IMPORTANT: listening before looking, as above.
             filed.as_mut().enable();
-            if self.filing.load(Ordering::SeqCst) == 0 {
+            if !self.is_filing() {
                 return;
             }
             filed.as_mut().await;

@@ -155,7 +155,7 @@ impl<V: Value> CacheBuilder<V> {
         let opened = tiers.definitions.read().get(&*self.name).cloned();
         if opened.is_some_and(|o| (o.place.memory, o.place.tiers) != (memory, below)) {
             // Two handles that store in different places would leave each other's older copies behind.
-            problems.push(format!("cache {:?} is open with other drivers", self.name));
+            problems.push(other_drivers(&self.name));
         }
         refuse(problems)?;
         tiers.check_cache(&self.name)?;
@@ -182,7 +182,14 @@ impl<V: Value> CacheBuilder<V> {
             defaults: Arc::new(self.defaults),
             definition: Arc::clone(&definition) as _,
         };
-        tiers.definitions.write().insert(self.name.into(), opened);
+        let mut definitions = tiers.definitions.write();
+        // Once more: another thread may have opened it since.
+        let other = definitions.get(&*self.name);
+        if other.is_some_and(|o| (o.place.memory, o.place.tiers) != (memory, below)) {
+            return Err(Error::Config([other_drivers(&self.name)].into()));
+        }
+        definitions.insert(self.name.into(), opened);
+        drop(definitions);
         let home = Arc::clone(&self.home);
         Ok(Cache {
             inner: Arc::new(Inner::new(home, definition)),
@@ -261,4 +268,8 @@ impl Defaults {
         }
         problems
     }
+}
+
+fn other_drivers(cache: &str) -> String {
+    format!("cache {cache:?} is open with other drivers")
 }

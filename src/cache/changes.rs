@@ -97,7 +97,7 @@ struct Chunk {
     ticket: Ticket,
     waiting: Waiting,
     /// Until all of it is filed; a commit waits for that.
-    files: Files,
+    files: Option<Files>,
 }
 
 impl<V, F, T> Work<T> for Changes<'_, V, F>
@@ -111,6 +111,7 @@ where
 
     fn begin(&self, number: usize) -> Chunk {
         let (ticket, waiting) = Ticket::new();
+        let stored = !self.cache.place().tiers.is_empty();
         Chunk {
             report: ChunkReport {
                 chunk: number,
@@ -121,7 +122,7 @@ where
             },
             ticket,
             waiting,
-            files: self.cache.tiers().hurry.file(),
+            files: stored.then(|| self.cache.tiers().hurry.file()),
         }
     }
 

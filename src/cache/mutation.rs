@@ -77,8 +77,10 @@ impl<V: Value> Mutation<'_, V> {
         if says_more || !cache.is_plain() || !tiers.is_open() || cache.check_key(key).is_err() {
             return self.prepare(now_ms);
         }
+        // IMPORTANT: before any code of the host, which may panic: asked again, it does nothing more.
+        self.state = State::Done;
         let Some(value) = self.value.take() else {
-            return self.prepare(now_ms);
+            return self.make(Change::Remove);
         };
         let fresh = match cache.fresh(&value, now_ms) {
             Ok(fresh) => fresh,
@@ -86,41 +88,36 @@ impl<V: Value> Mutation<'_, V> {
         };
         let inner = &*cache.inner;
         match inner.shelf.set(&inner.scope, key, value, &fresh) {
-            Ok(version) => {
-                self.state = State::Done;
-                Some(version)
-            }
-            Err(value) => self.make(Change::Put(Draft::plain(value, &fresh)), now_ms),
+            Ok(version) => Some(version),
+            Err(value) => self.make(Change::Put(Draft::plain(value, &fresh))),
         }
     }
 
     #[inline(never)]
     fn prepare(&mut self, now_ms: Millis) -> Option<Version> {
+        self.state = State::Done;
         let cache = self.call.cache;
         if let Err(error) = cache.check_key(self.call.key) {
             return self.refuse(error);
         }
         let Some(value) = self.value.take() else {
-            return self.make(Change::Remove, now_ms);
+            return self.make(Change::Remove);
         };
         let entry = self.entry.as_deref().unwrap_or(&PLAIN);
         match cache.prepare(value, entry, now_ms) {
-            Ok(draft) => self.make(Change::Put(draft), now_ms),
+            Ok(draft) => self.make(Change::Put(draft)),
             Err(error) => self.refuse(error),
         }
     }
 
     #[inline(never)]
-    fn make(&mut self, change: Change, now_ms: Millis) -> Option<Version> {
+    fn make(&mut self, change: Change) -> Option<Version> {
         let (call, sets) = (&self.call, change.draft().is_some());
         let mut order = call.order(change);
         if call.terms.is_none() {
             let (tiers, place) = (call.cache.tiers(), call.cache.place());
-            match tiers.write_at_once(place, &mut order, now_ms) {
-                Some(Ok(version)) => {
-                    self.state = State::Done;
-                    return Some(version);
-                }
+            match tiers.write_at_once(place, &mut order) {
+                Some(Ok(version)) => return Some(version),
                 Some(Err(error)) => return self.refuse(error),
                 None => {}
             }

@@ -9,7 +9,7 @@ use crate::codec::Value;
 use crate::entry::{Entry, Source};
 use crate::error::Error;
 use crate::outcome::{Durability, ReadOutcome};
-use crate::shelf::{Body, Change, Condition, Draft, Freshness, Glance, Look, Seen, Slot};
+use crate::shelf::{Body, Change, Condition, Draft, Freshness, Glance, Look, Seen, Shared, Slot};
 use crate::tiers::{Counts, Found, Order, ReadOptions};
 use crate::typed::{self, Mismatch};
 
@@ -61,13 +61,10 @@ impl<V: Value> Cache<V> {
     #[inline(always)]
     pub(super) fn glance(&self, key: &str) -> Glance<Arc<V>> {
         let inner = &*self.inner;
-        let take = |body: &Body| match body {
-            Body::Decoded(any) => Arc::clone(any).downcast::<V>().ok(),
-            Body::Encoded(_) => None,
-        };
+        let cast = |any: Shared| any.downcast::<V>().ok();
         let of = (&*inner.scope, inner.definition.place.schema);
         let now = || inner.tiers.now_ms();
-        inner.shelf.glance(of, key, now, take)
+        inner.shelf.glance(of, key, now, cast)
     }
 
     /// Whether a key that memory does not know is nowhere else either.

@@ -14,9 +14,11 @@ const DECODE_BYTES_MAX: usize = 1 << 30;
 
 pub(super) fn encode<V: Value>(value: &V, bytes_max: usize) -> Result<Bytes, Error> {
     // Growing it byte by byte costs more than measuring it first.
-    let length = measure(value).unwrap_or(0).min(bytes_max);
+    let length = measure(value, bytes_max).unwrap_or(0);
     let mut out = Vec::with_capacity(length);
     write(value, bytes_max, |bytes| out.extend_from_slice(bytes))?;
+    // Of a value that is not the same twice.
+    out.shrink_to(2 * out.len());
     Ok(out.into())
 }
 

@@ -8,15 +8,22 @@ use std::fmt;
 use serde::Serialize;
 use serde::ser::{self, Serializer};
 
-/// The length of a value in bincode's standard configuration; `None` where only encoding it can tell.
-pub(super) fn measure<V: Serialize>(value: &V) -> Option<usize> {
-    let mut length = Length(0);
+/// The length of a value in bincode's standard configuration; `None` if it is beyond `bytes_max`, or where
+/// only encoding it can tell.
+pub(super) fn measure<V: Serialize>(value: &V, bytes_max: usize) -> Option<usize> {
+    let mut length = Length {
+        bytes: 0,
+        bytes_max,
+    };
     value.serialize(&mut length).ok()?;
-    Some(length.0)
+    Some(length.bytes)
 }
 
-/// Bytes so far.
-struct Length(usize);
+/// Bytes so far, and how many there may be: a value that is far too large is not walked through.
+struct Length {
+    bytes: usize,
+    bytes_max: usize,
+}
 
 /// It cannot be measured.
 #[derive(Debug)]
@@ -41,7 +48,10 @@ type Done = Result<(), Unmeasured>;
 impl Length {
     #[inline]
     fn add(&mut self, bytes: usize) -> Done {
-        self.0 = self.0.saturating_add(bytes);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > self.bytes_max {
+            return Err(Unmeasured);
+        }
         Ok(())
     }
 

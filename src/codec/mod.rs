@@ -24,6 +24,8 @@ pub(crate) use proof::Proof;
 /// With a driver below it must survive bincode, which is not self-describing: no untagged or internally
 /// tagged enums, no `serde_json::Value`, no flattened fields, no `skip_serializing_if`. A cache's first
 /// set reads back what it wrote and answers [`Error::Encode`] if it cannot.
+///
+/// `Serialize` must write the same each time: a value is measured before it is written.
 #[diagnostic::on_unimplemented(
     message = "a cache cannot hold `{Self}`",
     note = "derive `serde::Serialize` and `serde::Deserialize` for it, without borrowed fields, and let it be `Send + Sync + 'static`"
@@ -77,12 +79,12 @@ impl Codec {
     #[inline]
     pub fn encoded_len<V: Value>(self, value: &V, bytes_max: usize) -> Result<usize, Error> {
         let measured = match self {
-            Self::Bincode => catch_unwind(AssertUnwindSafe(|| measure::measure(value))),
+            Self::Bincode => catch_unwind(AssertUnwindSafe(|| measure::measure(value, bytes_max))),
         };
         match measured {
-            Ok(Some(length)) if length <= bytes_max => Ok(length),
+            Ok(Some(length)) => Ok(length),
             // It is written, to nowhere, to say what is wrong with it.
-            Ok(_) => guarded(Error::encode::<V>, || match self {
+            Ok(None) => guarded(Error::encode::<V>, || match self {
                 Self::Bincode => bincode::written_len(value, bytes_max),
             }),
             Err(_) => Err(panicked(Error::encode::<V>)),

@@ -128,7 +128,7 @@ impl Stripe {
         // The rest of the ask is the caller's to drop; its change is used up here.
         let change = std::mem::replace(&mut ask.change, Change::Remove);
         let is_renewal = matches!(change, Change::Renew(_));
-        let (slot, encoded) = match change {
+        let (slot, mut encoded) = match change {
             Change::Put(draft) | Change::Fetched(draft, _) | Change::Renew(draft) => {
                 let (slot, encoded) = draft.into_slot(version);
                 (Some(slot), encoded)
@@ -146,9 +146,10 @@ impl Stripe {
             stamp: self.stamp(),
             is_put: slot.is_some(),
             is_renewal,
-            stored: encoded.and_then(|encoded| Some((slot.clone()?, encoded))),
+            stored: slot.clone().zip(encoded.take()),
             pending,
         });
+        effects.encoded = encoded;
         if ask.plan.memory {
             self.remember(call, slot, effects);
         } else {
@@ -197,7 +198,9 @@ impl Stripe {
                 before.replaced = Some(slot.version);
                 // Only what memory knows has a timer; what a flight brought up may be from another
                 // process.
-                before.timer_ms = Some(slot.expires_ms).filter(|at| *at != NEVER);
+                // One that has announced it stands where the fallback ends.
+                let stands = slot.expires_ms != NEVER && !slot.announced;
+                before.timer_ms = stands.then_some(slot.expires_ms);
                 if is_told {
                     before.old = OldSlot::Known(slot.to_slot());
                 }
@@ -262,7 +265,10 @@ impl Stripe {
             if !in_doubt.is_empty() {
                 effects.superseded = self.dirty.forget(hash, cache, call.name);
             }
-            effects.garbage.extend(decided.stored.map(|(slot, _)| slot));
+            if let Some((slot, encoded)) = decided.stored {
+                effects.garbage.push(slot);
+                effects.encoded = Some(encoded);
+            }
             return unstored.and(plan.tiers());
         }
         let put = if decided.is_put {

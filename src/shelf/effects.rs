@@ -8,9 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::dirty::Dirty;
 use super::event::RawEvent;
-use super::slot::Slot;
+use super::slot::{Encoded, Slot};
 use super::table::Left;
 use super::taken::Waiter;
+use crate::sync::Arc;
 
 #[derive(Default)]
 pub(super) struct Effects {
@@ -18,6 +19,8 @@ pub(super) struct Effects {
     pub table: Left,
     /// What the change was for, where nothing keeps it.
     pub unused: Option<Slot>,
+    /// The bytes of a change that no tier stores.
+    pub encoded: Option<Arc<Encoded>>,
     /// The dirty slot that was replaced or taken out, with its part of the budget.
     pub superseded: Option<Dirty>,
     /// Whatever else has left.
@@ -43,6 +46,7 @@ impl Effects {
         for slot in [old, refused, &mut self.unused] {
             empty(slot);
         }
+        empty(&mut self.encoded);
         empty(&mut self.superseded);
         if !self.garbage.is_empty() {
             self.garbage.drain(..).for_each(let_go);

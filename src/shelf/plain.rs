@@ -11,6 +11,7 @@ use super::row::Hot;
 use super::slot::{Body, Priority, Shared, Slot};
 use super::{Scope, Shelf};
 use crate::clock::{Millis, NEVER};
+use crate::sync::Arc;
 use crate::version::Version;
 
 /// What most reads show beside the value: that of an entry without tags, sliding expiry, fallback or
@@ -74,7 +75,8 @@ impl Shelf {
     /// Looks a key up as most reads find it: fresh, of this schema and with nothing that few entries
     /// have; or not at all. Everything else is [`read`](Shelf::read)'s.
     ///
-    /// Allocates nothing. `now` and `take` run under the stripe's lock: they must not call the shelf.
+    /// Allocates nothing. `now` runs under the stripe's lock: it must not call the shelf. `cast` runs after
+    /// it; the shorter a lock is held, the less others who read the same stripe wait for its line.
     // What is held over the calls in here is to be small, and copied by parts: see `Plain`.
     #[inline(always)]
     pub fn glance<R>(
@@ -82,7 +84,7 @@ impl Shelf {
         (scope, schema): (&Scope, u32),
         name: &str,
         now: impl FnOnce() -> Millis,
-        take: impl FnOnce(&Body) -> Option<R>,
+        cast: impl FnOnce(Shared) -> Option<R>,
     ) -> Glance<R> {
         let hash = self.hash(scope.id, name);
         let stripe = self.cell(hash).stripe.read();
@@ -103,13 +105,17 @@ impl Shelf {
         if plain.read_ms >= plain.expires_ms || !scope.accepts(plain.version, &[]) {
             return Glance::Unclear;
         }
-        let Some(taken) = take(hot.body()) else {
+        let Body::Decoded(value) = hot.body() else {
             return Glance::Unclear;
         };
+        let value = Arc::clone(value);
         hot.touch();
         drop(stripe);
+        let Some(value) = cast(value) else {
+            return Glance::Unclear;
+        };
         self.reads.count(true);
-        Glance::Hit(taken, plain)
+        Glance::Hit(value, plain)
     }
 
     /// Sets a value in memory alone; gives it back if there is more to it than that, to be

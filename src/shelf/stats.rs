@@ -42,11 +42,16 @@ pub struct Owed {
 }
 
 impl Shelf {
+    /// How many changes are not stored in a tier yet.
+    pub fn dirty_slots(&self, tier: TierId) -> usize {
+        let cells = self.stripes.iter();
+        cells.map(|c| c.stripe.read().dirty.count(tier)).sum()
+    }
+
     /// What is not yet as it should be in a tier.
     pub fn owed(&self, tier: TierId) -> Owed {
-        let cells = self.stripes.iter();
         Owed {
-            dirty_slots: cells.map(|c| c.stripe.read().dirty.count(tier)).sum(),
+            dirty_slots: self.dirty_slots(tier),
             distrusted: self.is_distrusted(tier),
         }
     }

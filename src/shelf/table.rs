@@ -29,8 +29,10 @@ const ROW_BYTES: usize = size_of::<Hot>() + size_of::<Cold>();
 /// kept like `High`: it can be evicted, and `pins_refused` counts it.
 pub const PINNED_SHARE: usize = 2;
 
-/// The index begins with a place for so much of the budget each: whenever it grows, every row is looked at.
+/// The index begins with a place for so much of the budget each, and at most so many: whenever it grows,
+/// every row is looked at.
 const BUDGET_BYTES_PER_PLACE: usize = 1 << 10;
+const PLACES_MAX: usize = 1 << 12;
 
 /// Rows are numbered by `u32`; one stripe never comes near, at some 400 GiB.
 const ROWS_MAX: usize = (u32::MAX - 1) as usize;
@@ -70,7 +72,7 @@ impl Table {
             payload: bytes::Bytes::new(),
         };
         Self {
-            index: HashTable::with_capacity(budget / BUDGET_BYTES_PER_PLACE),
+            index: HashTable::with_capacity((budget / BUDGET_BYTES_PER_PLACE).min(PLACES_MAX)),
             rows: Rows {
                 hots: Vec::new(),
                 colds: Vec::new(),

@@ -9,7 +9,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::order::{Order, Promise, store_durability};
 use super::{Counts, Place, Tiers};
-use crate::clock::Millis;
 use crate::error::Error;
 use crate::outcome::{Durability, WriteOutcome};
 use crate::shelf::{
@@ -35,7 +34,6 @@ impl Tiers {
         &self,
         place: &Place,
         order: &mut Order<'_>,
-        now_ms: Millis,
     ) -> Option<Result<Version, Error>> {
         let is_plain = order.condition == Condition::None && order.ticket.is_none();
         if !is_plain || !order.promise(place).tiers.is_empty() || self.config.disabled {
@@ -46,7 +44,7 @@ impl Tiers {
             return Some(Err(error));
         }
         let room = self.room_at_once(place, order)?;
-        let attempt = self.attempt(place, order, None, room, now_ms);
+        let attempt = self.attempt(place, order, None, room);
         let decided = self.decided(attempt.applied);
         Some(decided.and_then(|(version, ..)| self.check_in_time(place).map(|()| version)))
     }
@@ -73,7 +71,7 @@ impl Tiers {
         for _ in 0..LOOKS_MAX {
             let room = self.room_for(place, &order, &wait).await?;
             // What is not carried out stays in the order.
-            let attempt = self.attempt(place, &mut order, brought.take(), room, self.now_ms());
+            let attempt = self.attempt(place, &mut order, brought.take(), room);
             drop(flight.take());
             match attempt.applied {
                 Applied::Below(mark, distrusted) => {
@@ -119,7 +117,7 @@ impl Tiers {
         order: &mut Order<'_>,
         room: Room,
     ) -> Attempt {
-        self.attempt(place, order, None, room, self.now_ms())
+        self.attempt(place, order, None, room)
     }
 
     /// The critical section of a mutation. What is carried out is taken from the order.
@@ -129,7 +127,6 @@ impl Tiers {
         order: &mut Order<'_>,
         brought: Option<Brought>,
         room: Room,
-        now_ms: Millis,
     ) -> Attempt {
         let plan = order.plan(place);
         let leaves_out = plan.put.and(room.tiers()) != place.tiers;
@@ -158,7 +155,8 @@ impl Tiers {
             scope: &place.scope,
             hash: self.shelf.hash(place.scope.id, order.name),
             name: order.name,
-            now_ms,
+            // Not from before the value was encoded: the slot that it replaces may have expired since.
+            now_ms: self.now_ms(),
             change: std::mem::replace(&mut order.change, Change::Remove),
             condition: order.condition,
             brought,

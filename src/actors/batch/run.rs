@@ -150,8 +150,14 @@ impl Run {
     }
 
     /// Waits until a chunk that is being filed is whole, a moment at most and not while somebody waits for
-    /// an answer: stored in two parts, it would cost its caller two commits.
+    /// an answer: stored in two parts, it would cost its caller two commits. Neither while a whole commit
+    /// waits, or the next one is to be small.
     async fn gather(&self) {
+        let count_max = self.lane.config.commit_count_max;
+        let is_whole = || self.shelf.dirty_slots(self.lane.port.id) >= count_max;
+        if !self.hurry.is_filing() || self.progress.blame.count() < count_max || is_whole() {
+            return;
+        }
         let moment = tokio::time::sleep(Duration::from_millis(GATHER_MS_MAX));
         let called = either(self.hurry.somebody(), moment);
         either(self.hurry.filed(), called).await;

@@ -8,7 +8,7 @@ use super::*;
 
 fn agrees<V: Serialize + DeserializeOwned + Send + Sync + 'static>(value: V) {
     let bytes = crate::codec::bincode::encode(&value, usize::MAX).unwrap();
-    assert_eq!(measure(&value), Some(bytes.len()));
+    assert_eq!(measure(&value, usize::MAX), Some(bytes.len()));
 }
 
 #[derive(Serialize, serde::Deserialize)]
@@ -95,5 +95,21 @@ fn a_list_of_unknown_length_cannot_be_measured() {
             ser::SerializeSeq::end(serializer.serialize_seq(None)?)
         }
     }
-    assert_eq!(measure(&Endless), None);
+    assert_eq!(measure(&Endless, usize::MAX), None);
+}
+
+#[test]
+fn what_is_too_large_is_not_walked_through() {
+    struct Walked(std::cell::Cell<usize>);
+    impl Serialize for Walked {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq((0..1_000_000).map(|_| {
+                self.0.set(self.0.get() + 1);
+                300_u16
+            }))
+        }
+    }
+    let walked = Walked(0.into());
+    assert_eq!(measure(&walked, 100), None);
+    assert!(walked.0.get() < 100);
 }

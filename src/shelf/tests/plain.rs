@@ -45,12 +45,9 @@ impl Bench {
     }
 
     fn glance(&self, name: &str) -> Glance<u64> {
-        let take = |body: &Body| match body {
-            Body::Decoded(any) => any.downcast_ref::<u64>().copied(),
-            Body::Encoded(_) => None,
-        };
+        let cast = |any: Shared| any.downcast_ref::<u64>().copied();
         let of = (&*self.scope, 0);
-        self.shelf.glance(of, name, || self.now_ms, take)
+        self.shelf.glance(of, name, || self.now_ms, cast)
     }
 }
 
