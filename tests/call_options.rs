@@ -209,6 +209,24 @@ async fn a_read_that_is_polled_after_its_answer_has_nothing_more_to_say() {
 }
 
 #[tokio::test]
+async fn a_set_whose_weigher_panicked_is_no_removal_when_it_is_polled_again() {
+    let larder = Larder::builder().start().await.unwrap();
+    let weigh = |text: &String| match text.as_str() {
+        "heavy" => panic!("as it is meant to"),
+        text => text.len(),
+    };
+    let builder = larder.cache_builder::<String>("weighed").weigher(weigh);
+    let cache = builder.open().unwrap();
+    cache.set("k", text("1")).await.unwrap();
+    let mut context = Context::from_waker(Waker::noop());
+    let mut set = Box::pin(cache.set("k", text("heavy")).into_future());
+    let poll = std::panic::AssertUnwindSafe(|| set.as_mut().poll(&mut context).is_ready());
+    assert!(std::panic::catch_unwind(poll).is_err());
+    assert!(set.as_mut().poll(&mut context).is_pending());
+    assert_eq!(cache.get("k").await.unwrap().as_deref(), Some(&text("1")));
+}
+
+#[tokio::test]
 async fn a_snapshot_of_more_than_a_page_shows_every_key_once_and_in_order() {
     for world in World::all() {
         let mut limits = Limits::default();

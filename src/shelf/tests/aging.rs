@@ -32,6 +32,20 @@ fn a_deadline_is_noted_once_and_again_only_if_it_comes_earlier() {
 }
 
 #[test]
+fn a_fallback_has_no_timer_that_serves_what_replaces_it() {
+    let mut bench = bench();
+    bench.shelf.watch(true);
+    bench.put("k", kept(1, 2_000, 90_000));
+    assert_eq!(deadlines(&bench), [2_000]);
+    bench.now_ms = 2_500;
+    assert!(matches!(due(&bench), Due::Later(90_000)));
+    // By a clock that was read before it expired.
+    bench.now_ms = 1_900;
+    bench.put("k", until(2, 3_000));
+    assert_eq!(deadlines(&bench), [3_000]);
+}
+
+#[test]
 fn what_a_flight_brought_has_no_timer_yet() {
     let bench = bench();
     let (mark, _) = bench.mark("k");

@@ -141,6 +141,13 @@ fn an_evicted_slot_that_is_dirty_is_still_read() {
 }
 
 #[test]
+fn a_budget_without_an_end_takes_no_room_beforehand() {
+    let bench = Bench::with(64, usize::MAX);
+    bench.set("k", 1);
+    assert_eq!(bench.get("k"), Some(1));
+}
+
+#[test]
 fn two_keys_with_one_hash_are_two() {
     let mut table = table::Table::new(1 << 20, table::Hasher::default());
     for (n, name) in ["a", "b"].into_iter().enumerate() {
