@@ -202,7 +202,11 @@ fn no_test_is_ignored_and_nothing_waits_by_sleeping() {
         let is_test = source.path.starts_with("tests/");
         let mut never = vec!["#[ignore"];
         // Examples are read, and some scenes of the benchmarks are about time that passes.
-        let shows = ["examples/", "benches/src/scenes/", "benches/src/disk_peers/"];
+        let shows = [
+            "examples/",
+            "benches/src/scenes/",
+            "benches/src/disk_peers/",
+        ];
         let shows = shows.iter().any(|dir| source.path.starts_with(dir));
         if !shows && !MAY_SLEEP.contains(&source.path.as_str()) {
             never.push("thread::sleep");
