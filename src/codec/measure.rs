@@ -97,7 +97,7 @@ macro_rules! sized {
     };
 }
 
-impl<'a> Serializer for &'a mut Length {
+impl Serializer for &mut Length {
     type Ok = ();
     type Error = Unmeasured;
     type SerializeSeq = Self;
