@@ -415,7 +415,9 @@ fn no_glance_goes_back_or_below_a_fence_while_values_are_set_plainly() {
                 other.fetch_max(fence.get(), Ordering::SeqCst);
                 look(world, &other);
             }),
-            task(&world, |world| drop(world.set_plainly(3))),
+            task(&world, |world| {
+                assert!(world.set_plainly(3) > Version::at(0))
+            }),
         ]);
     });
 }
