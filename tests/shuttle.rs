@@ -415,9 +415,7 @@ fn no_glance_goes_back_or_below_a_fence_while_values_are_set_plainly() {
                 other.fetch_max(fence.get(), Ordering::SeqCst);
                 look(world, &other);
             }),
-            task(&world, |world| {
-                assert!(world.set_plainly(3) > Version::at(0))
-            }),
+            task(&world, |world| _ = world.set_plainly(3)),
         ]);
     });
 }
