@@ -114,7 +114,8 @@ impl<V: Value> Mutation<'_, V> {
     fn make(&mut self, change: Change) -> Option<Version> {
         let (call, sets) = (&self.call, change.draft().is_some());
         let mut order = call.order(change);
-        if call.terms.is_none() {
+        let terms = call.terms.as_ref();
+        if terms.is_none_or(|terms| terms.drivers.is_none()) {
             let (tiers, place) = (call.cache.tiers(), call.cache.place());
             match tiers.write_at_once(place, &mut order) {
                 Some(Ok(version)) => return Some(version),

@@ -22,6 +22,7 @@ struct Bench {
     shelf: Arc<Shelf>,
     scope: Arc<Scope>,
     port: Arc<Port>,
+    hurry: Arc<Hurry>,
 }
 
 /// A driver that is up whatever comes.
@@ -42,6 +43,7 @@ fn bench() -> Bench {
         scope: shelf.scope("numbers"),
         shelf: Arc::new(shelf),
         port: Arc::new(port),
+        hurry: Arc::default(),
     }
 }
 
@@ -99,7 +101,7 @@ impl Bench {
         let run = Run {
             shelf: Arc::clone(&self.shelf),
             clock: Clock::manual(1_000),
-            hurry: Arc::default(),
+            hurry: Arc::clone(&self.hurry),
             lane: Arc::new(lane),
             purges: false,
             progress,
@@ -174,4 +176,51 @@ async fn a_store_that_takes_no_value_at_all_loses_no_more_than_one() {
     bench.drain(progress, answer).await;
     assert_eq!(*stored.lock(), 3);
     assert!(!bench.shelf.is_dirty(STORE));
+}
+
+/// A run that has not failed yet.
+fn whole() -> Progress {
+    Progress {
+        blame: Blame::new(CommitConfig::default().commit_count_max),
+        ..progress()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_that_is_being_filed_is_stored_as_one() {
+    let bench = bench();
+    let files = bench.hurry.file();
+    bench.set("a");
+    let sent = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&sent);
+    let run = bench.drain(whole(), move |count| {
+        log.lock().push(count);
+        Ok(())
+    });
+    let filing = async {
+        tokio::task::yield_now().await;
+        assert!(sent.lock().is_empty());
+        bench.set("b");
+        drop(files);
+    };
+    tokio::join!(run, filing);
+    assert_eq!(*sent.lock(), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_that_is_never_whole_is_waited_for_a_moment_and_not_while_somebody_waits() {
+    let bench = bench();
+    let _files = bench.hurry.file();
+    bench.set("a");
+    let began = tokio::time::Instant::now();
+    // It looks twice: the second time there is nothing left.
+    bench.drain(whole(), |_| Ok(())).await;
+    let waited = began.elapsed();
+    assert!((5..=15).contains(&waited.as_millis()), "{waited:?}");
+    assert!(!bench.shelf.is_dirty(STORE));
+    let _waits = bench.hurry.wait();
+    bench.set("b");
+    let began = tokio::time::Instant::now();
+    bench.drain(whole(), |_| Ok(())).await;
+    assert!(began.elapsed().is_zero() && !bench.shelf.is_dirty(STORE));
 }
