@@ -84,10 +84,6 @@ fn messages_to_drivers_show_nothing() {
         after: secret(),
         page,
     });
-    shows_nothing(&storage::Commit {
-        batch: vec![put()],
-        durability: StoreDurability::Written,
-    });
 }
 
 #[test]

@@ -6,11 +6,10 @@
 mod blame;
 mod purge;
 mod run;
+mod supply;
 #[cfg(test)]
 mod tests;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,28 +25,22 @@ use crate::messages::control::Stop;
 use crate::messages::write::{Flush, Wake};
 use crate::port::Port;
 use crate::shelf::{Shelf, Ticket};
-use blame::Blame;
-use run::{HEAL_COUNT_MAX, Progress, RETRY_MS_MAX, RETRY_MS_MIN, Run};
+use run::{HEAL_COUNT_MAX, Home, Progress, RETRY_MS_MAX, RETRY_MS_MIN, Run};
 
 /// Messages that wait for it at most.
 const MAILBOX: usize = 1_024;
-/// Sends a batch to a driver.
-pub type Send = Arc<dyn Fn(Vec<Write>, StoreDurability) -> Sent + std::marker::Send + Sync>;
-/// What came of it.
-pub type Sent = Pin<Box<dyn Future<Output = Result<(), Error>> + std::marker::Send>>;
-
 /// The way down to one driver.
 pub struct Lane {
     /// Its port.
     pub port: Arc<Port>,
-    /// How to send it a batch.
-    pub send: Send,
+    /// Told of each batch that it is to commit.
+    pub noted: Box<dyn Fn(&[Write]) + Send + Sync>,
     /// Bounds and pace.
     pub config: CommitConfig,
 }
 
 struct Course {
-    lane: Arc<Lane>,
+    home: Arc<Home>,
     /// Nothing while a run has it.
     progress: Option<Progress>,
     again: bool,
@@ -74,30 +67,30 @@ impl BatchWriter {
         lanes: &[Arc<Lane>],
         guard: DeathGuard,
     ) -> Self {
+        let ports: Vec<_> = lanes.iter().map(|lane| Arc::clone(&lane.port)).collect();
         let courses = lanes.iter().map(|lane| Course {
-            lane: Arc::clone(lane),
-            progress: Some(Progress {
-                blame: Blame::new(lane.config.commit_count_max),
-                from: 0,
-                next_ms: 0,
-                purges_again: false,
-                is_doubted: false,
+            home: Arc::new(Home {
+                shelf: Arc::clone(&shelf),
+                clock: clock.clone(),
+                hurry: Arc::clone(&hurry),
+                lane: Arc::clone(lane),
+                ports: ports.clone(),
             }),
+            progress: Some(Progress::new(lane.config.commit_count_max)),
             again: false,
         });
+        let courses = courses.collect();
         Self {
             shelf,
             clock,
             hurry,
-            courses: courses.collect(),
+            courses,
             is_reminded: false,
             _guard: guard,
         }
     }
 
     fn set_off(&mut self, at: usize, ctx: &mut Context<Self>) {
-        // While one is down, more comes to be in doubt with each change that finds no room.
-        let all_up = self.courses.iter().all(|course| course.lane.port.is_up());
         let Some(course) = self.courses.get_mut(at) else {
             return;
         };
@@ -106,11 +99,7 @@ impl BatchWriter {
             return;
         };
         let run = Run {
-            shelf: Arc::clone(&self.shelf),
-            clock: self.clock.clone(),
-            hurry: Arc::clone(&self.hurry),
-            lane: Arc::clone(&course.lane),
-            purges: all_up,
+            home: Arc::clone(&course.home),
             progress,
         };
         let run = run.drain().into_actor(self);
@@ -158,7 +147,8 @@ impl Handler<Wake> for BatchWriter {
     type Result = ();
 
     fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
-        self.shelf.bells.dirty.answer();
+        // The bell is answered by each run before its last look: none need ring while one goes on. All are to
+        // run, or to run again, so that it does not matter whose answer it is.
         for at in 0..self.courses.len() {
             self.set_off(at, ctx);
         }
@@ -172,7 +162,7 @@ impl Handler<Flush> for BatchWriter {
         let (ticket, waiting) = Ticket::new();
         let (mut lanes, mut in_doubt) = (Vec::new(), false);
         for course in &self.courses {
-            let port = &course.lane.port;
+            let port = &course.home.lane.port;
             // What it has lost is to be filed for it first.
             in_doubt |= port.is_owed();
             let is_unsure = !port.is_up() && flush.durability == StoreDurability::Synced;
@@ -188,7 +178,7 @@ impl Handler<Flush> for BatchWriter {
                 return Box::pin(async move { Err(error) });
             }
             if port.is_up() {
-                lanes.push((Arc::clone(&course.lane), port.emptied()));
+                lanes.push((Arc::clone(&course.home.lane), port.emptied()));
             }
         }
         if in_doubt {
@@ -205,7 +195,7 @@ impl Handler<Flush> for BatchWriter {
             if flush.durability == StoreDurability::Synced {
                 // What was stored before without a sync has left the dirty set: it is covered by this.
                 for (lane, _) in &lanes {
-                    (lane.send)(Vec::new(), StoreDurability::Synced).await?;
+                    lane.port.commit_nothing(StoreDurability::Synced).await?;
                 }
             }
             // What was stored while this waited may have gone with its store.

@@ -1,10 +1,9 @@
 //! The storage driver's actor: owns the lanes of one generation and reports their outcomes.
 //!
-//! Reads of the handle go straight to a lane; the same questions can be sent here as messages.
-//! Commits come only from the batch writer.
+//! Reads of the handle and commits of the batch writer go straight to a lane; the handle's questions can be
+//! sent here as messages, too.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -16,7 +15,7 @@ use crate::drivers::lanes::{Answer, Command, Lanes};
 use crate::drivers::{Reclaimed, Usage, Watermark};
 use crate::error::Error;
 use crate::messages::control::Stop;
-use crate::messages::storage::{Commit, Get, GetMany, Measure, Reclaim, Scan};
+use crate::messages::storage::{Get, GetMany, Measure, Reclaim, Renew, Scan};
 use crate::port::Port;
 use crate::version::{Version, VersionClock};
 use crate::wait::{Timer, Wait};
@@ -83,6 +82,7 @@ impl StorageDriver {
         Box::pin(ask(Arc::clone(&self.port), asking))
     }
 
+    /// Reserves versions ahead, unless that was done a moment ago.
     fn renew(&mut self) {
         let now_ms = self.clock.now_ms();
         if now_ms < self.reserved_ms.saturating_add(RENEW_MS) {
@@ -138,21 +138,11 @@ impl Drop for StorageDriver {
     }
 }
 
-impl Handler<Commit> for StorageDriver {
-    type Result = ResponseFuture<Result<(), Error>>;
+impl Handler<Renew> for StorageDriver {
+    type Result = ();
 
-    fn handle(&mut self, commit: Commit, _: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, _: Renew, _: &mut Self::Context) -> Self::Result {
         self.renew();
-        let port = Arc::clone(&self.port);
-        let (began, writes) = (Clock::instant(), commit.batch.len() as u64);
-        let done = self.command(|answer| Command::Commit(commit.batch, commit.durability, answer));
-        Box::pin(async move {
-            done.await?;
-            port.stats.commits.fetch_add(1, Ordering::Relaxed);
-            port.stats.writes.fetch_add(writes, Ordering::Relaxed);
-            port.stats.commit_latency.record(began.elapsed());
-            Ok(())
-        })
     }
 }
 

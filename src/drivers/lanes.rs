@@ -1,10 +1,12 @@
 //! Lanes: the bounded channels between async code and the threads that make a driver's blocking calls.
 //!
-//! Several read lanes share one queue; everything that writes goes through one commit lane, which
-//! drains all that is queued, commits it as one group and then answers everyone. This file runs
-//! loops; it starts no thread.
+//! Several read lanes share one queue; everything that writes goes through one commit lane. Sent to a
+//! supply, it takes batch after batch from it, each as late as can be: what comes while one is under way
+//! is the next one. This file runs loops; it starts no thread.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -12,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::pulse::{Pulse, Thread};
 use super::{Driver, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write};
-use crate::clock::Millis;
+use crate::clock::{Clock, Millis};
 use crate::gate::Permit;
 use crate::record::{self, Damage};
 use crate::version::Version;
@@ -33,6 +35,8 @@ pub enum Read {
 pub enum Command {
     /// [`Driver::commit`].
     Commit(Vec<Write>, StoreDurability, Answer<()>),
+    /// [`Driver::commit`] of what a supply has, batch by batch until it has no more or one fails.
+    Drain(Arc<dyn Supply>, Answer<()>),
     /// Delete what is filed under a key if it is damaged.
     Repair(Bytes, Answer<bool>),
     /// Delete what is in doubt from one page of records, those after a key. Where the next page
@@ -42,6 +46,15 @@ pub enum Command {
     Reclaim(Millis, usize, Answer<Reclaimed>),
     /// [`Driver::reserve`].
     Reserve(Watermark, Answer<()>),
+}
+
+/// Where the commit lane takes what is to be stored.
+pub trait Supply: Send + Sync {
+    /// The next batch, as it is now; `None` if there is none for the time being.
+    fn next(&self) -> Option<(Vec<Write>, StoreDurability)>;
+
+    /// The latest batch is stored, which took so long.
+    fn stored(&self, took: Duration);
 }
 
 /// Whether a record of this key and version is in doubt.
@@ -72,8 +85,6 @@ const PURGE_PAGE: PageLimit = PageLimit {
 };
 /// The share of the commit lane that is filled with what may as well be left, as a divisor.
 const SPARE_SHARE: usize = 8;
-/// Most commits that are made one group.
-const GROUP_MAX: usize = 256;
 
 /// Lanes that hold at most `reads_max` questions and `commits_max` commands.
 pub fn lanes(reads_max: usize, commits_max: usize, pulse: Pulse) -> (Lanes, LaneEnds) {
@@ -124,7 +135,7 @@ fn full<T>(error: TrySendError<T>) -> Failure {
     match error {
         TrySendError::Full(_) => Failure::Retry {
             reason: "the lane is full".into(),
-            after: std::time::Duration::from_millis(50),
+            after: Duration::from_millis(50),
         },
         TrySendError::Disconnected(_) => Failure::reopen("the lane has ended"),
     }
@@ -154,53 +165,61 @@ impl LaneEnds {
         let mut next = None;
         while let Some(command) = next.take().or_else(|| self.commits.recv().ok()) {
             match command {
-                Command::Commit(batch, durability, answer) => {
-                    next = self.commit_group(driver, batch, durability, answer);
+                Command::Drain(supply, answer) => {
+                    // A panic must not end the one thread that stores anything.
+                    let drain = AssertUnwindSafe(|| self.drain(driver, &*supply));
+                    let drained = catch_unwind(drain).unwrap_or_else(|_| {
+                        (Err(Failure::reopen("the commit lane panicked")), None)
+                    });
+                    next = drained.1;
+                    drop(supply);
+                    let _ = answer.send(drained.0);
                 }
-                Command::Repair(key, answer) => self.carry_out(answer, || repair(driver, &key)),
-                Command::Purge(after, doubtful, answer) => {
-                    self.carry_out(answer, || purge(driver, &after, &doubtful));
-                }
-                Command::Reclaim(now_ms, count_max, answer) => {
-                    self.carry_out(answer, || driver.reclaim(now_ms, count_max));
-                }
-                Command::Reserve(mark, answer) => self.carry_out(answer, || driver.reserve(mark)),
+                other => self.serve(driver, other),
             }
         }
     }
 
-    /// Commits everything that is queued as one group, with the highest durability that anybody in
-    /// it asked for. Returns the command that ended the group.
-    fn commit_group(
+    /// Stores what a supply has. Whatever else is queued has its turn between two batches; another drain
+    /// ends this one.
+    fn drain(
         &self,
         driver: &Arc<dyn Driver>,
-        mut batch: Vec<Write>,
-        mut durability: StoreDurability,
-        answer: Answer<()>,
-    ) -> Option<Command> {
-        let mut answers = vec![answer];
-        let mut ended_by = None;
-        while answers.len() < GROUP_MAX {
-            match self.commits.try_recv() {
-                Ok(Command::Commit(more, wanted, answer)) => {
-                    batch.extend(more);
-                    durability = durability.max(wanted);
-                    answers.push(answer);
+        supply: &dyn Supply,
+    ) -> (Result<(), Failure>, Option<Command>) {
+        while let Some((batch, durability)) = supply.next() {
+            let began = Clock::instant();
+            let commit = || driver.commit(&batch, durability);
+            if let Err(failure) = self.pulse.call(Thread::Commit, commit) {
+                return (Err(failure), None);
+            }
+            supply.stored(began.elapsed());
+            while let Ok(command) = self.commits.try_recv() {
+                match command {
+                    drain @ Command::Drain(..) => return (Ok(()), Some(drain)),
+                    other => self.serve(driver, other),
                 }
-                Ok(other) => {
-                    ended_by = Some(other);
-                    break;
-                }
-                Err(_) => break,
             }
         }
-        let commit = || driver.commit(&batch, durability);
-        let result = self.pulse.call(Thread::Commit, commit);
-        for answer in answers {
-            // Whoever asked may have left; the commit stands.
-            let _ = answer.send(result.clone());
+        (Ok(()), None)
+    }
+
+    fn serve(&self, driver: &Arc<dyn Driver>, command: Command) {
+        match command {
+            Command::Commit(batch, durability, answer) => {
+                self.carry_out(answer, || driver.commit(&batch, durability));
+            }
+            Command::Repair(key, answer) => self.carry_out(answer, || repair(driver, &key)),
+            Command::Purge(after, doubtful, answer) => {
+                self.carry_out(answer, || purge(driver, &after, &doubtful));
+            }
+            Command::Reclaim(now_ms, count_max, answer) => {
+                self.carry_out(answer, || driver.reclaim(now_ms, count_max));
+            }
+            Command::Reserve(mark, answer) => self.carry_out(answer, || driver.reserve(mark)),
+            // Not a thing to be done between two batches: see `drain`.
+            Command::Drain(..) => {}
         }
-        ended_by
     }
 
     fn reply<T>(

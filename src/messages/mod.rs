@@ -46,13 +46,13 @@
 //!
 //! # What larder's own actors say to each other
 //!
-//! No address that takes these is given out. A commit or a reclaim that does not come from the one who
-//! knows what is newest would put a store behind memory; a wake-up too many does no harm but has no
+//! No address that takes these is given out. A reclaim that does not come from the one who knows the time
+//! would delete what is wanted; a wake-up too many does no harm but has no
 //! use; what a host may want of them (flush, subscribe, restart) stands above.
 //!
 //! | message | receiver | reply | sent by |
 //! |---|---|---|---|
-//! | [`storage::Commit`] | storage driver | `Result<()>` | batch writer |
+//! | [`storage::Renew`] | storage driver | `()` | batch writer's way down |
 //! | [`storage::Reclaim`] | storage driver | `Result<Reclaimed>` | TTL manager |
 //! | [`write::Wake`] | batch writer | `()` | the shelf's bell |
 //! | [`write::Flush`] | batch writer | `Result<()>` | handle |

@@ -6,7 +6,7 @@ use actix::Message;
 use bytes::Bytes;
 
 use crate::clock::Millis;
-use crate::drivers::{PageLimit, Reclaimed, StoreDurability, Usage, Write};
+use crate::drivers::{PageLimit, Reclaimed, Usage};
 use crate::error::Error;
 
 /// Read one record.
@@ -62,15 +62,10 @@ impl fmt::Debug for Scan {
     }
 }
 
-/// Store a batch. Only the batch writer sends it: it alone knows what is newest.
+/// Versions are being stored: reserve more of them, if it is time.
 #[derive(Message, Debug)]
-#[rtype(result = "Result<(), Error>")]
-pub struct Commit {
-    /// The changes.
-    pub batch: Vec<Write>,
-    /// What they must survive.
-    pub durability: StoreDurability,
-}
+#[rtype(result = "()")]
+pub struct Renew;
 
 /// Delete records whose time is over.
 #[derive(Message, Debug)]

@@ -12,9 +12,9 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Port;
 use crate::clock::{Clock, Millis};
-use crate::drivers::lanes::{Answer, Command, Doubtful, Read};
+use crate::drivers::lanes::{Answer, Command, Doubtful, Read, Supply};
 use crate::drivers::pulse::Pulse;
-use crate::drivers::{Failure, PageLimit, Usage};
+use crate::drivers::{Failure, PageLimit, StoreDurability, Usage};
 use crate::error::Error;
 use crate::wait::Wait;
 
@@ -166,15 +166,43 @@ impl Port {
     ///
     /// [`Error::Unavailable`] if the driver is not up or failed.
     pub async fn purge(&self, after: Bytes, doubtful: Doubtful) -> Result<Option<Bytes>, Error> {
+        self.command(|answer| Command::Purge(after, doubtful, answer))
+            .await
+    }
+
+    /// Has the commit lane store what a supply has.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the driver is not up or failed. What it has stored before stays so.
+    pub async fn drain(&self, supply: Arc<dyn Supply>) -> Result<(), Error> {
+        self.command(|answer| Command::Drain(supply, answer)).await
+    }
+
+    /// Commits an empty batch: that syncs, and shows whether the store takes anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the driver is not up or failed.
+    pub async fn commit_nothing(&self, durability: StoreDurability) -> Result<(), Error> {
+        self.command(|answer| Command::Commit(Vec::new(), durability, answer))
+            .await
+    }
+
+    async fn command<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Error> {
         let lanes = self.lanes.read().clone().filter(|_| self.is_up());
-        let (_, lanes) = lanes.ok_or_else(|| self.unavailable())?;
+        let (generation, lanes) = lanes.ok_or_else(|| self.unavailable())?;
         let (answer, waiting) = oneshot::channel();
-        let sent = lanes.command(Command::Purge(after, doubtful, answer));
+        let sent = lanes.command(command(answer));
         let pulse = Arc::clone(lanes.pulse());
         drop(lanes);
-        sent.map_err(|_| self.unavailable())?;
+        if let Err(failure) = sent {
+            self.not_sent(generation, failure);
+            return Err(self.unavailable());
+        }
         match self.unless_given_up(&pulse, waiting).await {
-            Some(Ok(Ok(next))) => Ok(next),
+            Some(Ok(Ok(done))) => Ok(done),
+            // What went wrong has been told by the lane's own thread.
             _ => Err(self.unavailable()),
         }
     }

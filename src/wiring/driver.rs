@@ -10,16 +10,21 @@ use super::{Book, Parts, supervise};
 use crate::actors::batch::Lane;
 use crate::actors::supervisor::Watchdog;
 use crate::actors::ttl::parts::Reclaimer;
-use crate::clock::NEVER;
+use crate::clock::{Clock, NEVER};
 use crate::config::{CommitConfig, OnOpenFailure};
 use crate::drivers::{Factory, Write};
 use crate::entry::Source;
 use crate::error::Error;
-use crate::messages::storage::{Commit, Reclaim};
+use crate::messages::storage::{Reclaim, Renew};
 use crate::messages::supervise::Failed;
 use crate::messages::ttl::ReclaimAt;
 use crate::port::{Port, Told};
+use crate::shelf::TierId;
+use crate::sync::{AtomicU64, Ordering};
 use launch::launch;
+
+/// How often a driver is reminded to look whether it has reserved enough, while something is stored.
+const RENEW_LOOK_MS: u64 = 1_000;
 
 /// One driver of a configuration.
 pub(crate) struct DriverPlan {
@@ -69,20 +74,23 @@ pub(super) async fn start(
 }
 
 /// How the batch writer reaches a driver's present generation.
-pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>) -> Lane {
-    let (book, name, at) = (Arc::clone(book), plan.name.clone(), Arc::clone(port));
+pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>, clock: Clock) -> Lane {
+    let (book, name, tier) = (Arc::clone(book), plan.name.clone(), port.id);
+    let next_ms = AtomicU64::new(0);
     Lane {
         port: Arc::clone(port),
         config: plan.commits.clone(),
-        send: Arc::new(move |batch, durability| {
-            let driver = book.drivers.read().get(&name).cloned();
-            let port = Arc::clone(&at);
-            note_keep(&book, &port, &batch);
-            Box::pin(async move {
-                let driver = driver.ok_or_else(|| port.unavailable())?;
-                let sent = driver.send(Commit { batch, durability }).await;
-                sent.map_err(|_| port.unavailable())?
-            })
+        noted: Box::new(move |batch| {
+            note_keep(&book, tier, batch);
+            let now_ms = clock.awake_ms();
+            if now_ms < next_ms.load(Ordering::Relaxed) {
+                return;
+            }
+            next_ms.store(now_ms + RENEW_LOOK_MS, Ordering::Relaxed);
+            if let Some(driver) = book.drivers.read().get(&name) {
+                // A full mailbox: the next look finds it as it is.
+                let _ = driver.try_send(Renew);
+            }
         }),
     }
 }
@@ -102,7 +110,7 @@ pub(super) fn reclaimer(book: &Weak<Book>, port: &Arc<Port>) -> Reclaimer {
 }
 
 /// Tells the TTL manager that a driver is to store something that may be reclaimed from then on.
-fn note_keep(book: &Book, port: &Port, batch: &[Write]) {
+fn note_keep(book: &Book, tier: TierId, batch: &[Write]) {
     let keeps = batch.iter().map(|write| match write {
         Write::Put { keep_ms, .. } => *keep_ms,
         Write::Delete { .. } => NEVER,
@@ -114,7 +122,7 @@ fn note_keep(book: &Book, port: &Port, batch: &[Write]) {
     if let Some(ttl) = &*book.ttl.read() {
         // A full mailbox: the next reclaim finds it.
         let _ = ttl.try_send(ReclaimAt {
-            tier: port.id.0,
+            tier: tier.0,
             at_ms,
         });
     }

@@ -1,7 +1,8 @@
-//! A run down a lane that leads to no driver: what becomes of what it took.
+//! A run down a lane to a driver that answers as a test says: what becomes of what it took.
 
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::*;
@@ -9,6 +10,7 @@ use crate::breaker::{BreakerConfig, BreakerMode};
 use crate::clock::NEVER;
 use crate::drivers::lanes::lanes;
 use crate::drivers::pulse::Pulse;
+use crate::drivers::{Driver, Failure, PageLimit, Watermark};
 use crate::entry::Source;
 use crate::shelf::{
     Ask, Body, Bounds, Change, Condition, Draft, Encoded, Plan, Priority, Room, Scope, TierId,
@@ -18,11 +20,40 @@ use crate::version::VersionClock;
 
 const STORE: TierId = TierId(0);
 
+/// What comes of a batch, by how many changes it has.
+type Says = Box<dyn FnMut(usize) -> Result<(), Failure> + Send>;
+
 struct Bench {
     shelf: Arc<Shelf>,
     scope: Arc<Scope>,
     port: Arc<Port>,
     hurry: Arc<Hurry>,
+    says: Arc<Mutex<Says>>,
+}
+
+/// A store that answers commits as it is told.
+struct Told(Arc<Mutex<Says>>);
+
+impl Driver for Told {
+    fn get(&self, _: &[u8]) -> Result<Option<Bytes>, Failure> {
+        Ok(None)
+    }
+
+    fn commit(&self, batch: &[Write], _: StoreDurability) -> Result<(), Failure> {
+        (self.0.lock())(batch.len())
+    }
+
+    fn scan(&self, _: &[u8], _: &[u8], _: PageLimit) -> Result<Vec<(Bytes, Bytes)>, Failure> {
+        Ok(Vec::new())
+    }
+
+    fn reserve(&self, _: Watermark) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn reserved(&self) -> Watermark {
+        Watermark::default()
+    }
 }
 
 /// A driver that is up whatever comes.
@@ -37,13 +68,19 @@ fn bench() -> Bench {
     let shelf = Shelf::new(1, 1 << 20, 4, bounds, versions);
     let (clock, breaker) = (Clock::manual(1_000), BreakerConfig::default());
     let port = Port::new(STORE, "store", Source::Custom(0), 1, breaker, clock);
-    let (lanes, _) = lanes(1, 1, Pulse::new(Clock::manual(1_000), 1, |_| ()));
+    let (lanes, ends) = lanes(1, 8, Pulse::new(Clock::manual(1_000), 1, |_| ()));
+    let says: Arc<Mutex<Says>> = Arc::new(Mutex::new(Box::new(|_| Ok(()))));
+    let driver: Arc<dyn Driver> = Arc::new(Told(Arc::clone(&says)));
+    // Ends with the port, which holds the lanes.
+    std::thread::spawn(move || ends.commit_loop(&driver));
     port.half_open(1, lanes);
+    port.force(BreakerMode::ForcedClosed);
     Bench {
         scope: shelf.scope("numbers"),
         shelf: Arc::new(shelf),
         port: Arc::new(port),
         hurry: Arc::default(),
+        says,
     }
 }
 
@@ -86,27 +123,23 @@ impl Bench {
     async fn drain(
         &self,
         progress: Progress,
-        answer: impl FnMut(usize) -> Result<(), Error> + std::marker::Send + 'static,
+        answer: impl FnMut(usize) -> Result<(), Failure> + Send + 'static,
     ) -> Progress {
-        let answer = Mutex::new(answer);
-        let send: Send = Arc::new(move |batch, _| {
-            let answered = (answer.lock())(batch.len());
-            Box::pin(async move { answered })
-        });
+        *self.says.lock() = Box::new(answer);
         let lane = Lane {
             port: Arc::clone(&self.port),
-            send,
+            noted: Box::new(|_| ()),
             config: CommitConfig::default(),
         };
-        let run = Run {
+        let home = Home {
             shelf: Arc::clone(&self.shelf),
             clock: Clock::manual(1_000),
             hurry: Arc::clone(&self.hurry),
             lane: Arc::new(lane),
-            purges: false,
-            progress,
+            ports: vec![Arc::clone(&self.port)],
         };
-        run.drain().await
+        let home = Arc::new(home);
+        Run { home, progress }.drain().await
     }
 }
 
@@ -117,13 +150,7 @@ fn room() -> Room {
 }
 
 fn progress() -> Progress {
-    Progress {
-        blame: Blame::new(100),
-        from: 0,
-        next_ms: 0,
-        purges_again: false,
-        is_doubted: false,
-    }
+    Progress::new(100)
 }
 
 #[tokio::test]
@@ -148,7 +175,6 @@ async fn what_was_stored_in_a_store_that_is_gone_by_now_is_stored_in_its_success
 #[tokio::test(start_paused = true)]
 async fn a_store_that_takes_no_value_at_all_loses_no_more_than_one() {
     let bench = bench();
-    bench.port.force(BreakerMode::ForcedClosed);
     for name in ["a", "b", "c"] {
         bench.set(name);
     }
@@ -161,11 +187,11 @@ async fn a_store_that_takes_no_value_at_all_loses_no_more_than_one() {
         if failures == 40 {
             port.force(BreakerMode::ForcedOpen);
         }
-        Err(busy())
+        Err(Failure::fatal("by order"))
     };
     let progress = bench.drain(progress(), answer).await;
     assert_eq!(bench.port.stats.refused.load(Ordering::Relaxed), 1);
-    bench.port.force(BreakerMode::Auto);
+    bench.port.force(BreakerMode::ForcedClosed);
     // The one that was given up is deleted there.
     let stored = Arc::new(Mutex::new(0));
     let sum = Arc::clone(&stored);
@@ -180,10 +206,7 @@ async fn a_store_that_takes_no_value_at_all_loses_no_more_than_one() {
 
 /// A run that has not failed yet.
 fn whole() -> Progress {
-    Progress {
-        blame: Blame::new(CommitConfig::default().commit_count_max),
-        ..progress()
-    }
+    Progress::new(CommitConfig::default().commit_count_max)
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,180 @@
+//! What the commit lane takes from: what is dirty for one tier, each time as late as can be, and clean
+//! as soon as it is stored.
+//!
+//! It works on the commit thread: with the batch writer's own between two batches, each would cost two
+//! more wake-ups of a thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::run::{Home, Progress};
+use crate::clock::Clock;
+use crate::drivers::lanes;
+use crate::drivers::{StoreDurability, Write};
+use crate::key::stored_key;
+use crate::record;
+use crate::shelf::{Shelf, Taken};
+
+/// For how long the lane goes on before the batch writer looks at what else there is to do.
+const DRAIN_MS_MAX: u128 = 100;
+
+/// What one drain takes from. Each has its own: one whose generation is given up may still be on its way.
+pub struct Supply {
+    home: Arc<Home>,
+    /// Deletions alone.
+    deletions: bool,
+    began: std::time::Instant,
+    /// Nothing once the batch writer has it back: then nothing more is taken, nor called stored.
+    inside: Mutex<Option<Inside>>,
+}
+
+/// How far a drain has come.
+pub struct Inside {
+    pub progress: Progress,
+    /// What was taken and is not known to be stored.
+    pub under_way: Vec<Taken>,
+    /// How often its driver had been emptied before that.
+    emptied: u64,
+    durability: StoreDurability,
+    /// How many batches were stored.
+    pub stored: usize,
+    /// Whether a look found nothing.
+    pub is_dry: bool,
+}
+
+impl Supply {
+    pub fn new(home: &Arc<Home>, progress: Progress, deletions: bool) -> Self {
+        Self {
+            home: Arc::clone(home),
+            deletions,
+            began: Clock::instant(),
+            inside: Mutex::new(Some(Inside {
+                progress,
+                under_way: Vec::new(),
+                emptied: 0,
+                durability: StoreDurability::Written,
+                stored: 0,
+                is_dry: false,
+            })),
+        }
+    }
+
+    /// Takes it back. What is under way then counts as not stored, whatever becomes of it.
+    pub fn take_back(&self) -> Option<Inside> {
+        self.inside.lock().take()
+    }
+
+    /// Whether the batch writer is to look first.
+    fn pauses(&self, inside: &Inside) -> bool {
+        let config = &self.home.lane.config;
+        let is_paced = config.writes_per_second_max.is_some();
+        inside.stored > 0
+            && (self.deletions
+                || is_paced
+                || self.home.gathers(&inside.progress)
+                || self.began.elapsed().as_millis() >= DRAIN_MS_MAX)
+    }
+
+    fn take(&self, progress: &mut Progress) -> Vec<Taken> {
+        let Home {
+            shelf, clock, lane, ..
+        } = &*self.home;
+        let now_ms = clock.now_ms();
+        let rate = lane.config.writes_per_second_max;
+        let rate = rate.map(|rate| rate.get() as usize);
+        // At most a tenth of a second's worth at a time, so that the pace is even.
+        let paced = rate.map_or(usize::MAX, |rate| (rate / 10).max(1));
+        let count_max = progress.blame.count().min(paced);
+        let (tier, bytes_max) = (lane.port.id, lane.config.commit_bytes_max);
+        let from = &mut progress.from;
+        let taken = match self.deletions {
+            true => shelf.take_deletions(tier, count_max, now_ms, from),
+            false => shelf.take(tier, count_max, bytes_max, now_ms, from),
+        };
+        if let Some(rate) = rate {
+            progress.next_ms = now_ms + (taken.len() as u64 * 1_000).div_ceil(rate as u64);
+        }
+        taken
+    }
+}
+
+impl lanes::Supply for Supply {
+    fn next(&self) -> Option<(Vec<Write>, StoreDurability)> {
+        let mut inside = self.inside.lock();
+        let inside = inside.as_mut()?;
+        if self.pauses(inside) {
+            return None;
+        }
+        let mut taken = self.take(&mut inside.progress);
+        if taken.is_empty() && !self.deletions {
+            // While it goes on nobody need ring. IMPORTANT: answered before the last look.
+            self.home.shelf.bells.dirty.answer();
+            taken = self.take(&mut inside.progress);
+        }
+        inside.is_dry = taken.is_empty();
+        inside.durability = taken.iter().map(|one| one.durability).max()?;
+        // Before it is sent: afterwards it may have been emptied already.
+        inside.emptied = self.home.lane.port.emptied();
+        let writes = taken.iter().filter_map(|one| write(&self.home.shelf, one));
+        let writes: Vec<_> = writes.collect();
+        (self.home.lane.noted)(&writes);
+        inside.under_way = taken;
+        Some((writes, inside.durability))
+    }
+
+    fn stored(&self, took: Duration) {
+        let mut inside = self.inside.lock();
+        let Some(inside) = inside.as_mut() else {
+            return;
+        };
+        let taken = std::mem::take(&mut inside.under_way);
+        let port = &self.home.lane.port;
+        port.stats.commits.fetch_add(1, Ordering::Relaxed);
+        let count = taken.len() as u64;
+        port.stats.writes.fetch_add(count, Ordering::Relaxed);
+        port.stats.commit_latency.record(took);
+        if taken.iter().any(|one| one.value.is_some()) {
+            self.home.has_room();
+            inside.progress.blame.takes_values();
+        }
+        if !self.deletions {
+            inside.progress.blame.stored();
+        }
+        inside.stored += 1;
+        // Clean, unless the store that has it is gone since.
+        let holds = || port.emptied() == inside.emptied;
+        self.home
+            .shelf
+            .settle_if(port.id, &taken, inside.durability, holds);
+    }
+}
+
+fn write(shelf: &Shelf, taken: &Taken) -> Option<Write> {
+    let scope = shelf.scope_by_id(taken.key.cache)?;
+    let key = stored_key(&scope.name, &taken.key.name).into();
+    let Some((slot, encoded)) = &taken.value else {
+        return Some(Write::Delete { key });
+    };
+    let header = record::Header {
+        version: slot.version,
+        created_ms: slot.created_ms,
+        expires_ms: slot.expires_ms,
+        keep_ms: slot.keep_ms(),
+        idle_ms: slot.idle_ms(),
+        ends_ms: slot.ends_ms(),
+        schema: slot.schema,
+        type_tag: encoded.type_tag,
+        codec: encoded.codec,
+        priority: slot.priority.to_byte(),
+        tags: slot.tags().into(),
+    };
+    Some(Write::Put {
+        record: record::encode(&key, &header, &encoded.payload),
+        key,
+        version: slot.version,
+        keep_ms: slot.keep_ms(),
+    })
+}
