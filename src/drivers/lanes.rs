@@ -180,8 +180,8 @@ impl LaneEnds {
         }
     }
 
-    /// Stores what a supply has. Whatever else is queued has its turn between two batches; another drain
-    /// ends this one.
+    /// Stores what a supply has. What else is queued by then has its turn between two batches, and no more:
+    /// it may come faster than it goes. Another drain ends this one.
     fn drain(
         &self,
         driver: &Arc<dyn Driver>,
@@ -194,7 +194,7 @@ impl LaneEnds {
                 return (Err(failure), None);
             }
             supply.stored(began.elapsed());
-            while let Ok(command) = self.commits.try_recv() {
+            for command in self.commits.try_iter().take(self.commits.len()) {
                 match command {
                     drain @ Command::Drain(..) => return (Ok(()), Some(drain)),
                     other => self.serve(driver, other),
