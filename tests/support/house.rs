@@ -140,6 +140,10 @@ pub const SHARED: &[(&str, &str)] = &[
         "the registry: the hub's alone, under a lock because it outlives a generation",
     ),
     (
+        "src/actors/batch/supply.rs",
+        "how far a drain has come: the commit thread's, until the batch writer takes it back",
+    ),
+    (
         "src/actors/supervisor.rs",
         "health: written by one supervisor, read by whoever asks",
     ),
@@ -223,6 +227,10 @@ pub const SHARED: &[(&str, &str)] = &[
         "dirty budget, hurry, definitions of caches, lines, counters",
     ),
     ("src/version.rs", "the version clock and its ceiling"),
+    (
+        "src/wiring/driver.rs",
+        "when a driver is reminded next to reserve versions",
+    ),
     ("src/wait.rs", "the end of every wait"),
     (
         "src/watch/inbox.rs",

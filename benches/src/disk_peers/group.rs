@@ -1,4 +1,5 @@
-//! Group commit around a bare store: a thread collects what waits and makes one batch of it.
+//! Threads around a bare store, for callers that must not block: one that collects what waits and makes one
+//! batch of it, and one that reads.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -65,5 +66,39 @@ fn serve(store: &dyn Store, records: &Records, waiting: &Receiver<Ask>) {
         for answer in answers.drain(..) {
             answer.send(()).expect("somebody who waits");
         }
+    }
+}
+
+/// A thread that reads for others.
+pub struct Reader {
+    asks: Sender<Question>,
+    thread: JoinHandle<()>,
+}
+
+type Question = (String, oneshot::Sender<bool>);
+
+impl Reader {
+    pub fn new(store: Box<dyn Store>) -> Self {
+        let (asks, waiting) = channel::<Question>();
+        let thread = std::thread::spawn(move || {
+            for (key, answer) in waiting {
+                answer.send(store.get(&key)).expect("somebody who waits");
+            }
+        });
+        Self { asks, thread }
+    }
+
+    /// Whether there is a record of this key.
+    pub async fn get(&self, key: &str) -> bool {
+        let (answer, found) = oneshot::channel();
+        let asked = self.asks.send((key.to_owned(), answer));
+        asked.expect("a thread that listens");
+        found.await.expect("an answer")
+    }
+
+    /// Ends the thread and closes the store.
+    pub fn end(self) {
+        drop(self.asks);
+        self.thread.join().expect("a thread that ends well");
     }
 }

@@ -12,6 +12,7 @@ use super::contest::READING;
 use super::disk_contest::{DiskContest, Ran, Reading, versus_these};
 use super::{Scene, Settings, disk_set_queued};
 use crate::disk_peers::fjall::Fjall;
+use crate::disk_peers::group::Reader;
 use crate::disk_peers::larder::Own;
 use crate::disk_peers::records::Records;
 use crate::disk_peers::{self, FJALL, REDB, SQLITE, Safety, Store, released};
@@ -40,7 +41,9 @@ pub const COLD: Scene = Scene {
     ..WARM
 };
 
-const ALL: &[&str] = &[LARDER, FJALL, REDB, SQLITE];
+const ALL: &[&str] = &[LARDER, FJALL, FJALL_THREAD, REDB, SQLITE];
+/// fjall read by a thread, for a caller that does not block.
+const FJALL_THREAD: &str = "fjall-thread";
 /// fjall with as many reader threads as larder has.
 const FJALL_EIGHT: &str = "fjall-8t";
 const READERS: &[&str] = &[LARDER, FJALL, FJALL_EIGHT];
@@ -109,6 +112,14 @@ fn warm(scene: &Scene, settings: &Settings, report: &mut Report) -> Result<(), B
                     below as usize * 100 >= gets * 95,
                     "{below} were on the disk"
                 );
+                times
+            }
+            FJALL_THREAD => {
+                let reader = Reader::new(disk_peers::open(name, dir, Safety::Written));
+                let get = async |n| assert!(reader.get(records.key(n)).await);
+                drive(times_of(first, get));
+                let times = drive(times_of(order, get));
+                reader.end();
                 times
             }
             _ => {

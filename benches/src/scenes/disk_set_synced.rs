@@ -49,7 +49,7 @@ const FJALL_ONE: &str = "fjall-one";
 /// fjall behind a thread that collects what waits.
 const FJALL_GROUP: &str = "fjall-group";
 
-const ALONE: &[&str] = &[LARDER, FJALL, REDB, SQLITE];
+const ALONE: &[&str] = &[LARDER, FJALL, FJALL_GROUP, REDB, SQLITE];
 const TOGETHER: &[&str] = &[LARDER, FJALL, FJALL_ONE, FJALL_GROUP, REDB, SQLITE];
 
 fn run(
@@ -76,6 +76,10 @@ fn run(
                 let (seconds, of_it) = larder(dir, &records, writers, each);
                 commits = of_it as usize;
                 Ran::new(seconds, count as usize, a_commit(count, commits))
+            }
+            FJALL_GROUP => {
+                let seconds = grouped(name, dir, &records, writers, each);
+                Ran::new(seconds, count as usize, String::new())
             }
             FJALL => {
                 let seconds = alone(FJALL, dir, &records, count, commits);

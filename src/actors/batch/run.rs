@@ -233,7 +233,11 @@ impl Run {
         let linger_ms = self.home.lane.config.linger_ms_max;
         if linger_ms > 0 {
             let over_ms = self.home.clock.now_ms().saturating_add(linger_ms);
-            either(self.home.clock.sleep_until(over_ms), self.home.hurry.somebody()).await;
+            either(
+                self.home.clock.sleep_until(over_ms),
+                self.home.hurry.somebody(),
+            )
+            .await;
         }
     }
 
@@ -289,7 +293,8 @@ impl Run {
     /// Whoever waits for a value is told that there is no room; deletions get their chance.
     async fn without_room(&mut self) {
         let port = &self.home.lane.port;
-        self.home.shelf
+        self.home
+            .shelf
             .fail_waiters_of_values(port.id, &port.unavailable());
         self.delete_only().await;
     }
