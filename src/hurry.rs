@@ -35,6 +35,11 @@ impl Hurry {
         Waits(Arc::clone(self))
     }
 
+    /// Whether somebody waits.
+    pub fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
     /// Returns once somebody waits.
     ///
     /// # Cancel safety
@@ -44,7 +49,7 @@ impl Hurry {
         let mut come = pin!(self.come.notified());
         // IMPORTANT: listening before looking, else one who comes in between is missed.
         come.as_mut().enable();
-        if self.waiting.load(Ordering::SeqCst) == 0 {
+        if !self.is_awaited() {
             come.await;
         }
     }

@@ -21,6 +21,9 @@ use crate::shelf::{Shelf, Taken};
 /// For how long the lane goes on before the batch writer looks at what else there is to do.
 const DRAIN_MS_MAX: u128 = 100;
 
+/// For how long a lane that somebody has waited for looks out for what they set next.
+const RETURN_US_MAX: u128 = 50;
+
 /// What one drain takes from. Each has its own: one whose generation is given up may still be on its way.
 pub struct Supply {
     home: Arc<Home>,
@@ -41,6 +44,8 @@ pub struct Inside {
     durability: StoreDurability,
     /// How many batches were stored.
     pub stored: usize,
+    /// Whether anybody waited when the latest was.
+    is_awaited: bool,
     /// Whether a look found nothing.
     pub is_dry: bool,
 }
@@ -57,6 +62,7 @@ impl Supply {
                 emptied: 0,
                 durability: StoreDurability::Written,
                 stored: 0,
+                is_awaited: false,
                 is_dry: false,
             })),
         }
@@ -76,6 +82,16 @@ impl Supply {
                 || is_paced
                 || self.home.gathers(&inside.progress)
                 || self.began.elapsed().as_millis() >= DRAIN_MS_MAX)
+    }
+
+    /// Whoever was just told that something is stored may be about to set the next thing: it is there sooner
+    /// than two threads are woken for it.
+    fn await_return(&self) {
+        let began = Clock::instant();
+        let tier = self.home.lane.port.id;
+        while !self.home.shelf.is_dirty(tier) && began.elapsed().as_micros() < RETURN_US_MAX {
+            std::thread::yield_now();
+        }
     }
 
     fn take(&self, progress: &mut Progress) -> Vec<Taken> {
@@ -109,6 +125,10 @@ impl lanes::Supply for Supply {
             return None;
         }
         let mut taken = self.take(&mut inside.progress);
+        if taken.is_empty() && inside.is_awaited {
+            self.await_return();
+            taken = self.take(&mut inside.progress);
+        }
         if taken.is_empty() && !self.deletions {
             // While it goes on nobody need ring. IMPORTANT: answered before the last look.
             self.home.shelf.bells.dirty.answer();
@@ -144,6 +164,7 @@ impl lanes::Supply for Supply {
             inside.progress.blame.stored();
         }
         inside.stored += 1;
+        inside.is_awaited = self.home.hurry.is_awaited();
         // Clean, unless the store that has it is gone since.
         let holds = || port.emptied() == inside.emptied;
         self.home
