@@ -1,5 +1,4 @@
-//! How a chunk of sets or removals is made: each item on its own, then one wait for all of them, while
-//! the next chunk is filed.
+//! How a chunk of sets or removals is made: each item on its own, then one wait for all of them.
 //!
 //! One bad item fails alone. A chunk whose commit fails is committed again by the batch writer, without
 //! touching the others.
@@ -73,19 +72,11 @@ impl<'a, V: Value> Run<'a, V> {
         let mut chunks = Chunks::new(self.cache, items, changes);
         chunks.count = self.chunk;
         let mut report = BatchReport::default();
-        let mut next = chunks.pull().await?;
-        while let Some(filed) = next {
-            // It is stored whoever waits, so the next one, if it is there, is filed meanwhile.
-            let ahead = chunks.pull_ready().await?;
-            let chunk = chunks.work.end(filed).await?;
+        while let Some(chunk) = chunks.next().await? {
             report.add(&chunk);
             if let Some(on_chunk) = &mut on_chunk {
                 on_chunk(&chunk);
             }
-            next = match ahead {
-                None => chunks.pull().await?,
-                ahead => ahead,
-            };
         }
         Ok(report)
     }
@@ -102,8 +93,8 @@ struct Changes<'a, V, F> {
 
 struct Chunk {
     report: ChunkReport,
-    /// Shared with every slot of the chunk; until all of it is filed.
-    ticket: Option<Ticket>,
+    /// Shared with every slot of the chunk.
+    ticket: Ticket,
     waiting: Waiting,
     /// Until all of it is filed; a commit waits for that.
     files: Option<Files>,
@@ -129,7 +120,7 @@ where
                 unstored: None,
                 degraded: Vec::new(),
             },
-            ticket: Some(ticket),
+            ticket,
             waiting,
             files: stored.then(|| self.cache.tiers().hurry.file()),
         }
@@ -149,17 +140,12 @@ where
         bytes
     }
 
-    fn close(&self, chunk: &mut Chunk) {
-        chunk.files = None;
-        // What the slots hold is what is left to wait for.
-        if let Some(ticket) = chunk.ticket.take() {
-            ticket.done();
-        }
-    }
-
     async fn end(&self, chunk: Chunk) -> Result<ChunkReport, Error> {
         let tiers = self.cache.tiers();
         let mut report = chunk.report;
+        drop(chunk.files);
+        // What the slots hold is what is left to wait for.
+        chunk.ticket.done();
         let promise = Promise {
             needs_room: self.needs_room,
             ..Promise::new(self.cache.place(), self.durability, self.by_name)
@@ -193,7 +179,7 @@ impl<V: Value, F> Changes<'_, V, F> {
             targets: None,
             durability: self.durability,
             by_name: self.by_name,
-            ticket: chunk.ticket.as_ref(),
+            ticket: Some(&chunk.ticket),
             wait: self.wait,
         };
         let outcome = self.cache.tiers().write(self.cache.place(), order).await?;

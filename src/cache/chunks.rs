@@ -1,7 +1,7 @@
 //! The one loop of every call about many keys: pulls the input, an iterator or a stream, chunk by
-//! chunk.
+//! chunk, and has each chunk done before it pulls more.
 //!
-//! Nothing is collected here, so memory is bounded by a chunk, or two, whatever the size of the input.
+//! Nothing is collected here, so memory is bounded by one chunk whatever the size of the input.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -31,10 +31,7 @@ pub(super) trait Work<T>: Send {
     /// Takes an item into the chunk. Replies with the bytes that it counts for.
     fn take(&self, chunk: &mut Self::Chunk, item: T) -> impl Future<Output = usize> + Send;
 
-    /// Nothing more comes into the chunk.
-    fn close(&self, _: &mut Self::Chunk) {}
-
-    /// Has it done.
+    /// Ends the chunk.
     fn end(&self, chunk: Self::Chunk) -> impl Future<Output = Result<Self::Done, Error>> + Send;
 }
 
@@ -46,7 +43,7 @@ pub(super) struct Chunks<'a, V, S, W> {
     pub work: W,
     input: Input<S>,
     /// Chunks so far.
-    begun: usize,
+    done: usize,
 }
 
 impl<'a, V: Value, S: Stream, W> Chunks<'a, V, S, W> {
@@ -59,66 +56,32 @@ impl<'a, V: Value, S: Stream, W> Chunks<'a, V, S, W> {
                 items: Box::pin(items),
                 ended: false,
             },
-            begun: 0,
+            done: 0,
         }
     }
 
-    /// Pulls the next chunk and has it done; `None` at the end of the input.
+    /// Pulls the next chunk and has it done; `None` at the end of the input. The chunk ends at its
+    /// count or bytes, or where the input has nothing ready, so that what has come is done with before
+    /// more is waited for.
     pub async fn next(&mut self) -> Result<Option<W::Done>, Error>
     where
         S: Send,
         S::Item: Send,
         W: Work<S::Item> + Sync,
     {
-        match self.pull().await? {
-            Some(chunk) => self.work.end(chunk).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Pulls the next chunk; `None` at the end of the input. The chunk ends at its count or bytes, or where
-    /// the input has nothing ready, so that what has come is done with before more is waited for.
-    pub async fn pull(&mut self) -> Result<Option<W::Chunk>, Error>
-    where
-        S: Send,
-        S::Item: Send,
-        W: Work<S::Item> + Sync,
-    {
-        match self.input.next().await {
-            Some(first) => self.fill(first).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// Pulls the next chunk if its first item is ready.
-    pub async fn pull_ready(&mut self) -> Result<Option<W::Chunk>, Error>
-    where
-        S: Send,
-        S::Item: Send,
-        W: Work<S::Item> + Sync,
-    {
-        match self.input.ready().await {
-            Some(first) => self.fill(first).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    async fn fill(&mut self, first: S::Item) -> Result<W::Chunk, Error>
-    where
-        S: Send,
-        S::Item: Send,
-        W: Work<S::Item> + Sync,
-    {
         let (count, bytes_max) = self.limits()?;
-        if self.begun > 0 {
+        let mut next = self.input.next().await;
+        if next.is_none() {
+            return Ok(None);
+        }
+        if self.done > 0 {
             // An input that is always ready, and memory that answers at once, would keep everybody
             // else on this thread waiting.
             yield_now().await;
         }
         self.cache.tiers().check_open()?;
-        let mut chunk = self.work.begin(self.begun);
-        self.begun += 1;
-        let (mut taken, mut bytes, mut next) = (0, 0, Some(first));
+        let mut chunk = self.work.begin(self.done);
+        let (mut taken, mut bytes) = (0, 0);
         while let Some(item) = next.take() {
             bytes += self.work.take(&mut chunk, item).await;
             taken += 1;
@@ -126,8 +89,8 @@ impl<'a, V: Value, S: Stream, W> Chunks<'a, V, S, W> {
                 next = self.input.ready().await;
             }
         }
-        self.work.close(&mut chunk);
-        Ok(chunk)
+        self.done += 1;
+        self.work.end(chunk).await.map(Some)
     }
 
     fn limits(&self) -> Result<(usize, usize), Error> {

@@ -127,6 +127,9 @@ impl lanes::Supply for Supply {
         let mut taken = self.take(&mut inside.progress);
         if taken.is_empty() && inside.is_awaited {
             self.await_return();
+            if self.pauses(inside) {
+                return None;
+            }
             taken = self.take(&mut inside.progress);
         }
         if taken.is_empty() && !self.deletions {
