@@ -33,10 +33,11 @@ impl Bell {
         }
     }
 
-    /// The receiver is about to look. IMPORTANT: it must call this before it looks, not after: what is
-    /// added between a look and a late call would wake nobody.
+    /// The receiver is about to look, and need not have done so since it was rung. IMPORTANT: it must call this
+    /// before its last look, not after: what is added between a look and a late call would wake nobody.
     pub fn answer(&self) {
-        self.ringing.store(false, Ordering::SeqCst);
+        // Read as well: what was done before a ring that nobody heard is seen by who looks after this.
+        self.ringing.swap(false, Ordering::SeqCst);
     }
 }
 

@@ -84,7 +84,7 @@ pub struct DriverStats {
     pub salvaged: u64,
     /// How long reads took, waiting included.
     pub read_latency: Latency,
-    /// How long commits took, waiting included.
+    /// How long commits took, once their batches were made.
     pub commit_latency: Latency,
 }
 

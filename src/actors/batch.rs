@@ -29,12 +29,15 @@ use run::{HEAL_COUNT_MAX, Home, Progress, RETRY_MS_MAX, RETRY_MS_MIN, Run};
 
 /// Messages that wait for it at most.
 const MAILBOX: usize = 1_024;
+/// Hears of a batch.
+pub type Noted = Box<dyn Fn(&[Write]) + Send + Sync>;
+
 /// The way down to one driver.
 pub struct Lane {
     /// Its port.
     pub port: Arc<Port>,
     /// Told of each batch that it is to commit.
-    pub noted: Box<dyn Fn(&[Write]) + Send + Sync>,
+    pub noted: Noted,
     /// Bounds and pace.
     pub config: CommitConfig,
 }

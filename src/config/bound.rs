@@ -13,7 +13,7 @@ const TABLE_FACTOR: u64 = 3;
 /// A dirty slot, per byte that is counted: the value as the host has it and as it is stored, and its
 /// place in a table that has just doubled.
 const DIRTY_FACTOR: u64 = 3;
-/// A batch, per byte: what was taken, the records that are made of it, and the group the driver gets.
+/// A batch, per byte: what was taken, the records that are made of it, and what the driver makes of those.
 const BATCH_FACTOR: u64 = 3;
 /// One change in a batch, or one read under way, beyond its key and value.
 const FLIGHT_BYTES: u64 = 1_024;

@@ -83,6 +83,8 @@ const PURGE_PAGE: PageLimit = PageLimit {
     count_max: 1_000,
     bytes_max: 4 << 20,
 };
+/// Most commits that are made one group.
+const GROUP_MAX: usize = 256;
 /// The share of the commit lane that is filled with what may as well be left, as a divisor.
 const SPARE_SHARE: usize = 8;
 
@@ -164,16 +166,18 @@ impl LaneEnds {
     pub fn commit_loop(&self, driver: &Arc<dyn Driver>) {
         let mut next = None;
         while let Some(command) = next.take().or_else(|| self.commits.recv().ok()) {
-            match command {
+            next = match command {
                 Command::Drain(supply, answer) => {
                     // A panic must not end the one thread that stores anything.
                     let drain = AssertUnwindSafe(|| self.drain(driver, &*supply));
-                    let drained = catch_unwind(drain).unwrap_or_else(|_| {
+                    let (drained, ended_by) = catch_unwind(drain).unwrap_or_else(|payload| {
+                        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+                        tracing::error!("what was to be stored panicked; it is tried again");
                         (Err(Failure::reopen("the commit lane panicked")), None)
                     });
-                    next = drained.1;
                     drop(supply);
-                    let _ = answer.send(drained.0);
+                    let _ = answer.send(drained);
+                    ended_by
                 }
                 other => self.serve(driver, other),
             }
@@ -195,19 +199,23 @@ impl LaneEnds {
             }
             supply.stored(began.elapsed());
             for command in self.commits.try_iter().take(self.commits.len()) {
-                match command {
-                    drain @ Command::Drain(..) => return (Ok(()), Some(drain)),
-                    other => self.serve(driver, other),
+                let mut next = Some(command);
+                while let Some(command) = next.take() {
+                    match command {
+                        drain @ Command::Drain(..) => return (Ok(()), Some(drain)),
+                        other => next = self.serve(driver, other),
+                    }
                 }
             }
         }
         (Ok(()), None)
     }
 
-    fn serve(&self, driver: &Arc<dyn Driver>, command: Command) {
+    /// Carries out a command that is no drain. Returns the one that ended a group of commits.
+    fn serve(&self, driver: &Arc<dyn Driver>, command: Command) -> Option<Command> {
         match command {
             Command::Commit(batch, durability, answer) => {
-                self.carry_out(answer, || driver.commit(&batch, durability));
+                return self.commit_group(driver, batch, durability, answer);
             }
             Command::Repair(key, answer) => self.carry_out(answer, || repair(driver, &key)),
             Command::Purge(after, doubtful, answer) => {
@@ -217,9 +225,43 @@ impl LaneEnds {
                 self.carry_out(answer, || driver.reclaim(now_ms, count_max));
             }
             Command::Reserve(mark, answer) => self.carry_out(answer, || driver.reserve(mark)),
-            // Not a thing to be done between two batches: see `drain`.
-            Command::Drain(..) => {}
+            drain @ Command::Drain(..) => return Some(drain),
         }
+        None
+    }
+
+    /// Commits everything that is queued as one group, with the highest durability that anybody in
+    /// it asked for. Returns the command that ended the group.
+    fn commit_group(
+        &self,
+        driver: &Arc<dyn Driver>,
+        mut batch: Vec<Write>,
+        mut durability: StoreDurability,
+        answer: Answer<()>,
+    ) -> Option<Command> {
+        let mut answers = vec![answer];
+        let mut ended_by = None;
+        while answers.len() < GROUP_MAX {
+            match self.commits.try_recv() {
+                Ok(Command::Commit(more, wanted, answer)) => {
+                    batch.extend(more);
+                    durability = durability.max(wanted);
+                    answers.push(answer);
+                }
+                Ok(other) => {
+                    ended_by = Some(other);
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        let commit = || driver.commit(&batch, durability);
+        let result = self.pulse.call(Thread::Commit, commit);
+        for answer in answers {
+            // Whoever asked may have left; the commit stands.
+            let _ = answer.send(result.clone());
+        }
+        ended_by
     }
 
     fn reply<T>(

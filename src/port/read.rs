@@ -202,7 +202,7 @@ impl Port {
         }
         match self.unless_given_up(&pulse, waiting).await {
             Some(Ok(Ok(done))) => Ok(done),
-            // What went wrong has been told by the lane's own thread.
+            // What went wrong in a call has been told by the lane's own thread.
             _ => Err(self.unavailable()),
         }
     }

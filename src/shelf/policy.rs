@@ -7,8 +7,11 @@
 
 use std::collections::VecDeque;
 
-/// The share of the budget that newcomers get, as a divisor.
-const SMALL_SHARE: usize = 10;
+/// The share of the budget that newcomers get, as a divisor. The paper has a tenth; see benches/RESULTS.md.
+const SMALL_SHARE: usize = 20;
+/// How many of those that left are remembered, in percent of those that are resident. As many as in the paper
+/// bring back all of a loop that is a little too large, and with that none of it.
+const GHOST_PERCENT: usize = 65;
 /// Reads beyond this are not counted.
 pub(super) const FREQ_MAX: u8 = 3;
 /// How often a newcomer must have been read to stay.
@@ -155,10 +158,10 @@ struct Ghosts {
 }
 
 impl Ghosts {
-    /// Grows to remember about as many as are resident. Growing forgets.
+    /// Grows to remember so many as it should beside those that are resident. Growing forgets.
     fn fit(&mut self, living: usize) {
-        let sets = (living / 4).next_power_of_two().max(16);
-        if sets > self.sets.len() {
+        let sets = (living * GHOST_PERCENT / 100).div_ceil(4).max(4);
+        if sets > self.sets.len() + self.sets.len() / 4 {
             let mut grown = Vec::new();
             grown.resize(sets, [0; 4]);
             self.sets = grown;
@@ -166,12 +169,11 @@ impl Ghosts {
     }
 
     fn set_of(&mut self, hash: u64) -> Option<(&mut [u32; 4], u32)> {
-        let mask = self.sets.len().checked_sub(1)?;
         // Neither uses the bits that pick the stripe (47 and a few below): they are the same for all keys here.
-        let at = hash as usize & mask;
+        let at = ((hash & u64::from(u32::MAX)) * self.sets.len() as u64) >> 32;
         // Zero marks an empty place.
         let print = ((hash >> 10) as u32).max(1);
-        self.sets.get_mut(at).map(|set| (set, print))
+        self.sets.get_mut(at as usize).map(|set| (set, print))
     }
 
     fn remember(&mut self, hash: u64) {
@@ -292,7 +294,7 @@ mod tests {
 
     #[test]
     fn main_is_filled_before_the_first_eviction() {
-        let mut bench = Bench::new(20);
+        let mut bench = Bench::new(2 * SMALL_SHARE);
         let queues: Vec<_> = (0..5).map(|at| bench.add(at, 0)).collect();
         assert_eq!(queues[..2], [Queue::Small, Queue::Small]);
         assert_eq!(queues[2..], [Queue::Main, Queue::Main, Queue::Main]);

@@ -27,7 +27,7 @@ impl Fjall {
     fn open_keyspace(dir: &Path, name: &str) -> Self {
         let db = Database::builder(dir)
             .cache_size(CACHE_BYTES)
-            .worker_threads(1)
+            .worker_threads(2)
             .max_journaling_size(128 << 20)
             .max_cached_files(Some(128))
             .journal_compression(CompressionType::None)

@@ -74,10 +74,11 @@ impl Progress {
 
 impl Home {
     /// Whether a commit is to wait for a chunk that is being filed: stored in two parts, it would cost its
-    /// caller two commits. Not while a whole commit waits, or the next one is to be small.
+    /// caller two commits. Not while somebody or a whole commit waits, or the next one is to be small.
     pub fn gathers(&self, progress: &Progress) -> bool {
         let count_max = self.lane.config.commit_count_max;
         self.hurry.is_filing()
+            && !self.hurry.is_awaited()
             && progress.blame.count() >= count_max
             && self.shelf.dirty_slots(self.lane.port.id) < count_max
     }

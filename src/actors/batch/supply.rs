@@ -94,10 +94,12 @@ impl Supply {
         }
     }
 
-    fn take(&self, progress: &mut Progress) -> Vec<Taken> {
+    /// Takes what is dirty. It is under way from then on.
+    fn take(&self, inside: &mut Inside) {
         let Home {
             shelf, clock, lane, ..
         } = &*self.home;
+        let progress = &mut inside.progress;
         let now_ms = clock.now_ms();
         let rate = lane.config.writes_per_second_max;
         let rate = rate.map(|rate| rate.get() as usize);
@@ -106,14 +108,14 @@ impl Supply {
         let count_max = progress.blame.count().min(paced);
         let (tier, bytes_max) = (lane.port.id, lane.config.commit_bytes_max);
         let from = &mut progress.from;
-        let taken = match self.deletions {
+        inside.under_way = match self.deletions {
             true => shelf.take_deletions(tier, count_max, now_ms, from),
             false => shelf.take(tier, count_max, bytes_max, now_ms, from),
         };
         if let Some(rate) = rate {
-            progress.next_ms = now_ms + (taken.len() as u64 * 1_000).div_ceil(rate as u64);
+            let taken = inside.under_way.len() as u64;
+            progress.next_ms = now_ms + (taken * 1_000).div_ceil(rate as u64);
         }
-        taken
     }
 }
 
@@ -121,30 +123,31 @@ impl lanes::Supply for Supply {
     fn next(&self) -> Option<(Vec<Write>, StoreDurability)> {
         let mut inside = self.inside.lock();
         let inside = inside.as_mut()?;
-        if self.pauses(inside) {
+        let port = &self.home.lane.port;
+        if !port.is_up() || self.pauses(inside) {
             return None;
         }
-        let mut taken = self.take(&mut inside.progress);
-        if taken.is_empty() && inside.is_awaited {
+        self.take(inside);
+        if inside.under_way.is_empty() && inside.is_awaited {
             self.await_return();
             if self.pauses(inside) {
                 return None;
             }
-            taken = self.take(&mut inside.progress);
+            self.take(inside);
         }
-        if taken.is_empty() && !self.deletions {
+        if inside.under_way.is_empty() && !self.deletions {
             // While it goes on nobody need ring. IMPORTANT: answered before the last look.
             self.home.shelf.bells.dirty.answer();
-            taken = self.take(&mut inside.progress);
+            self.take(inside);
         }
+        let taken = &inside.under_way;
         inside.is_dry = taken.is_empty();
         inside.durability = taken.iter().map(|one| one.durability).max()?;
         // Before it is sent: afterwards it may have been emptied already.
-        inside.emptied = self.home.lane.port.emptied();
+        inside.emptied = port.emptied();
         let writes = taken.iter().filter_map(|one| write(&self.home.shelf, one));
         let writes: Vec<_> = writes.collect();
         (self.home.lane.noted)(&writes);
-        inside.under_way = taken;
         Some((writes, inside.durability))
     }
 
@@ -153,26 +156,27 @@ impl lanes::Supply for Supply {
         let Some(inside) = inside.as_mut() else {
             return;
         };
-        let taken = std::mem::take(&mut inside.under_way);
+        // IMPORTANT: under way until all of it is settled, which wakes the host's tasks, and may panic.
+        let taken = &inside.under_way;
         let port = &self.home.lane.port;
         port.stats.commits.fetch_add(1, Ordering::Relaxed);
         let count = taken.len() as u64;
         port.stats.writes.fetch_add(count, Ordering::Relaxed);
         port.stats.commit_latency.record(took);
-        if taken.iter().any(|one| one.value.is_some()) {
-            self.home.has_room();
-            inside.progress.blame.takes_values();
-        }
+        inside.stored += 1;
+        inside.is_awaited = self.home.hurry.is_awaited();
         if !self.deletions {
             inside.progress.blame.stored();
         }
-        inside.stored += 1;
-        inside.is_awaited = self.home.hurry.is_awaited();
+        if taken.iter().any(|one| one.value.is_some()) {
+            inside.progress.blame.takes_values();
+            self.home.has_room();
+        }
         // Clean, unless the store that has it is gone since.
         let holds = || port.emptied() == inside.emptied;
-        self.home
-            .shelf
-            .settle_if(port.id, &taken, inside.durability, holds);
+        let shelf = &self.home.shelf;
+        shelf.settle_if(port.id, taken, inside.durability, holds);
+        inside.under_way.clear();
     }
 }
 

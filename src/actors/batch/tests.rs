@@ -1,15 +1,16 @@
 //! A run down a lane to a driver that answers as a test says: what becomes of what it took.
 
+mod supply;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::supply::Supply;
 use super::*;
 use crate::breaker::{BreakerConfig, BreakerMode};
 use crate::clock::NEVER;
-use crate::drivers::lanes::{Supply as _, lanes};
+use crate::drivers::lanes::lanes;
 use crate::drivers::pulse::Pulse;
 use crate::drivers::{Driver, Failure, PageLimit, Watermark};
 use crate::entry::Source;
@@ -264,75 +265,4 @@ async fn a_chunk_that_is_never_whole_is_waited_for_a_moment_and_not_while_somebo
     let began = tokio::time::Instant::now();
     bench.drain(whole(), |_| Ok(())).await;
     assert!(began.elapsed().is_zero() && !bench.shelf.is_dirty(STORE));
-}
-
-#[tokio::test]
-async fn nobody_rings_while_a_lane_is_at_work_and_whoever_comes_after_its_last_look_does() {
-    let bench = bench();
-    let rings = bench.rings();
-    let supply = Supply::new(&bench.home(), whole(), false);
-    for (name, rung) in [("a", 1), ("b", 1)] {
-        bench.set(name);
-        assert_eq!(rings.load(Ordering::SeqCst), rung);
-        let (batch, _) = supply.next().unwrap();
-        assert_eq!(batch.len(), 1);
-        supply.stored(Duration::ZERO);
-    }
-    assert!(supply.next().is_none());
-    bench.set("c");
-    assert_eq!(rings.load(Ordering::SeqCst), 2);
-}
-
-#[tokio::test]
-async fn what_a_thread_stores_after_its_supply_was_taken_back_is_not_called_stored() {
-    let bench = bench();
-    bench.set("a");
-    let supply = Supply::new(&bench.home(), whole(), false);
-    assert!(supply.next().is_some());
-    let left = supply.take_back().unwrap().under_way;
-    supply.stored(Duration::ZERO);
-    assert!(supply.next().is_none());
-    assert!(bench.shelf.is_dirty(STORE));
-    bench.shelf.unsettle(&left);
-    bench.drain(whole(), |_| Ok(())).await;
-    assert!(!bench.shelf.is_dirty(STORE));
-}
-
-#[tokio::test]
-async fn what_comes_to_be_in_doubt_while_a_lane_is_at_work_is_deleted_in_the_same_run() {
-    let bench = Arc::new(bench());
-    let rings = bench.rings();
-    bench.set("a");
-    let sent = Arc::new(Mutex::new(Vec::new()));
-    let (log, other) = (Arc::clone(&sent), Arc::clone(&bench));
-    let answer = move |count| {
-        if log.lock().is_empty() {
-            other.set_in("b", Room::default());
-            other.shelf.bells.dirty.ring();
-            assert_eq!(rings.load(Ordering::SeqCst), 1, "unheard");
-        }
-        log.lock().push(count);
-        Ok(())
-    };
-    bench.drain(whole(), answer).await;
-    assert_eq!(*sent.lock(), [1, 1]);
-    assert!(!bench.shelf.is_distrusted(STORE));
-    // The answer holds the bench that holds it.
-    *bench.says.lock() = Box::new(|_| Ok(()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lane_that_ends_with_what_it_took_leaves_it_dirty_for_the_next_one() {
-    let bench = bench();
-    bench.set("a");
-    bench.set("b");
-    let port = Arc::clone(&bench.port);
-    let answer = move |_| {
-        port.close(1, "by order");
-        Err(Failure::reopen("by order"))
-    };
-    let progress = bench.drain(whole(), answer).await;
-    assert!(bench.shelf.is_dirty(STORE));
-    let taken = bench.shelf.take(STORE, 8, 1_000, 1_000, &mut 0);
-    assert_eq!((taken.len(), progress.blame.count()), (2, 1));
 }

@@ -7,7 +7,7 @@ pub const MEMTABLE_BYTES: u64 = 8 << 20;
 /// Default of [`DiskConfig::journal_bytes_max`].
 pub const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 /// Default of [`DiskConfig::worker_threads`].
-pub const WORKER_THREADS: usize = 1;
+pub const WORKER_THREADS: usize = 2;
 /// Default of [`DiskConfig::open_files_max`].
 pub const OPEN_FILES_MAX: usize = 128;
 
@@ -26,8 +26,7 @@ pub struct DiskConfig {
     pub memtable_bytes: u64,
     /// Disk for journals, 64 MiB to 1 TiB. 128 MiB.
     pub journal_bytes_max: u64,
-    /// Threads that write and merge tables, 1 to 256. 1: of several, one keeps itself free for writing, and in
-    /// fjall 3.1 it spins while another one merges.
+    /// Threads that write and merge tables, 1 to 256; 1 counts as 2, since one alone may wait for itself. 2.
     pub worker_threads: usize,
     /// Files kept open, 10 to 1,048,576. 128.
     pub open_files_max: usize,

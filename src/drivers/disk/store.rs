@@ -48,7 +48,9 @@ pub struct Passport {
 impl Store {
     /// Opens the database in `path`, creating what is missing.
     pub fn open(path: &Path, config: &DiskConfig) -> fjall::Result<Self> {
-        Self::open_with(path, config, config.worker_threads.max(1))
+        // IMPORTANT: never one. fjall 3.1's workers send each other what is to be flushed over the bounded channel
+        // that they read: one alone, behind a long merge, fills it and waits for ever (fjall's pull request 323).
+        Self::open_with(path, config, config.worker_threads.max(2))
     }
 
     /// Opens a database of which nothing is to be changed: no thread writes or merges its tables.

@@ -117,6 +117,81 @@ fn record_of(name: &'static str) -> Bytes {
 }
 
 #[test]
+fn queued_commits_are_one_group_with_the_highest_durability_and_everybody_is_answered() {
+    use StoreDurability::{Synced, Written};
+    let (noting, driver) = noting();
+    let (lanes, ends) = lanes_of(1, 8);
+    let answers = [
+        commit(&lanes, &["a", "b"], Written),
+        commit(&lanes, &["c"], Synced),
+        commit(&lanes, &["a"], Written),
+    ];
+    drop(lanes);
+    ends.commit_loop(&driver);
+    assert_eq!(*noting.calls.lock(), ["commit a,b,c,a Synced"]);
+    for mut answer in answers {
+        assert!(answer.try_recv().unwrap().is_ok());
+    }
+}
+
+#[test]
+fn a_group_that_fails_fails_for_everybody_in_it() {
+    let (noting, driver) = noting();
+    noting.fails.store(true, Ordering::Relaxed);
+    let (lanes, ends) = lanes_of(1, 8);
+    let left = commit(&lanes, &["a"], StoreDurability::Written);
+    let waiting = commit(&lanes, &["b"], StoreDurability::Written);
+    drop((left, lanes));
+    ends.commit_loop(&driver);
+    assert_eq!(*noting.calls.lock(), ["commit a,b Written"]);
+    let failed = waiting.blocking_recv().unwrap().unwrap_err();
+    assert_eq!(failed.to_string(), "it fails by order");
+}
+
+#[test]
+fn a_command_that_is_no_commit_ends_the_group_and_keeps_its_place() {
+    let (noting, driver) = noting();
+    let (lanes, ends) = lanes_of(1, 8);
+    let mark = Watermark {
+        ceiling: 7,
+        clock_ms: 1,
+    };
+    let (answer, reserved) = oneshot::channel();
+    let (reclaim, reclaimed) = oneshot::channel();
+    let before = commit(&lanes, &["a"], StoreDurability::Written);
+    lanes.command(Command::Reserve(mark, answer)).unwrap();
+    lanes.command(Command::Reclaim(5, 1, reclaim)).unwrap();
+    let after = commit(&lanes, &["b"], StoreDurability::Written);
+    drop(lanes);
+    ends.commit_loop(&driver);
+    let expected = ["commit a Written", "reserve 7", "commit b Written"];
+    assert_eq!(*noting.calls.lock(), expected);
+    assert!(reserved.blocking_recv().unwrap().is_ok());
+    let reclaimed = reclaimed.blocking_recv().unwrap().unwrap();
+    assert_eq!(reclaimed, Reclaimed::default(), "it has no index");
+    assert!(before.blocking_recv().unwrap().is_ok());
+    assert!(after.blocking_recv().unwrap().is_ok());
+}
+
+#[test]
+fn a_group_has_a_limit_and_the_rest_is_the_next_one() {
+    let (noting, driver) = noting();
+    let (lanes, ends) = lanes_of(1, GROUP_MAX + 2);
+    let commit = |_| commit(&lanes, &["k"], StoreDurability::Written);
+    let answers: Vec<_> = (0..GROUP_MAX + 2).map(commit).collect();
+    drop(lanes);
+    ends.commit_loop(&driver);
+    let calls = noting.calls.lock();
+    let sizes: Vec<_> = calls.iter().map(|call| call.matches('k').count()).collect();
+    assert_eq!(sizes, [GROUP_MAX, 2]);
+    assert!(
+        answers
+            .into_iter()
+            .all(|a| a.blocking_recv().unwrap().is_ok())
+    );
+}
+
+#[test]
 fn a_full_lane_asks_to_try_again_and_an_ended_one_to_reopen() {
     let (lanes, ends) = lanes_of(1, 1);
     let gate = Gate::new("reads_in_flight_max", 3);
