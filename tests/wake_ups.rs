@@ -3,6 +3,8 @@
 //! Two lanes, each with a driver that takes all. A bell is answered by a lane before its last look, and the
 //! message that it sends sets off, or has run again, every lane (`actors/batch.rs`, `actors/batch/supply.rs`).
 
+#![allow(clippy::indexing_slicing)]
+
 use std::collections::HashSet;
 
 const LANES: usize = 2;
