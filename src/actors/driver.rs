@@ -24,7 +24,7 @@ use crate::wait::{Timer, Wait};
 pub const RESERVE_MS: Millis = 60_000;
 /// How old a reservation gets before a commit renews it.
 const RENEW_MS: Millis = 20_000;
-/// Commands that wait for the commit lane at most; none holds a batch.
+/// Commands that wait for the commit lane at most; none holds more than a record.
 pub const COMMANDS_MAX: usize = 64;
 
 /// Why a port is closed that no failure has closed before.

@@ -58,7 +58,7 @@ impl Effects {
 }
 
 /// Drops what is in there, where it is, as [`let_go`] does.
-fn empty<T>(place: &mut Option<T>) {
+pub(super) fn empty<T>(place: &mut Option<T>) {
     if place.is_some() {
         let _ = catch_unwind(AssertUnwindSafe(|| *place = None));
     }

@@ -105,7 +105,9 @@ impl Policy {
         // Each step takes a place from a queue, and each entry is put back at most FREQ_MAX + 1
         // times before its count is used up, so this ends.
         loop {
-            let from_small = self.small_bytes > budget / SMALL_SHARE || self.main.is_empty();
+            // The latest newcomer stays as long as main has something, however heavy it is.
+            let has_too_many = self.small_bytes > budget / SMALL_SHARE && self.small.len() > 1;
+            let from_small = has_too_many || self.main.is_empty();
             let place = if from_small {
                 self.small.pop_front().or_else(|| self.main.pop_front())
             } else {
@@ -170,7 +172,8 @@ impl Ghosts {
 
     fn set_of(&mut self, hash: u64) -> Option<(&mut [u32; 4], u32)> {
         // Neither uses the bits that pick the stripe (47 and a few below): they are the same for all keys here.
-        let at = ((hash & u64::from(u32::MAX)) * self.sets.len() as u64) >> 32;
+        let spread = u64::from((hash as u32).rotate_left(22));
+        let at = (spread * self.sets.len() as u64) >> 32;
         // Zero marks an empty place.
         let print = ((hash >> 10) as u32).max(1);
         self.sets.get_mut(at as usize).map(|set| (set, print))
@@ -288,8 +291,20 @@ mod tests {
         bench.policy.has_evicted = true;
         assert_eq!(bench.add_as(1, 0, true, false), Queue::Main);
         bench.add_as(2, 3, false, true);
+        bench.add(3, 0);
         bench.policy.small_bytes += 100;
         assert_eq!(bench.evict(), Some(2));
+    }
+
+    #[test]
+    fn a_newcomer_heavier_than_their_share_does_not_go_for_itself() {
+        let mut bench = Bench::new(20);
+        bench.policy.has_evicted = true;
+        bench.add_as(1, 0, true, false);
+        bench.add(2, 0);
+        bench.policy.small_bytes += 100;
+        assert_eq!(bench.evict(), Some(1));
+        assert_eq!(bench.evict(), Some(2), "nothing else is left");
     }
 
     #[test]

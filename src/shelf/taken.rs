@@ -4,6 +4,7 @@
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::dirty::Dirty;
+use super::effects::empty;
 use super::room::Room;
 use super::slot::{Encoded, Slot};
 use super::ticket::Ticket;
@@ -39,6 +40,13 @@ pub struct Taken {
     pub value: Option<(Slot, Arc<Encoded>)>,
     /// What the commit must survive for those who wait.
     pub durability: StoreDurability,
+}
+
+/// It may be the last to hold a value.
+impl Drop for Taken {
+    fn drop(&mut self) {
+        empty(&mut self.value);
+    }
 }
 
 impl Taken {

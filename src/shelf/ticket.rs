@@ -4,6 +4,8 @@
 //! It is done when every holder has said so; a holder that is dropped without a word means *unknown*,
 //! never *stored*.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use tokio::sync::oneshot;
 
 use crate::error::Error;
@@ -59,8 +61,8 @@ impl Ticket {
         // A statement of its own, so that the lock is released before the caller's waker runs.
         let done = self.0.done.lock().take();
         if let Some(done) = done {
-            // The caller may have left; that changes nothing here.
-            let _ = done.send(result);
+            // The caller may have left; that changes nothing here. Nor does a waker that panics: others wait, too.
+            let _ = catch_unwind(AssertUnwindSafe(|| done.send(result)));
         }
     }
 }

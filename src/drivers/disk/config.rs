@@ -26,7 +26,8 @@ pub struct DiskConfig {
     pub memtable_bytes: u64,
     /// Disk for journals, 64 MiB to 1 TiB. 128 MiB.
     pub journal_bytes_max: u64,
-    /// Threads that write and merge tables, 1 to 256; 1 counts as 2, since one alone may wait for itself. 2.
+    /// Threads that write and merge tables, 1 to 256; 1 counts as 2, since one alone may wait for itself. One keeps
+    /// itself free for writing and, in fjall 3.1, takes a core while another one merges. 2.
     pub worker_threads: usize,
     /// Files kept open, 10 to 1,048,576. 128.
     pub open_files_max: usize,

@@ -137,3 +137,16 @@ fn an_event_that_nobody_took_is_dropped_outside_too() {
     bench.shelf.watch(false);
     assert!(dropped(&bench));
 }
+
+#[test]
+fn what_was_taken_to_be_stored_and_replaced_meanwhile_harms_nobody_either() {
+    let bench = StdArc::new(bench());
+    bench.put("a", rude(&bench));
+    bench.put("b", rude(&bench));
+    let taken = bench.take(DISK);
+    bench.set("a", 1);
+    bench.set("b", 2);
+    // Two of them: a second panic while the first one unwinds would end the process.
+    drop(taken);
+    assert!(dropped(&bench));
+}
