@@ -55,7 +55,7 @@ impl Args {
             check: false,
         };
         let nothing = words.peek().is_none();
-        let mut names: Vec<String> = Vec::new();
+        let (mut names, mut is_quick) = (Vec::<String>::new(), false);
         let mut special = None;
         while let Some(word) = words.next() {
             let mut value = |what| {
@@ -69,7 +69,10 @@ impl Args {
                 scenes::disk_child::CHILD => {
                     special = Some(Job::DiskChild(words.by_ref().collect()))
                 }
-                "quick" => args.settings = Settings::QUICK,
+                "quick" => {
+                    args.settings = Settings::QUICK;
+                    is_quick = true;
+                }
                 "plot" => args.plot = Some(value("a directory")?),
                 "--json" => args.json = Some(value("a file")?),
                 "--check" => args.check = true,
@@ -84,6 +87,12 @@ impl Args {
         }
         args.job = match special {
             Some(job) => job,
+            // Half an hour of everything is to be asked for by name.
+            None if names.is_empty() && !is_quick && args.plot.is_none() => {
+                return Err(
+                    "say what to measure: all, quick, a group or a scene; see `help`".into(),
+                );
+            }
             None => Job::Scenes(chosen(&names, args.plot.is_some())?),
         };
         Ok(args)
@@ -135,5 +144,6 @@ mod tests {
         let args = |line: &str| Args::parse(line.split_whitespace().map(str::to_owned));
         assert!(args("get-hit-3t").is_err());
         assert!(args("all --json").is_err());
+        assert!(args("--check").is_err());
     }
 }

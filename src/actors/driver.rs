@@ -1,17 +1,15 @@
-//! The storage driver's actor: owns the lanes of one generation and reports their outcomes.
+//! The storage driver's actor: stands for one generation, which ends with it; reserves versions.
 //!
-//! Reads of the handle and commits of the batch writer go straight to a lane; the handle's questions can be
-//! sent here as messages, too.
+//! Reads of the handle and commits of the batch writer go straight to a lane, by the port; the handle's
+//! questions can be sent here as messages, too.
 
 use std::sync::Arc;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use tokio::sync::oneshot;
 
 use super::guard::DeathGuard;
 use crate::clock::{Clock, Millis};
-use crate::drivers::lanes::{Answer, Command, Lanes};
 use crate::drivers::{Reclaimed, Usage, Watermark};
 use crate::error::Error;
 use crate::messages::control::Stop;
@@ -33,40 +31,16 @@ const STOPPED: &str = "its actor stopped or panicked";
 /// The actor of one driver in one generation.
 pub struct StorageDriver {
     pub(crate) port: Arc<Port>,
-    pub(crate) lanes: Lanes,
     pub(crate) clock: Clock,
     pub(crate) versions: Arc<VersionClock>,
     pub(crate) reserved_ms: Millis,
     pub(crate) call_ms_max: u64,
     pub(crate) timer: Timer,
-    // IMPORTANT: last, so that the lanes are let go before the supervisor hears of it.
+    // IMPORTANT: last, so that the port is closed before the supervisor hears of it.
     pub(crate) guard: DeathGuard,
 }
 
 impl StorageDriver {
-    /// Sends a command down the commit lane; what came of it.
-    fn command<T: Send + 'static>(
-        &self,
-        command: impl FnOnce(Answer<T>) -> Command,
-    ) -> ResponseFuture<Result<T, Error>> {
-        let (answer, waiting) = oneshot::channel();
-        let sent = self.lanes.command(command(answer));
-        let (port, generation) = (Arc::clone(&self.port), self.guard.generation());
-        let pulse = Arc::clone(self.lanes.pulse());
-        // It outlives this actor, so it has to hear by itself that the generation is given up.
-        Box::pin(async move {
-            if let Err(failure) = sent {
-                port.not_sent(generation, failure);
-                return Err(port.unavailable());
-            }
-            match port.unless_given_up(&pulse, waiting).await {
-                Some(Ok(Ok(done))) => Ok(done),
-                // What went wrong has been told by the lane's own thread.
-                _ => Err(port.unavailable()),
-            }
-        })
-    }
-
     /// Asks a question on a read lane through the port, as the handle does.
     fn ask<T: 'static, F>(
         &self,
@@ -96,10 +70,9 @@ impl StorageDriver {
             ceiling,
             clock_ms: now_ms,
         };
-        let reserved = self.command(|answer| Command::Reserve(mark, answer));
-        let versions = Arc::clone(&self.versions);
+        let (port, versions) = (Arc::clone(&self.port), Arc::clone(&self.versions));
         actix::spawn(async move {
-            if reserved.await.is_ok() {
+            if port.reserve(mark).await.is_ok() {
                 versions.reserve(ceiling);
             }
         });
@@ -177,7 +150,8 @@ impl Handler<Reclaim> for StorageDriver {
     type Result = ResponseFuture<Result<Reclaimed, Error>>;
 
     fn handle(&mut self, reclaim: Reclaim, _: &mut Self::Context) -> Self::Result {
-        self.command(|answer| Command::Reclaim(reclaim.now_ms, reclaim.count_max, answer))
+        let port = Arc::clone(&self.port);
+        Box::pin(async move { port.reclaim(reclaim.now_ms, reclaim.count_max).await })
     }
 }
 

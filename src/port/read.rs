@@ -1,5 +1,5 @@
 //! Questions to a driver, on its read lanes: each has a permit, a deadline, and an end when the
-//! generation that was asked is given up.
+//! generation that was asked is given up. And commands, on its commit lane.
 
 use std::future::Future;
 use std::pin::pin;
@@ -14,7 +14,7 @@ use super::Port;
 use crate::clock::{Clock, Millis};
 use crate::drivers::lanes::{Answer, Command, Doubtful, Read, Supply};
 use crate::drivers::pulse::Pulse;
-use crate::drivers::{Failure, PageLimit, StoreDurability, Usage};
+use crate::drivers::{Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark};
 use crate::error::Error;
 use crate::wait::Wait;
 
@@ -187,6 +187,25 @@ impl Port {
     pub async fn commit_nothing(&self, durability: StoreDurability) -> Result<(), Error> {
         self.command(|answer| Command::Commit(Vec::new(), durability, answer))
             .await
+    }
+
+    /// [`Driver::reclaim`](crate::drivers::Driver::reclaim), on the commit lane.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the driver is not up or failed.
+    pub async fn reclaim(&self, now_ms: Millis, count_max: usize) -> Result<Reclaimed, Error> {
+        self.command(|answer| Command::Reclaim(now_ms, count_max, answer))
+            .await
+    }
+
+    /// [`Driver::reserve`](crate::drivers::Driver::reserve), on the commit lane.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the driver is not up or failed.
+    pub async fn reserve(&self, mark: Watermark) -> Result<(), Error> {
+        self.command(|answer| Command::Reserve(mark, answer)).await
     }
 
     async fn command<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Error> {

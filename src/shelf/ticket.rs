@@ -81,6 +81,25 @@ mod tests {
         assert!(matches!(waiting.try_recv(), Ok(Ok(()))));
     }
 
+    /// A task that cannot be woken.
+    struct Unwakeable;
+
+    impl std::task::Wake for Unwakeable {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("by order");
+        }
+    }
+
+    #[test]
+    fn a_caller_that_panics_when_it_is_told_does_not_harm_who_tells_it() {
+        let (ticket, mut waiting) = Ticket::new();
+        let waker = std::sync::Arc::new(Unwakeable).into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(Future::poll(std::pin::pin!(&mut waiting), &mut cx).is_pending());
+        ticket.done();
+        assert!(matches!(waiting.try_recv(), Ok(Ok(()))));
+    }
+
     #[test]
     fn the_first_failure_is_the_answer() {
         let (first, mut waiting) = Ticket::new();

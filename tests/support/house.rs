@@ -81,7 +81,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "actors::driver",
-        "clock version error wait drivers drivers::lanes port messages actors::guard",
+        "clock version error wait drivers port messages actors::guard",
     ),
     (
         "actors::batch",

@@ -21,6 +21,7 @@ mod start_after_kill;
 mod upkeep;
 
 use std::error::Error;
+use std::io::Write;
 
 use crate::child::Child;
 use crate::report::Report;
@@ -127,13 +128,20 @@ pub const CHILDREN: &[Child] = &[
     upkeep::idle::CHILD,
 ];
 
-/// Prints every scene with its rows.
+/// Prints every scene with its rows. A reader that leaves early is no error.
 pub fn list() {
+    let mut out = std::io::stdout().lock();
     for scene in ALL {
-        println!("{} ({}): {}", scene.name, scene.group, scene.about);
-        println!("  {}", scene.reading);
-        for row in scene.rows() {
-            println!("    {row}");
+        let Scene {
+            name,
+            group,
+            about,
+            reading,
+            ..
+        } = scene;
+        let rows = scene.rows().join("\n    ");
+        if writeln!(out, "{name} ({group}): {about}\n  {reading}\n    {rows}").is_err() {
+            return;
         }
     }
 }

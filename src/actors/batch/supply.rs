@@ -11,7 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::run::{Home, Progress};
-use crate::clock::Clock;
+use crate::clock::{Clock, Millis};
 use crate::drivers::lanes;
 use crate::drivers::{StoreDurability, Write};
 use crate::key::stored_key;
@@ -19,7 +19,7 @@ use crate::record;
 use crate::shelf::{Shelf, Taken};
 
 /// For how long the lane goes on before the batch writer looks at what else there is to do.
-const DRAIN_MS_MAX: u128 = 100;
+const DRAIN_MS_MAX: u64 = 100;
 
 /// For how long a lane that somebody has waited for looks out for what they set next.
 const RETURN_US_MAX: u128 = 50;
@@ -29,7 +29,7 @@ pub struct Supply {
     home: Arc<Home>,
     /// Deletions alone.
     deletions: bool,
-    began: std::time::Instant,
+    began_ms: Millis,
     /// Nothing once the batch writer has it back: then nothing more is taken, nor called stored.
     inside: Mutex<Option<Inside>>,
 }
@@ -55,7 +55,7 @@ impl Supply {
         Self {
             home: Arc::clone(home),
             deletions,
-            began: Clock::instant(),
+            began_ms: home.clock.awake_ms(),
             inside: Mutex::new(Some(Inside {
                 progress,
                 under_way: Vec::new(),
@@ -81,7 +81,7 @@ impl Supply {
             && (self.deletions
                 || is_paced
                 || self.home.gathers(&inside.progress)
-                || self.began.elapsed().as_millis() >= DRAIN_MS_MAX)
+                || self.home.clock.awake_ms() >= self.began_ms + DRAIN_MS_MAX)
     }
 
     /// Whoever was just told that something is stored may be about to set the next thing: it is there sooner

@@ -30,6 +30,7 @@ struct Bench {
     scope: Arc<Scope>,
     port: Arc<Port>,
     hurry: Arc<Hurry>,
+    clock: Clock,
     says: Arc<Mutex<Says>>,
 }
 
@@ -82,6 +83,7 @@ fn bench() -> Bench {
         shelf: Arc::new(shelf),
         port: Arc::new(port),
         hurry: Arc::default(),
+        clock: Clock::manual(1_000),
         says,
     }
 }
@@ -137,14 +139,18 @@ impl Bench {
     }
 
     fn home(&self) -> Arc<Home> {
+        self.home_told(Box::new(|_| ()))
+    }
+
+    fn home_told(&self, noted: Noted) -> Arc<Home> {
         let lane = Lane {
             port: Arc::clone(&self.port),
-            noted: Box::new(|_| ()),
+            noted,
             config: CommitConfig::default(),
         };
         Arc::new(Home {
             shelf: Arc::clone(&self.shelf),
-            clock: Clock::manual(1_000),
+            clock: self.clock.clone(),
             hurry: Arc::clone(&self.hurry),
             lane: Arc::new(lane),
             ports: vec![Arc::clone(&self.port)],

@@ -81,8 +81,8 @@ pub(super) fn launch(
                 start_lanes(&parts, &name, commits.read_threads, pulse, opened.driver);
             *ended.lock() = Some(all_ended);
             ends?;
-            port.half_open(generation, lanes.clone());
-            let addr = start_actor(&parts, &port, lanes, &arbiter, guard).await?;
+            port.half_open(generation, lanes);
+            let addr = start_actor(&parts, &port, &arbiter, guard).await?;
             let stop = addr.clone().recipient::<Stop>();
             parts.book.stopper(&name, stop.clone());
             parts.book.drivers.write().insert(name, addr);
@@ -231,7 +231,6 @@ impl Drop for Gone {
 async fn start_actor(
     parts: &Parts,
     port: &Arc<Port>,
-    lanes: Lanes,
     arbiter: &ArbiterHandle,
     guard: DeathGuard,
 ) -> Result<Addr<StorageDriver>, Failure> {
@@ -249,7 +248,6 @@ async fn start_actor(
     let make = move || {
         StorageDriver {
             port,
-            lanes,
             clock,
             versions,
             reserved_ms,

@@ -114,3 +114,56 @@ async fn nothing_more_is_taken_once_calls_cease_to_go_to_a_driver() {
     assert!(supply.next().is_none());
     assert!(!supply.take_back().unwrap().is_dry);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_a_batch_is_made_leaves_it_to_be_stored_again() {
+    let bench = bench();
+    bench.set("a");
+    let told = AtomicUsize::new(0);
+    let home = bench.home_told(Box::new(move |_| {
+        assert!(told.fetch_add(1, Ordering::SeqCst) > 0, "by order");
+    }));
+    let progress = whole();
+    Run { home, progress }.drain().await;
+    assert!(!bench.shelf.is_dirty(STORE));
+}
+
+#[tokio::test]
+async fn what_a_batch_writer_that_is_gone_had_sent_is_not_called_stored() {
+    let bench = Arc::new(bench());
+    bench.set("a");
+    let (entered, mut is_entered) = tokio::sync::mpsc::unbounded_channel();
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    *bench.says.lock() = Box::new(move |_| {
+        entered.send(()).unwrap();
+        // An error means that the test is over.
+        let _ = released.recv();
+        Ok(())
+    });
+    let (home, progress) = (bench.home(), whole());
+    let run = tokio::spawn(async move { Run { home, progress }.drain().await });
+    is_entered.recv().await.unwrap();
+    run.abort();
+    assert!(run.await.is_err());
+    drop(release);
+    // The lane is at the next command: it has heard what came of the batch.
+    let durability = StoreDurability::Written;
+    bench.port.commit_nothing(durability).await.unwrap();
+    assert!(bench.shelf.is_dirty(STORE));
+    bench.shelf.requeue();
+    bench.drain(whole(), |_| Ok(())).await;
+    assert!(!bench.shelf.is_dirty(STORE));
+}
+
+#[tokio::test]
+async fn a_lane_that_is_never_dry_lets_the_batch_writer_look_after_a_tenth_of_a_second() {
+    let bench = bench();
+    let supply = Supply::new(&bench.home(), whole(), false);
+    for (step_ms, goes_on) in [(0, true), (99, true), (1, false)] {
+        bench.clock.advance(Duration::from_millis(step_ms));
+        bench.set("a");
+        assert_eq!(supply.next().is_some(), goes_on, "{step_ms}");
+        supply.stored(Duration::ZERO);
+    }
+    assert!(!supply.take_back().unwrap().is_dry);
+}
