@@ -37,6 +37,8 @@ pub struct Port {
     pub gate: Gate,
     /// What it counts.
     pub stats: PortStats,
+    /// When versions were reserved in it last.
+    pub reserved_ms: AtomicU64,
     /// Told when calls cease to go to it.
     pub gone: Notify,
     /// Told when calls go to it again, or may.
@@ -117,6 +119,7 @@ impl Port {
             source,
             gate: Gate::new("reads_in_flight_max", reads_in_flight_max),
             stats: PortStats::default(),
+            reserved_ms: AtomicU64::new(0),
             gone: Notify::new(),
             back: Notify::new(),
             given_up: Notify::new(),
@@ -204,8 +207,10 @@ impl Port {
         self.pulse.lock().as_ref()?.oldest()
     }
 
-    /// A generation that has just been opened is to be probed.
+    /// A generation that has just been opened, and reserved versions for that, is to be probed.
     pub fn half_open(&self, generation: u64, lanes: Lanes) {
+        self.reserved_ms
+            .store(self.clock.now_ms(), Ordering::Relaxed);
         *self.pulse.lock() = Some(Arc::clone(lanes.pulse()));
         *self.lanes.write() = Some((generation, lanes));
         self.has_room();

@@ -264,14 +264,7 @@ async fn start_batch(parts: &Arc<Parts>, drivers: &[DriverPlan]) -> Result<(), E
     let lanes: Vec<Arc<Lane>> = drivers
         .iter()
         .zip(&tiers.ports)
-        .map(|(plan, port)| {
-            Arc::new(driver::lane(
-                &parts.book,
-                plan,
-                port,
-                parts.tiers.clock.clone(),
-            ))
-        })
+        .map(|(plan, port)| Arc::new(driver::lane(&parts.book, plan, port)))
         .collect();
     let (shelf, clock, hurry) = (
         Arc::clone(&tiers.shelf),

@@ -5,6 +5,7 @@
 
 mod blame;
 mod purge;
+mod reserve;
 mod run;
 mod supply;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use crate::messages::control::Stop;
 use crate::messages::write::{Flush, Wake};
 use crate::port::Port;
 use crate::shelf::{Shelf, Ticket};
+pub use reserve::RESERVE_MS;
 use run::{HEAL_COUNT_MAX, Home, Progress, RETRY_MS_MAX, RETRY_MS_MIN, Run};
 
 /// Messages that wait for it at most.
@@ -181,7 +183,7 @@ impl Handler<Flush> for BatchWriter {
                 return Box::pin(async move { Err(error) });
             }
             if port.is_up() {
-                lanes.push((Arc::clone(&course.home.lane), port.emptied()));
+                lanes.push((Arc::clone(&course.home), port.emptied()));
             }
         }
         if in_doubt {
@@ -197,12 +199,12 @@ impl Handler<Flush> for BatchWriter {
             waiting.await.map_err(|_| Error::Closed)??;
             if flush.durability == StoreDurability::Synced {
                 // What was stored before without a sync has left the dirty set: it is covered by this.
-                for (lane, _) in &lanes {
-                    lane.port.commit_nothing(StoreDurability::Synced).await?;
+                for (home, _) in &lanes {
+                    home.sync().await?;
                 }
             }
             // What was stored while this waited may have gone with its store.
-            let is_lost = |(lane, emptied): &(Arc<Lane>, u64)| lane.port.emptied() != *emptied;
+            let is_lost = |(home, emptied): &(Arc<Home>, u64)| home.lane.port.emptied() != *emptied;
             match lanes.iter().any(is_lost) {
                 true => Err(busy()),
                 false => Ok(()),

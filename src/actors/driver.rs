@@ -1,4 +1,4 @@
-//! The storage driver's actor: stands for one generation, which ends with it; reserves versions.
+//! The storage driver's actor: stands for one generation, which ends with it.
 //!
 //! Reads of the handle and commits of the batch writer go straight to a lane, by the port; the handle's
 //! questions can be sent here as messages, too.
@@ -9,19 +9,13 @@ use actix::prelude::*;
 use bytes::Bytes;
 
 use super::guard::DeathGuard;
-use crate::clock::{Clock, Millis};
-use crate::drivers::{Reclaimed, Usage, Watermark};
+use crate::drivers::{Reclaimed, Usage};
 use crate::error::Error;
 use crate::messages::control::Stop;
-use crate::messages::storage::{Get, GetMany, Measure, Reclaim, Renew, Scan};
+use crate::messages::storage::{Get, GetMany, Measure, Reclaim, Scan};
 use crate::port::Port;
-use crate::version::{Version, VersionClock};
 use crate::wait::{Timer, Wait};
 
-/// How far ahead versions are reserved.
-pub const RESERVE_MS: Millis = 60_000;
-/// How old a reservation gets before a commit renews it.
-const RENEW_MS: Millis = 20_000;
 /// Commands that wait for the commit lane at most; none holds more than a record.
 pub const COMMANDS_MAX: usize = 64;
 
@@ -31,9 +25,6 @@ const STOPPED: &str = "its actor stopped or panicked";
 /// The actor of one driver in one generation.
 pub struct StorageDriver {
     pub(crate) port: Arc<Port>,
-    pub(crate) clock: Clock,
-    pub(crate) versions: Arc<VersionClock>,
-    pub(crate) reserved_ms: Millis,
     pub(crate) call_ms_max: u64,
     pub(crate) timer: Timer,
     // IMPORTANT: last, so that the port is closed before the supervisor hears of it.
@@ -54,28 +45,6 @@ impl StorageDriver {
             after: std::time::Duration::from_millis(self.call_ms_max),
         };
         Box::pin(ask(Arc::clone(&self.port), asking))
-    }
-
-    /// Reserves versions ahead, unless that was done a moment ago.
-    fn renew(&mut self) {
-        let now_ms = self.clock.now_ms();
-        if now_ms < self.reserved_ms.saturating_add(RENEW_MS) {
-            return;
-        }
-        self.reserved_ms = now_ms;
-        // Above what is issued, too: after a few quick restarts versions run ahead of the time.
-        let from = Version::at(now_ms).get().max(self.versions.last());
-        let ceiling = from.saturating_add(Version::at(RESERVE_MS).get());
-        let mark = Watermark {
-            ceiling,
-            clock_ms: now_ms,
-        };
-        let (port, versions) = (Arc::clone(&self.port), Arc::clone(&self.versions));
-        actix::spawn(async move {
-            if port.reserve(mark).await.is_ok() {
-                versions.reserve(ceiling);
-            }
-        });
     }
 }
 
@@ -108,14 +77,6 @@ impl Drop for StorageDriver {
     fn drop(&mut self) {
         // A panic skips `stopping`.
         self.port.close(self.guard.generation(), STOPPED);
-    }
-}
-
-impl Handler<Renew> for StorageDriver {
-    type Result = ();
-
-    fn handle(&mut self, _: Renew, _: &mut Self::Context) -> Self::Result {
-        self.renew();
     }
 }
 

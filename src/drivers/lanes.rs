@@ -53,6 +53,12 @@ pub trait Supply: Send + Sync {
     /// The next batch, as it is now; `None` if there is none for the time being.
     fn next(&self) -> Option<(Vec<Write>, StoreDurability)>;
 
+    /// What is to be reserved before that batch is committed.
+    fn due(&self) -> Option<Watermark>;
+
+    /// It is reserved.
+    fn reserved(&self, mark: Watermark);
+
     /// The latest batch is stored, which took so long.
     fn stored(&self, took: Duration);
 }
@@ -192,6 +198,11 @@ impl LaneEnds {
         supply: &dyn Supply,
     ) -> (Result<(), Failure>, Option<Command>) {
         while let Some((batch, durability)) = supply.next() {
+            if let Some(mark) = supply.due() {
+                let reserved = self.pulse.call(Thread::Commit, || driver.reserve(mark));
+                // If it failed there is some time, and some slack, left.
+                let _ = reserved.map(|()| supply.reserved(mark));
+            }
             let began = Clock::instant();
             let commit = || driver.commit(&batch, durability);
             if let Err(failure) = self.pulse.call(Thread::Commit, commit) {

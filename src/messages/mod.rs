@@ -52,7 +52,6 @@
 //!
 //! | message | receiver | reply | sent by |
 //! |---|---|---|---|
-//! | [`storage::Renew`] | storage driver | `()` | batch writer's way down |
 //! | [`storage::Reclaim`] | storage driver | `Result<Reclaimed>` | TTL manager |
 //! | [`write::Wake`] | batch writer | `()` | the shelf's bell |
 //! | [`write::Flush`] | batch writer | `Result<()>` | handle |

@@ -62,11 +62,6 @@ impl fmt::Debug for Scan {
     }
 }
 
-/// Versions are being stored: reserve more of them, if it is time.
-#[derive(Message, Debug)]
-#[rtype(result = "()")]
-pub struct Renew;
-
 /// Delete records whose time is over.
 #[derive(Message, Debug)]
 #[rtype(result = "Result<Reclaimed, Error>")]

@@ -10,21 +10,17 @@ use super::{Book, Parts, supervise};
 use crate::actors::batch::Lane;
 use crate::actors::supervisor::Watchdog;
 use crate::actors::ttl::parts::Reclaimer;
-use crate::clock::{Clock, NEVER};
+use crate::clock::NEVER;
 use crate::config::{CommitConfig, OnOpenFailure};
 use crate::drivers::{Factory, Write};
 use crate::entry::Source;
 use crate::error::Error;
-use crate::messages::storage::{Reclaim, Renew};
+use crate::messages::storage::Reclaim;
 use crate::messages::supervise::Failed;
 use crate::messages::ttl::ReclaimAt;
 use crate::port::{Port, Told};
 use crate::shelf::TierId;
-use crate::sync::{AtomicU64, Ordering};
 use launch::launch;
-
-/// How often a driver is reminded to look whether it has reserved enough, while something is stored.
-const RENEW_LOOK_MS: u64 = 1_000;
 
 /// One driver of a configuration.
 pub(crate) struct DriverPlan {
@@ -74,24 +70,12 @@ pub(super) async fn start(
 }
 
 /// How the batch writer reaches a driver's present generation.
-pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>, clock: Clock) -> Lane {
-    let (book, name, tier) = (Arc::clone(book), plan.name.clone(), port.id);
-    let next_ms = AtomicU64::new(0);
+pub(super) fn lane(book: &Arc<Book>, plan: &DriverPlan, port: &Arc<Port>) -> Lane {
+    let (book, tier) = (Arc::clone(book), port.id);
     Lane {
         port: Arc::clone(port),
         config: plan.commits.clone(),
-        noted: Box::new(move |batch| {
-            note_keep(&book, tier, batch);
-            let now_ms = clock.awake_ms();
-            if now_ms < next_ms.load(Ordering::Relaxed) {
-                return;
-            }
-            next_ms.store(now_ms + RENEW_LOOK_MS, Ordering::Relaxed);
-            if let Some(driver) = book.drivers.read().get(&name) {
-                // A full mailbox: the next look finds it as it is.
-                let _ = driver.try_send(Renew);
-            }
-        }),
+        noted: Box::new(move |batch| note_keep(&book, tier, batch)),
     }
 }
 

@@ -81,11 +81,11 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "actors::driver",
-        "clock version error wait drivers port messages actors::guard",
+        "error wait drivers port messages actors::guard",
     ),
     (
         "actors::batch",
-        "clock key error record hurry config drivers drivers::lanes shelf port messages actors::guard",
+        "clock key version error record hurry config drivers drivers::lanes shelf port messages actors::guard",
     ),
     (
         "actors::ttl",
@@ -227,10 +227,6 @@ pub const SHARED: &[(&str, &str)] = &[
         "dirty budget, hurry, definitions of caches, lines, counters",
     ),
     ("src/version.rs", "the version clock and its ceiling"),
-    (
-        "src/wiring/driver.rs",
-        "when a driver is reminded next to reserve versions",
-    ),
     ("src/wait.rs", "the end of every wait"),
     (
         "src/watch/inbox.rs",

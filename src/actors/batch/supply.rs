@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::run::{Home, Progress};
 use crate::clock::{Clock, Millis};
 use crate::drivers::lanes;
-use crate::drivers::{StoreDurability, Write};
+use crate::drivers::{StoreDurability, Watermark, Write};
 use crate::key::stored_key;
 use crate::record;
 use crate::shelf::{Shelf, Taken};
@@ -149,6 +149,14 @@ impl lanes::Supply for Supply {
         let writes: Vec<_> = writes.collect();
         (self.home.lane.noted)(&writes);
         Some((writes, inside.durability))
+    }
+
+    fn due(&self) -> Option<Watermark> {
+        self.home.due()
+    }
+
+    fn reserved(&self, mark: Watermark) {
+        self.home.reserved(mark);
     }
 
     fn stored(&self, took: Duration) {

@@ -18,7 +18,7 @@ use crate::shelf::{
     Ask, Body, Bounds, Change, Condition, Draft, Encoded, Plan, Priority, Room, Scope, TierId,
     TierSet,
 };
-use crate::version::VersionClock;
+use crate::version::{Version, VersionClock};
 
 const STORE: TierId = TierId(0);
 

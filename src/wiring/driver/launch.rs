@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use super::heal::Healing;
 use super::{DriverPlan, Parts};
-use crate::actors::driver::{COMMANDS_MAX, RESERVE_MS, StorageDriver};
+use crate::actors::batch::RESERVE_MS;
+use crate::actors::driver::{COMMANDS_MAX, StorageDriver};
 use crate::actors::guard::DeathGuard;
 use crate::actors::supervisor::Launch;
 use crate::drivers::lanes::{LaneEnds, Lanes, lanes};
@@ -235,22 +236,11 @@ async fn start_actor(
     guard: DeathGuard,
 ) -> Result<Addr<StorageDriver>, Failure> {
     let tiers = &parts.tiers;
-    let (port, clock, versions) = (
-        Arc::clone(port),
-        tiers.clock.clone(),
-        Arc::clone(&parts.versions),
-    );
-    let (timer, call_ms_max, reserved_ms) = (
-        tiers.timer.clone(),
-        tiers.config.call_ms_max,
-        tiers.now_ms(),
-    );
+    let (port, timer) = (Arc::clone(port), tiers.timer.clone());
+    let call_ms_max = tiers.config.call_ms_max;
     let make = move || {
         StorageDriver {
             port,
-            clock,
-            versions,
-            reserved_ms,
             call_ms_max,
             timer,
             guard,

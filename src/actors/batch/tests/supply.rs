@@ -167,3 +167,24 @@ async fn a_lane_that_is_never_dry_lets_the_batch_writer_look_after_a_tenth_of_a_
     }
     assert!(!supply.take_back().unwrap().is_dry);
 }
+
+#[tokio::test]
+async fn versions_and_the_time_are_reserved_again_after_a_while_and_not_before_each_commit() {
+    let bench = bench();
+    let home = bench.home();
+    assert_eq!(home.due(), None, "its opening has reserved");
+    bench.clock.advance(Duration::from_secs(19));
+    assert_eq!(home.due(), None);
+    bench.clock.advance(Duration::from_secs(1));
+    let mark = home.due().unwrap();
+    assert_eq!(mark.clock_ms, 21_000);
+    assert_eq!(mark.ceiling, Version::at(21_000 + RESERVE_MS).get());
+    assert_eq!(home.due(), None);
+    home.reserved(mark);
+    let next = bench.shelf.versions().next(21_000 + RESERVE_MS / 2 - 1);
+    assert_eq!(
+        next.millis(),
+        21_000 + RESERVE_MS / 2 - 1,
+        "time is used again"
+    );
+}

@@ -9,6 +9,8 @@ use super::*;
 struct Ready {
     batches: Mutex<VecDeque<Vec<Write>>>,
     stored: Mutex<usize>,
+    due: Mutex<Option<Watermark>>,
+    reserved: Mutex<Option<u64>>,
     /// Called before each batch but the first is taken.
     between: Option<Box<dyn Fn() + Send + Sync>>,
 }
@@ -19,6 +21,14 @@ impl Supply for Ready {
             between();
         }
         Some((self.batches.lock().pop_front()?, StoreDurability::Synced))
+    }
+
+    fn due(&self) -> Option<Watermark> {
+        self.due.lock().take()
+    }
+
+    fn reserved(&self, mark: Watermark) {
+        *self.reserved.lock() = Some(mark.ceiling);
     }
 
     fn stored(&self, _: Duration) {
@@ -133,4 +143,23 @@ fn a_supply_that_panics_is_answered_and_the_lane_goes_on() {
     assert!(after.blocking_recv().unwrap().is_ok());
     let expected = ["commit a Synced", "commit c Written"];
     assert_eq!(*noting.calls.lock(), expected);
+}
+
+#[test]
+fn what_is_due_is_reserved_before_the_batch_that_it_is_due_with() {
+    let (noting, driver) = noting();
+    let (lanes, ends) = lanes_of(1, 8);
+    let mark = Watermark {
+        ceiling: 7,
+        clock_ms: 1,
+    };
+    let supply = Arc::new(ready(&["a", "b"]));
+    *supply.due.lock() = Some(mark);
+    let drained = drain(&lanes, &supply);
+    drop(lanes);
+    ends.commit_loop(&driver);
+    let expected = ["reserve 7", "commit a Synced", "commit b Synced"];
+    assert_eq!(*noting.calls.lock(), expected);
+    assert_eq!(*supply.reserved.lock(), Some(7));
+    assert!(drained.blocking_recv().unwrap().is_ok());
 }
