@@ -9,7 +9,6 @@ mod waits;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
@@ -342,7 +341,7 @@ impl Port {
     pub fn unavailable(&self) -> Error {
         Error::Unavailable {
             driver: Arc::clone(&self.name),
-            retry_after: Duration::from_millis(250),
+            retry_after: std::time::Duration::from_millis(250),
         }
     }
 }
