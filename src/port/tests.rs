@@ -1,5 +1,7 @@
 //! Reaching a driver: when it is full, gone, silent, or of an older generation.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::*;
