@@ -148,6 +148,12 @@ impl lanes::Supply for Supply {
         let writes = taken.iter().filter_map(|one| write(&self.home.shelf, one));
         let writes: Vec<_> = writes.collect();
         (self.home.lane.noted)(&writes);
+        // IMPORTANT: after they are taken. Whoever set one since calls ceased to go to the driver was told so.
+        if !port.is_up() {
+            self.home.shelf.unsettle(&inside.under_way);
+            inside.under_way.clear();
+            return None;
+        }
         Some((writes, inside.durability))
     }
 

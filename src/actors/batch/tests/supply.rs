@@ -115,6 +115,19 @@ async fn nothing_more_is_taken_once_calls_cease_to_go_to_a_driver() {
     assert!(!supply.take_back().unwrap().is_dry);
 }
 
+#[tokio::test]
+async fn what_was_taken_as_calls_ceased_to_go_to_a_driver_is_left_dirty() {
+    let bench = bench();
+    bench.set("a");
+    let port = Arc::clone(&bench.port);
+    let home = bench.home_told(Box::new(move |_| port.force(BreakerMode::ForcedOpen)));
+    let supply = Supply::new(&home, whole(), false);
+    assert!(supply.next().is_none());
+    let inside = supply.take_back().unwrap();
+    assert!(!inside.is_dry && inside.under_way.is_empty());
+    assert_eq!(bench.shelf.take(STORE, 8, 1_000, 1_000, &mut 0).len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_panic_while_a_batch_is_made_leaves_it_to_be_stored_again() {
     let bench = bench();
