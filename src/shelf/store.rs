@@ -122,9 +122,10 @@ impl Shelf {
             let settled = stripe.dirty.settle(tier, one, stored);
             drop(stripe);
             again |= settled.again;
-            // Each is told only after its slot has left, so that who is told finds it so.
-            settled.done.into_iter().for_each(Ticket::done);
+            // Each is told only after its slot has left and its room is free, so that who is told finds it so.
+            let_go(settled.freed);
             settled.gone.into_iter().for_each(let_go);
+            settled.done.into_iter().for_each(Ticket::done);
         }
         if again {
             self.bells.dirty.ring();
@@ -157,10 +158,11 @@ impl Shelf {
         let as_of = self.versions.newest(taken.version);
         stripe.distrust_taken(tier, taken, as_of, self.bounds.distrusted_max);
         drop(stripe);
+        let_go(given_up.freed);
+        given_up.gone.into_iter().for_each(let_go);
         for ticket in given_up.done {
             ticket.fail(error.clone());
         }
-        given_up.gone.into_iter().for_each(let_go);
         true
     }
 

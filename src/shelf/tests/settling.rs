@@ -51,6 +51,41 @@ fn a_slot_is_clean_when_every_tier_has_confirmed_it() {
     assert_eq!(bench.room.available_permits(), 1 << 20);
 }
 
+/// Sees how much room there is when it is told.
+struct Looks(StdArc<Semaphore>, std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Looks {
+    fn wake(self: StdArc<Self>) {
+        let room = self.0.available_permits();
+        self.1.store(room, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn whoever_is_told_that_a_change_is_stored_or_given_up_finds_its_room_free() {
+    for is_stored in [true, false] {
+        let mut bench = bench();
+        if is_stored {
+            bench.tiers = TierSet::NONE.with(DISK).with(FAR);
+        }
+        let mut waiting = set_and_wait(&bench, "k", DISK, Written);
+        let looks = StdArc::new(Looks(StdArc::clone(&bench.room), 0.into()));
+        let waker = StdArc::clone(&looks).into();
+        let mut cx = std::task::Context::from_waker(&waker);
+        assert!(Future::poll(std::pin::pin!(&mut waiting), &mut cx).is_pending());
+        let taken = bench.take(DISK);
+        if is_stored {
+            bench.flush(FAR);
+            bench.shelf.settle(DISK, &taken, Written);
+        } else {
+            assert!(bench.shelf.refuse(DISK, &taken[0], &Error::Closed));
+        }
+        let room = looks.1.load(std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(room, bench.room.available_permits());
+        assert_eq!(room, 1 << 20, "is stored: {is_stored}");
+    }
+}
+
 #[test]
 fn one_tier_settling_does_not_make_another_store_twice() {
     let mut bench = bench();
