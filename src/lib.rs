@@ -122,7 +122,7 @@ pub use actors::desk::Desk;
 pub use addresses::{DriverAddress, MemoryAddress};
 pub use breaker::{BreakerConfig, BreakerMode, BreakerState, BreakerStats};
 pub use builder::Builder;
-pub use cache::{Cache, CacheBuilder};
+pub use cache::{BatchReport, Cache, CacheBuilder, ChunkReport};
 pub use codec::{Codec, Value};
 pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
 pub use entry::{Entry, Source};

@@ -4,6 +4,7 @@
 //! async runs in the same block without an await. What a get gives outlives the call for everybody: an
 //! `Arc` of the value or the peer's own shared entry, never a lock that is held.
 
+pub mod bare;
 pub mod cachet;
 pub mod dashmap;
 pub mod foyer;

@@ -122,11 +122,11 @@ impl<'a> Contest<'a> {
     }
 }
 
-/// Every contender with room for twice as many keys as it is given, in shuffled order; which those are
+/// These contenders with room for twice as many keys as they are given, in shuffled order; which those are
 /// says `key`.
-pub fn filled(keys: &Keys, key: impl Fn(u32) -> u32) -> Vec<Box<dyn Peer>> {
+pub fn filled(makers: &[&Maker], keys: &Keys, key: impl Fn(u32) -> u32) -> Vec<Box<dyn Peer>> {
     let order: Vec<u32> = shuffled(RESIDENT, 1).into_iter().map(key).collect();
-    let full = ALL.iter().map(|maker| {
+    let full = makers.iter().map(|maker| {
         let peer = (maker.make)(keys, ROOM);
         peer.set(keys, &order);
         peer.settle();

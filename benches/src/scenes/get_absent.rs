@@ -16,7 +16,7 @@ pub const SCENE: Scene = Scene {
         let contest = Contest::new(scene, settings, 1);
         let script = Script::new(&Zipf::new(RESIDENT), settings.rounds, 1, settings.ops, 0);
         // What is there lies behind what is asked for.
-        let peers = filled(&keys, |at| at + RESIDENT);
+        let peers = filled(&contest.makers, &keys, |at| at + RESIDENT);
         contest.hold(report, |contender, round| {
             let peer = &*peers[contender];
             contest.time(peer, settings.ops, |_| peer.get(&keys, script.at(round, 0)))

@@ -47,7 +47,7 @@ fn run(scene: &Scene, settings: &Settings, report: &mut Report, threads: usize) 
     let contest = Contest::new(scene, settings, threads);
     let zipf = Zipf::new(RESIDENT);
     let script = Script::new(&zipf, settings.rounds, threads, settings.ops, 0);
-    let peers = filled(&keys, |at| at);
+    let peers = filled(&contest.makers, &keys, |at| at);
     contest.hold(report, |contender, round| {
         let peer = &*peers[contender];
         contest.time(peer, threads * settings.ops, |thread| {

@@ -2,6 +2,7 @@
 //! a file and a line in `ALL`.
 
 mod contest;
+mod designs;
 pub mod disk_child;
 mod disk_contest;
 mod disk_get;
@@ -93,6 +94,9 @@ pub const ALL: &[Scene] = &[
     set_overwrite::SCENE,
     mix::ONE,
     mix::TWO,
+    designs::HIT_ONE,
+    designs::HIT_TWO,
+    designs::OVERWRITE,
     memory_per_entry::SCENE,
     hit_ratio::SCENE,
     disk_set_synced::ONE,

@@ -15,7 +15,7 @@ pub const SCENE: Scene = Scene {
         let keys = Keys::new(0, RESIDENT);
         let contest = Contest::new(scene, settings, 1);
         let script = Script::new(&Zipf::new(RESIDENT), settings.rounds, 1, settings.ops, 0);
-        let peers = filled(&keys, |at| at);
+        let peers = filled(&contest.makers, &keys, |at| at);
         contest.hold(report, |contender, round| {
             let peer = &*peers[contender];
             contest.time(peer, 0, |_| {
