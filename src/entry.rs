@@ -21,6 +21,8 @@ pub enum Source {
     Disk,
     /// A driver that the host registered; its number in the order of registration.
     Custom(u8),
+    /// A host's loader, just now.
+    Fetch,
 }
 
 /// One version of one entry, as it was when it was read.
@@ -89,6 +91,19 @@ impl<V> Entry<V> {
         }
     }
 
+    /// An entry as it was just loaded.
+    pub(crate) fn fetched(
+        value: Arc<V>,
+        version: Version,
+        created_ms: Millis,
+        expires_ms: Millis,
+    ) -> Self {
+        Self {
+            source: Source::Fetch,
+            ..Self::updated(value, version, created_ms, expires_ms)
+        }
+    }
+
     /// The mutation that made it: hand it to `if_version` to change only what you have seen.
     pub fn version(&self) -> Version {
         self.version
@@ -113,6 +128,11 @@ impl<V> Entry<V> {
     /// When it was set, in unix milliseconds.
     pub fn created_ms(&self) -> Millis {
         self.created_ms
+    }
+
+    /// Fresh until then; `NEVER` without a TTL.
+    pub(crate) fn expires_ms(&self) -> Millis {
+        self.expires_ms
     }
 
     /// How long it stays fresh, counted from the read; `None` without a TTL, zero when stale.

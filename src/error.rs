@@ -3,10 +3,15 @@
 //! A variant exists where a caller would do something else. No text here ever holds a value, and no
 //! text holds a key.
 
+// By its path, since a test compiles this file under another roof.
+#[path = "error/load.rs"]
+mod load;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::version::Version;
+pub use load::LoadError;
 
 /// What larder answers when it cannot do what was asked. A miss is not an error.
 ///
@@ -93,9 +98,9 @@ pub enum Error {
     /// A record could not be sealed or opened.
     #[error("a sealed record could not be opened")]
     Crypto,
-    /// The host's loader failed.
+    /// The host's loader failed. All who waited for it share the error.
     #[error("fetch failed: {0}")]
-    Fetch(Arc<dyn std::error::Error + Send + Sync>),
+    Fetch(Arc<LoadError>),
     /// The configuration does not hold together; every problem is listed.
     #[error("configuration: {}", join(.0))]
     Config(Arc<[String]>),
@@ -138,9 +143,8 @@ impl Error {
     /// What kind of trouble this is.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Overloaded { .. } | Self::DeadlineExceeded { .. } | Self::Fetch(_) => {
-                ErrorClass::Transient
-            }
+            Self::Overloaded { .. } | Self::DeadlineExceeded { .. } => ErrorClass::Transient,
+            Self::Fetch(error) => error.class(),
             Self::Unavailable { .. } | Self::Corrupt { .. } | Self::Open { .. } => {
                 ErrorClass::Device
             }
@@ -153,10 +157,13 @@ impl Error {
 
     /// Whether the same call may succeed later without anybody changing it.
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Overloaded { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded { .. }
-        )
+        match self {
+            Self::Overloaded { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded { .. } => {
+                true
+            }
+            Self::Fetch(error) => error.class() == ErrorClass::Transient,
+            _ => false,
+        }
     }
 
     /// How long to wait before trying again, where larder can tell.
@@ -165,6 +172,7 @@ impl Error {
             Self::Overloaded { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
                 Some(*retry_after)
             }
+            Self::Fetch(error) => error.pace(),
             _ => None,
         }
     }
@@ -179,7 +187,7 @@ impl Error {
             Self::DeadlineExceeded { .. } => "This took too long. Please try again.",
             Self::Conflict { .. } => "This was changed in the meantime. Please look at it again.",
             Self::TooLarge { .. } => "This is too large to be stored.",
-            Self::Fetch(_) => "The data could not be loaded.",
+            Self::Fetch(error) => error.user_message(),
             Self::Closed => "The service is shutting down.",
             Self::Crypto => "This could not be read with the key at hand.",
             Self::Invalid { .. } | Self::Config(_) | Self::Encode { .. } | Self::Decode { .. } => {
@@ -274,7 +282,16 @@ mod tests {
             ),
             (Error::Corrupt { driver: d() }, Device, false),
             (Error::Crypto, Permanent, false),
-            (Error::Fetch(Arc::new(std::fmt::Error)), Transient, false),
+            (
+                Error::Fetch(Arc::new(std::fmt::Error.into())),
+                Transient,
+                true,
+            ),
+            (
+                Error::Fetch(Arc::new(LoadError::business("no"))),
+                Business,
+                false,
+            ),
             (
                 Error::Config(vec!["a".into(), "b".into()].into()),
                 Caller,

@@ -95,6 +95,7 @@ pub mod drivers;
 mod entry;
 pub mod error;
 mod event;
+pub mod fetch;
 mod gate;
 mod health;
 mod histogram;
@@ -122,12 +123,13 @@ pub use actors::desk::Desk;
 pub use addresses::{DriverAddress, MemoryAddress};
 pub use breaker::{BreakerConfig, BreakerMode, BreakerState, BreakerStats};
 pub use builder::Builder;
-pub use cache::{BatchReport, Cache, CacheBuilder, ChunkReport};
+pub use cache::{BatchReport, Cache, CacheBuilder, ChunkReport, FetchOutcome};
 pub use codec::{Codec, Value};
 pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
 pub use entry::{Entry, Source};
-pub use error::{Error, ErrorClass};
+pub use error::{Error, ErrorClass, LoadError};
 pub use event::{Change, EntryEvent, Old};
+pub use fetch::{LoadContext, Loaded, Retry};
 pub use gate::Admission;
 pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
 pub use histogram::Latency;
@@ -135,7 +137,8 @@ pub use larder::{DriverHandle, Larder};
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
 pub use shelf::{EventKind, Freshness, Priority};
 pub use stats::{
-    Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, Health, Stats, WatchStats,
+    Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, FetchStats, Health, Stats,
+    WatchStats,
 };
 pub use version::Version;
 pub use wiring::HealthWatch;

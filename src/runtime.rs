@@ -3,6 +3,7 @@
 //! The only file that starts threads or touches `System` and `Arbiter`. Because larder brings its
 //! own, it starts the same way from any host, on any runtime or none.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
 use std::thread;
@@ -71,6 +72,16 @@ impl Runtime {
     /// The runtime whose timer calls wait on, whatever the host runs on.
     pub fn timer(&self) -> &tokio::runtime::Handle {
         &self.timer
+    }
+
+    /// A thread of its own for what a host's loaders do whose callers are on no runtime.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if the System has ended.
+    pub async fn loads(&self) -> Result<tokio::runtime::Handle, Error> {
+        let arbiter = self.arbiter().await?;
+        on(&arbiter, tokio::runtime::Handle::current).await
     }
 
     /// A new arbiter with a thread of its own.
@@ -195,7 +206,34 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, Error> {
         .enable_time()
         .build()
         .map_err(|error| refused(&error))?;
+    let _passing = Passing::enter();
     Ok(runtime.block_on(future))
+}
+
+thread_local! {
+    /// Whether the runtime here ends with the call that it is for.
+    static IS_PASSING: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Passing;
+
+impl Passing {
+    fn enter() -> Self {
+        IS_PASSING.set(true);
+        Self
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        IS_PASSING.set(false);
+    }
+}
+
+/// The runtime of the host that this is called on; none, if it is one that ends with the present call.
+pub fn host() -> Option<tokio::runtime::Handle> {
+    let runtime = tokio::runtime::Handle::try_current().ok();
+    runtime.filter(|_| !IS_PASSING.get())
 }
 
 fn spawn(

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use crate::breaker::BreakerStats;
+use crate::clock::millis;
 use crate::config::Config;
+use crate::fetch::Fetches;
 use crate::health::ActorHealth;
 use crate::histogram::Latency;
 use crate::port::Port;
@@ -30,6 +32,8 @@ pub struct Stats {
     pub expiry: ExpiryStats,
     /// Watching.
     pub watch: WatchStats,
+    /// Loads by the host's loaders.
+    pub fetch: FetchStats,
     /// Values that could not be encoded.
     pub encode_errors: u64,
     /// Stored values that could not be decoded.
@@ -125,6 +129,52 @@ pub struct WatchStats {
     pub delivered: u64,
     /// Events that subscribers missed, and were told so.
     pub missed: u64,
+}
+
+/// Loads by the host's loaders.
+#[derive(Clone, Copy, Default, Debug, Serialize)]
+#[non_exhaustive]
+pub struct FetchStats {
+    /// Loads under way.
+    pub in_flight: usize,
+    /// The age of the oldest of them, in milliseconds.
+    pub oldest_ms: Option<u64>,
+    /// Loads that asked a loader.
+    pub loads: u64,
+    /// How often loaders were asked: more than `loads` by those that were tried again.
+    pub attempts: u64,
+    /// Loads that ended with an error.
+    pub failed: u64,
+    /// Loads whose source had nothing.
+    pub missing: u64,
+    /// Calls that waited for a load that somebody else had begun.
+    pub coalesced: u64,
+    /// Calls that were shown something stale.
+    pub stale: u64,
+    /// Values that were not kept, because their key was changed or invalidated while they were loaded.
+    pub fenced: u64,
+    /// Values that could not be stored.
+    pub not_stored: u64,
+}
+
+impl FetchStats {
+    pub(crate) fn of(fetches: &Fetches) -> Self {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (in_flight, oldest) = fetches.flights.under_way();
+        let counts = &fetches.counts;
+        Self {
+            in_flight,
+            oldest_ms: oldest.map(|began| millis(began.elapsed())),
+            loads: count(&counts.loads),
+            attempts: count(&counts.attempts),
+            failed: count(&counts.failed),
+            missing: count(&counts.missing),
+            coalesced: count(&counts.coalesced),
+            stale: count(&counts.stale),
+            fenced: count(&counts.fenced),
+            not_stored: count(&counts.not_stored),
+        }
+    }
 }
 
 impl DriverStats {

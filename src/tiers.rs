@@ -59,6 +59,7 @@ use crate::clock::{Clock, Millis};
 use crate::config::{Config, refuse};
 use crate::drivers::StoreDurability;
 use crate::error::Error;
+use crate::fetch::Fetches;
 use crate::gate::Standing;
 use crate::hurry::Hurry;
 use crate::key::{Key, SEPARATOR};
@@ -88,6 +89,8 @@ pub(crate) struct Tiers {
     pub hurry: Arc<Hurry>,
     pub closed: AtomicBool,
     pub counts: Counts,
+    /// Loads by hosts' loaders.
+    pub fetches: Fetches,
     /// Items of one chunk of a batch call, per driver.
     pub chunk_counts: Vec<usize>,
     /// What each named cache is, as it was opened last; bounded by `caches_max`.
@@ -102,6 +105,8 @@ pub(crate) struct Lines {
     pub unsubscribe: Arc<dyn Fn(SubscriptionId) + Send + Sync>,
     pub attend: Box<dyn Fn(Key) + Send + Sync>,
     pub flush: Box<dyn Fn(StoreDurability) -> Boxed<Result<(), Error>> + Send + Sync>,
+    /// Where loads run whose caller is on no runtime.
+    pub loads: tokio::runtime::Handle,
 }
 
 /// What the paths count beyond what shelf and ports do.

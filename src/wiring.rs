@@ -33,6 +33,7 @@ use crate::actors::ttl::{self, TtlManager};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
+use crate::fetch::Fetches;
 use crate::gate::Gate;
 use crate::hurry::Hurry;
 use crate::messages::control::Stop;
@@ -101,7 +102,7 @@ async fn assemble(
         tiers: Arc::clone(&parts.tiers),
         farewell: Mutex::new(None),
     });
-    lines::hang(&parts);
+    lines::hang(&parts).await?;
     start_desk(&parts, &home).await?;
     parts.started.store(true, Ordering::Release);
     Ok((home, parts))
@@ -166,6 +167,7 @@ fn tiers(
         hurry: Arc::new(Hurry::default()),
         closed: AtomicBool::new(false),
         counts: Counts::default(),
+        fetches: Fetches::new(limits.loads_in_flight_max),
         chunk_counts: drivers
             .iter()
             .map(|plan| plan.commits.chunk_count)

@@ -39,6 +39,9 @@ pub struct Limits {
     /// Messages that the desk works on at once (1 to 1,048,576). Default: 1,024. More:
     /// [`Error::Overloaded`].
     pub messages_in_flight_max: usize,
+    /// Loads by hosts' loaders under way at once (1 to 1,048,576). Default: 16,384. More:
+    /// [`Error::Overloaded`].
+    pub loads_in_flight_max: usize,
     /// Tag fences of one cache, and of all caches while they wait to be stored (1 to 16,777,216).
     /// Default: 4,096. More become one fence of the whole cache.
     pub tag_fences_max: usize,
@@ -74,6 +77,7 @@ impl Default for Limits {
             dirty_bytes_max: 16 << 20,
             reads_in_flight_max: 256,
             messages_in_flight_max: 1_024,
+            loads_in_flight_max: 16_384,
             tag_fences_max: 4_096,
             events_waiting_max: 65_536,
             events_waiting_bytes_max: 16 << 20,
@@ -87,7 +91,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Field, value, least and greatest that is allowed.
-    pub(super) fn ranges(&self) -> [(&'static str, usize, usize, usize); 16] {
+    pub(super) fn ranges(&self) -> [(&'static str, usize, usize, usize); 17] {
         let (tags_max, bytes_max) = (crate::record::TAGS_MAX, u32::MAX as usize);
         [
             ("limits.key_bytes_max", self.key_bytes_max, 1, 60_000),
@@ -116,6 +120,12 @@ impl Limits {
             (
                 "limits.messages_in_flight_max",
                 self.messages_in_flight_max,
+                1,
+                1 << 20,
+            ),
+            (
+                "limits.loads_in_flight_max",
+                self.loads_in_flight_max,
                 1,
                 1 << 20,
             ),

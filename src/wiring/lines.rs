@@ -14,7 +14,7 @@ use crate::messages::write::Flush;
 use crate::tiers::{BATCH, Boxed, Home, Lines};
 
 /// Hangs them.
-pub(super) fn hang(parts: &Arc<Parts>) {
+pub(super) async fn hang(parts: &Arc<Parts>) -> Result<(), Error> {
     let book = Arc::clone(&parts.book);
     let flush = move |durability| {
         let batch = book.batch.read().clone();
@@ -59,8 +59,10 @@ pub(super) fn hang(parts: &Arc<Parts>) {
         unsubscribe: Arc::new(unsubscribe),
         attend: Box::new(attend),
         flush: Box::new(flush),
+        loads: parts.runtime.loads().await?,
     };
     let _ = parts.tiers.lines.set(lines);
+    Ok(())
 }
 
 /// What the desk needs. None of it keeps a larder alive.

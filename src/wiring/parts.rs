@@ -14,7 +14,7 @@ use crate::gate::Gate;
 use crate::messages::larder::Warmed;
 use crate::outcome::Durability;
 use crate::runtime::Runtime;
-use crate::stats::{DirtyStats, DriverStats, ExpiryStats, Stats, WatchStats};
+use crate::stats::{DirtyStats, DriverStats, ExpiryStats, FetchStats, Stats, WatchStats};
 use crate::sync::{AtomicBool, Ordering};
 use crate::tiers::Tiers;
 use crate::version::VersionClock;
@@ -120,6 +120,7 @@ impl Parts {
                 delivered: watch.delivered,
                 missed: watch.missed,
             },
+            fetch: FetchStats::of(&tiers.fetches),
             encode_errors: counts.encode_errors.load(Ordering::Relaxed),
             decode_errors: counts.decode_errors.load(Ordering::Relaxed),
             schema_misses: counts.schema_misses.load(Ordering::Relaxed),

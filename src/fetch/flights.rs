@@ -1,0 +1,330 @@
+//! The coalescing table: which loads are under way, and who waits for each.
+//!
+//! One load at a time may be joined for a key. One that may not be joined any more, since its key was
+//! changed meanwhile, goes on for those who wait already, beside its successor. A load ends once: it lands
+//! with what it brought, is cancelled by the last who leaves, or is lost with whoever ran it, and then
+//! those who wait hear that nothing more will come. No host's code runs under the lock.
+
+use std::any::TypeId;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use hashbrown::HashMap;
+use smol_str::SmolStr;
+use tokio::sync::oneshot;
+
+use crate::key::CacheId;
+use crate::sync::{Arc, Mutex};
+
+/// What is loaded: a key, as a value of this type.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Id {
+    /// The cache.
+    pub cache: CacheId,
+    /// The value's type.
+    pub kind: TypeId,
+    /// The key.
+    pub name: SmolStr,
+}
+
+/// Loads under way. `C` is what a load claimed when it began, `T` what it brings.
+pub struct Flights<C, T> {
+    table: Mutex<Table<C, T>>,
+    count_max: usize,
+}
+
+struct Table<C, T> {
+    issued: u64,
+    /// The one of each key that may be joined.
+    joinable: HashMap<Id, u64>,
+    flights: HashMap<u64, Flight<C, T>>,
+}
+
+struct Flight<C, T> {
+    id: Id,
+    claim: C,
+    began: Instant,
+    until: Instant,
+    seats: u64,
+    waiters: HashMap<u64, oneshot::Sender<Landed<T>>>,
+    /// Goes on when nobody waits.
+    is_warm: bool,
+    cancel: Option<Cancel>,
+}
+
+/// Ends the work of a load.
+pub type Cancel = Box<dyn FnOnce() + Send>;
+
+/// What a load brought.
+#[derive(Clone)]
+pub struct Landed<T> {
+    /// The same for all.
+    pub what: T,
+    /// How many waited for it.
+    pub waiters: usize,
+}
+
+/// There are as many loads as there may be.
+#[derive(Debug)]
+pub struct Full;
+
+/// A place among those who wait. Dropped, it leaves; the last one who leaves cancels the load.
+pub struct Seat<C, T> {
+    flights: Arc<Flights<C, T>>,
+    serial: u64,
+    number: u64,
+    waiting: oneshot::Receiver<Landed<T>>,
+}
+
+/// The duty to bring something to those who wait. Dropped, they hear that nothing will come.
+pub struct Pilot<C, T> {
+    flights: Arc<Flights<C, T>>,
+    serial: u64,
+}
+
+/// Ends the work of a load that nobody waits for any more.
+pub struct Brake<C, T> {
+    flights: Arc<Flights<C, T>>,
+    serial: u64,
+}
+
+impl<C: Copy, T: Clone> Flights<C, T> {
+    /// Room for so many loads.
+    pub fn new(count_max: usize) -> Self {
+        Self {
+            table: Mutex::new(Table {
+                issued: 0,
+                joinable: HashMap::new(),
+                flights: HashMap::new(),
+            }),
+            count_max,
+        }
+    }
+
+    /// Waits for the load that is under way, if `may_join` says of its claim that it may be joined, or
+    /// begins one under the claim that `claim` makes: then there is a pilot, too. The load has time until the
+    /// latest of those who wait has to have an answer.
+    ///
+    /// `may_join` and `claim` run under the table's lock: they must not call it.
+    pub fn join(
+        self: &Arc<Self>,
+        id: &Id,
+        until: Instant,
+        now: Instant,
+        may_join: impl FnOnce(C) -> bool,
+        claim: impl FnOnce() -> C,
+    ) -> Result<(Seat<C, T>, Option<Pilot<C, T>>), Full> {
+        let mut table = self.table.lock();
+        let under_way = table
+            .joinable(id)
+            .filter(|(_, flight)| may_join(flight.claim));
+        let (serial, is_new) = match under_way {
+            Some((serial, flight)) => {
+                flight.until = flight.until.max(until);
+                (serial, false)
+            }
+            None => (table.begin(id, until, now, claim, self.count_max)?, true),
+        };
+        let (number, waiting) = table.sit_down(serial);
+        drop(table);
+        let seat = Seat {
+            flights: Arc::clone(self),
+            serial,
+            number,
+            waiting,
+        };
+        let pilot = is_new.then(|| Pilot {
+            flights: Arc::clone(self),
+            serial,
+        });
+        Ok((seat, pilot))
+    }
+
+    /// Begins a load that nobody waits for; nothing, if one may be joined.
+    pub fn begin(
+        self: &Arc<Self>,
+        id: &Id,
+        until: Instant,
+        now: Instant,
+        may_join: impl FnOnce(C) -> bool,
+        claim: impl FnOnce() -> C,
+    ) -> Result<Option<Pilot<C, T>>, Full> {
+        let mut table = self.table.lock();
+        if let Some((_, flight)) = table.joinable(id)
+            && may_join(flight.claim)
+        {
+            return Ok(None);
+        }
+        let serial = table.begin(id, until, now, claim, self.count_max)?;
+        if let Some(flight) = table.flights.get_mut(&serial) {
+            flight.is_warm = true;
+        }
+        drop(table);
+        Ok(Some(Pilot {
+            flights: Arc::clone(self),
+            serial,
+        }))
+    }
+
+    /// How many loads are under way, and when the oldest of them began.
+    pub fn under_way(&self) -> (usize, Option<Instant>) {
+        let table = self.table.lock();
+        let oldest = table.flights.values().map(|flight| flight.began).min();
+        (table.flights.len(), oldest)
+    }
+}
+
+impl<C, T> Flights<C, T> {
+    fn leave(&self, serial: u64, number: u64) {
+        let mut table = self.table.lock();
+        let Some(flight) = table.flights.get_mut(&serial) else {
+            return;
+        };
+        let own = flight.waiters.remove(&number);
+        let is_last = own.is_some() && flight.waiters.is_empty() && !flight.is_warm;
+        let cancelled = if is_last { table.end(serial) } else { None };
+        drop(table);
+        drop(own);
+        if let Some(cancel) = cancelled.and_then(|flight| flight.cancel) {
+            cancel();
+        }
+    }
+}
+
+impl<C, T> Table<C, T> {
+    fn joinable(&mut self, id: &Id) -> Option<(u64, &mut Flight<C, T>)> {
+        let serial = *self.joinable.get(id)?;
+        Some((serial, self.flights.get_mut(&serial)?))
+    }
+
+    fn begin(
+        &mut self,
+        id: &Id,
+        until: Instant,
+        now: Instant,
+        claim: impl FnOnce() -> C,
+        count_max: usize,
+    ) -> Result<u64, Full> {
+        if self.flights.len() >= count_max {
+            return Err(Full);
+        }
+        self.issued += 1;
+        let serial = self.issued;
+        let flight = Flight {
+            id: id.clone(),
+            claim: claim(),
+            began: now,
+            until,
+            seats: 0,
+            waiters: HashMap::new(),
+            is_warm: false,
+            cancel: None,
+        };
+        self.flights.insert(serial, flight);
+        self.joinable.insert(id.clone(), serial);
+        Ok(serial)
+    }
+
+    fn sit_down(&mut self, serial: u64) -> (u64, oneshot::Receiver<Landed<T>>) {
+        let (tell, waiting) = oneshot::channel();
+        let number = self.flights.get_mut(&serial).map_or(0, |flight| {
+            flight.seats += 1;
+            flight.waiters.insert(flight.seats, tell);
+            flight.seats
+        });
+        (number, waiting)
+    }
+
+    /// Takes a load out; what is in it is to be dropped without the lock.
+    fn end(&mut self, serial: u64) -> Option<Flight<C, T>> {
+        let flight = self.flights.remove(&serial)?;
+        if self.joinable.get(&flight.id) == Some(&serial) {
+            self.joinable.remove(&flight.id);
+        }
+        Some(flight)
+    }
+}
+
+impl<C: Copy, T: Clone> Pilot<C, T> {
+    /// Until when the load has time; nothing once it is cancelled.
+    pub fn until(&self) -> Option<Instant> {
+        let table = self.flights.table.lock();
+        Some(table.flights.get(&self.serial)?.until)
+    }
+
+    /// Where it is said what ends the work.
+    pub fn brake(&self) -> Brake<C, T> {
+        Brake {
+            flights: Arc::clone(&self.flights),
+            serial: self.serial,
+        }
+    }
+
+    /// Answers all who wait. Returns how many those were.
+    pub fn land(self, what: T) -> usize {
+        let flight = self.flights.table.lock().end(self.serial);
+        let Some(flight) = flight else { return 0 };
+        let waiters = flight.waiters.len();
+        for tell in flight.waiters.into_values() {
+            let landed = Landed {
+                what: what.clone(),
+                waiters,
+            };
+            // Whoever has left meanwhile wants nothing. A waker that panics harms its own caller alone.
+            let _ = catch_unwind(AssertUnwindSafe(|| tell.send(landed)));
+        }
+        waiters
+    }
+}
+
+impl<C, T> Brake<C, T> {
+    /// What ends the work when nobody waits any more: at once, if that is so already.
+    pub fn set(self, cancel: Cancel) {
+        let mut table = self.flights.table.lock();
+        if let Some(flight) = table.flights.get_mut(&self.serial) {
+            flight.cancel = Some(cancel);
+            return;
+        }
+        drop(table);
+        cancel();
+    }
+}
+
+impl<C, T> Drop for Pilot<C, T> {
+    fn drop(&mut self) {
+        let flight = self.flights.table.lock().end(self.serial);
+        drop(flight);
+    }
+}
+
+impl<C: Copy, T: Clone> Seat<C, T> {
+    /// Lets the load go on without anybody, until then at least.
+    pub fn warm(&self, until: Instant) {
+        let mut table = self.flights.table.lock();
+        if let Some(flight) = table.flights.get_mut(&self.serial) {
+            flight.is_warm = true;
+            flight.until = flight.until.max(until);
+        }
+    }
+}
+
+impl<C, T> Future for Seat<C, T> {
+    /// Nothing, if whoever ran the load is gone.
+    type Output = Option<Landed<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.waiting).poll(cx).map(Result::ok)
+    }
+}
+
+impl<C, T> Drop for Seat<C, T> {
+    fn drop(&mut self) {
+        self.flights.leave(self.serial, self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! What a loader is given and what it answers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smol_str::SmolStr;
+
+use crate::clock::Clock;
+use crate::entry::Entry;
+
+/// What a loader answers. `Ok(value)` is one; whoever found out more says it:
+///
+/// ```
+/// use larder::fetch::Loaded;
+/// use std::time::Duration;
+///
+/// let found: Loaded<u64> = 7.into();
+/// let short = Loaded::value(7_u64).ttl(Duration::from_secs(5)).tag("odd");
+/// let nobody = Loaded::<u64>::missing();
+/// # let _ = (found, short, nobody);
+/// ```
+pub struct Loaded<V> {
+    pub(crate) what: What<V>,
+    pub(crate) ttl: Option<Option<Duration>>,
+    pub(crate) tags: Vec<SmolStr>,
+    pub(crate) keeps: bool,
+}
+
+pub(crate) enum What<V> {
+    Value(Arc<V>),
+    NotModified,
+    Missing,
+}
+
+impl<V> Loaded<V> {
+    fn new(what: What<V>) -> Self {
+        Self {
+            what,
+            ttl: None,
+            tags: Vec::new(),
+            keeps: true,
+        }
+    }
+
+    /// This value.
+    pub fn value(value: impl Into<Arc<V>>) -> Self {
+        Self::new(What::Value(value.into()))
+    }
+
+    /// The value that is there already ([`LoadContext::stale`]) is still right: it gets a new TTL.
+    pub fn not_modified() -> Self {
+        Self::new(What::NotModified)
+    }
+
+    /// The source has none. An entry that has expired is removed; nobody is shown it any more.
+    pub fn missing() -> Self {
+        Self::new(What::Missing)
+    }
+
+    /// Its TTL, whatever the call says.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(Some(ttl));
+        self
+    }
+
+    /// It does not expire by age, whatever the call says.
+    #[must_use]
+    pub fn no_ttl(mut self) -> Self {
+        self.ttl = Some(None);
+        self
+    }
+
+    /// One more name under which it can be invalidated.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<SmolStr>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// Only those who wait get it: nothing is stored.
+    #[must_use]
+    pub fn do_not_store(mut self) -> Self {
+        self.keeps = false;
+        self
+    }
+}
+
+/// As [`Loaded::value`].
+impl<V> From<V> for Loaded<V> {
+    fn from(value: V) -> Self {
+        Self::value(value)
+    }
+}
+
+/// As [`Loaded::value`].
+impl<V> From<Arc<V>> for Loaded<V> {
+    fn from(value: Arc<V>) -> Self {
+        Self::value(value)
+    }
+}
+
+/// As [`Loaded::value`], or [`Loaded::missing`].
+impl<V> From<Option<V>> for Loaded<V> {
+    fn from(value: Option<V>) -> Self {
+        value.map_or_else(Self::missing, Self::value)
+    }
+}
+
+/// Shows what it is about, never the value.
+impl<V> fmt::Debug for Loaded<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.what {
+            What::Value(_) => "Loaded::Value",
+            What::NotModified => "Loaded::NotModified",
+            What::Missing => "Loaded::Missing",
+        })
+    }
+}
+
+/// What a loader is given. Dropping the loader's future is the signal that nobody waits any more.
+pub struct LoadContext<V> {
+    pub(crate) key: SmolStr,
+    pub(crate) stale: Option<Entry<V>>,
+    pub(crate) attempt: u32,
+    pub(crate) until: Instant,
+    pub(crate) idempotency_key: SmolStr,
+}
+
+impl<V> LoadContext<V> {
+    /// The key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The value that has expired, if it is still there: to ask the source for what changed since, or to
+    /// answer [`Loaded::not_modified`].
+    pub fn stale(&self) -> Option<&Entry<V>> {
+        self.stale.as_ref()
+    }
+
+    /// Which attempt this is; the first is 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// How much time is left before the last who waits has to have an answer. It may become more, when others
+    /// come.
+    pub fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Clock::instant())
+    }
+
+    /// The same over all attempts of one load, and of no other: for sources that make a request only once.
+    pub fn idempotency_key(&self) -> &str {
+        &self.idempotency_key
+    }
+}
+
+impl<V> Clone for LoadContext<V> {
+    fn clone(&self) -> Self {
+        Self {
+            key: self.key.clone(),
+            stale: self.stale.clone(),
+            attempt: self.attempt,
+            until: self.until,
+            idempotency_key: self.idempotency_key.clone(),
+        }
+    }
+}
+
+impl<V> fmt::Debug for LoadContext<V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadContext")
+            .field("stale", &self.stale)
+            .field("attempt", &self.attempt)
+            .field("left", &self.left())
+            .finish_non_exhaustive()
+    }
+}

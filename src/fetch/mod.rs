@@ -1,0 +1,71 @@
+//! Get-or-fetch: one load for all who ask, tried again where that may help, and kept where it may be.
+//!
+//! The pieces are pure where they can be: `flights` knows who waits for which load, `retry` when it is
+//! tried again, `judge` whether what is there will do. [`Cache::fetch`](crate::Cache::fetch) puts them
+//! together (`cache/fetch.rs`, `cache/loading.rs`).
+
+mod attempts;
+mod flights;
+mod judge;
+mod loaded;
+mod retry;
+
+pub(crate) use attempts::{Attempts, Classify, Loader, chain, is_within};
+pub(crate) use flights::{Full, Id, Landed, Pilot, Seat};
+pub(crate) use judge::{Lapse, Terms, Verdict, judge};
+pub(crate) use loaded::What;
+pub use loaded::{LoadContext, Loaded};
+pub use retry::{ATTEMPTS, BASE, CAP, FACTOR, Retry};
+
+use std::any::Any;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::shelf::MarkId;
+use crate::version::Version;
+
+/// How long a call may take in all, where nothing else is said.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How long a load may go on that nobody waits for.
+pub const BACKGROUND_MAX: Duration = Duration::from_secs(30);
+
+/// What a load claims when it begins: nothing may have happened to its key since, or it is not kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim {
+    pub mark: MarkId,
+    pub began: Version,
+}
+
+/// What a load brings: without its type, as one table is for all.
+pub(crate) type Brings = Result<Arc<dyn Any + Send + Sync>, Error>;
+
+/// The loads of one larder.
+pub(crate) struct Fetches {
+    pub flights: Arc<flights::Flights<Claim, Brings>>,
+    pub counts: FetchCounts,
+}
+
+/// What they come to.
+#[derive(Default)]
+pub(crate) struct FetchCounts {
+    pub loads: AtomicU64,
+    pub attempts: AtomicU64,
+    pub failed: AtomicU64,
+    pub missing: AtomicU64,
+    pub coalesced: AtomicU64,
+    pub fenced: AtomicU64,
+    pub not_stored: AtomicU64,
+    pub stale: AtomicU64,
+}
+
+impl Fetches {
+    /// Room for so many loads.
+    pub fn new(count_max: usize) -> Self {
+        Self {
+            flights: Arc::new(flights::Flights::new(count_max)),
+            counts: FetchCounts::default(),
+        }
+    }
+}
