@@ -67,6 +67,9 @@ pub struct Landed<T> {
     pub waiters: usize,
 }
 
+/// A place among those who wait; for the first of them, with a pilot.
+pub type Joined<C, T> = (Seat<C, T>, Option<Pilot<C, T>>);
+
 /// There are as many loads as there may be.
 #[derive(Debug)]
 pub struct Full;
@@ -116,7 +119,7 @@ impl<C: Copy, T: Clone> Flights<C, T> {
         now: Instant,
         may_join: impl FnOnce(C) -> bool,
         claim: impl FnOnce() -> C,
-    ) -> Result<(Seat<C, T>, Option<Pilot<C, T>>), Full> {
+    ) -> Result<Joined<C, T>, Full> {
         let mut table = self.table.lock();
         let under_way = table
             .joinable(id)
@@ -326,5 +329,7 @@ impl<C, T> Drop for Seat<C, T> {
     }
 }
 
+// By its path, since a test compiles this file under another roof.
 #[cfg(test)]
+#[path = "flights/tests.rs"]
 mod tests;

@@ -1,1 +1,359 @@
-//! The table in all its states.
+//! The coalescing table in all its states, and at random beside a model of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::*;
+
+type Table = Arc<Flights<u64, u64>>;
+
+fn table(count_max: usize) -> Table {
+    Arc::new(Flights::new(count_max))
+}
+
+fn id(name: &str) -> Id {
+    Id {
+        cache: CacheId(0),
+        kind: TypeId::of::<u64>(),
+        name: name.into(),
+    }
+}
+
+fn join(table: &Table, name: &str, claim: u64) -> (Seat<u64, u64>, Option<Pilot<u64, u64>>) {
+    let now = Instant::now();
+    table.join(&id(name), now, now, |_| true, || claim).unwrap()
+}
+
+/// What a seat has heard: nothing yet, or its end.
+fn heard(seat: &mut Seat<u64, u64>) -> Option<Option<(u64, usize)>> {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    match Pin::new(seat).poll(&mut cx) {
+        Poll::Pending => None,
+        Poll::Ready(landed) => Some(landed.map(|landed| (landed.what, landed.waiters))),
+    }
+}
+
+#[test]
+fn the_first_is_the_pilot_and_all_who_wait_get_the_same() {
+    let table = table(9);
+    let (mut first, pilot) = join(&table, "k", 1);
+    let (mut second, none) = join(&table, "k", 2);
+    let (_other, another) = join(&table, "other", 3);
+    assert!(none.is_none() && another.is_some());
+    assert_eq!(heard(&mut first), None);
+    assert_eq!(pilot.unwrap().land(7), 2);
+    assert_eq!(heard(&mut first), Some(Some((7, 2))));
+    assert_eq!(heard(&mut second), Some(Some((7, 2))));
+    drop(another);
+    assert_eq!(table.under_way().0, 0);
+}
+
+#[test]
+fn one_that_may_not_be_joined_goes_on_beside_its_successor() {
+    let table = table(9);
+    let (mut before, pilot) = join(&table, "k", 1);
+    let now = Instant::now();
+    let joined = table.join(&id("k"), now, now, |claim| claim != 1, || 2);
+    let (mut after, successor) = joined.unwrap();
+    let (mut third, none) = join(&table, "k", 3);
+    assert!(none.is_none());
+    assert_eq!(pilot.unwrap().land(10), 1);
+    assert_eq!(heard(&mut before), Some(Some((10, 1))));
+    assert_eq!((heard(&mut after), heard(&mut third)), (None, None));
+    assert_eq!(successor.unwrap().land(20), 2);
+    assert_eq!(heard(&mut third), Some(Some((20, 2))));
+}
+
+#[test]
+fn the_last_who_leaves_cancels_and_who_comes_then_begins_anew() {
+    let table = table(9);
+    let cancelled = Arc::new(AtomicUsize::new(0));
+    let cancel = || {
+        let cancelled = Arc::clone(&cancelled);
+        Box::new(move || {
+            cancelled.fetch_add(1, Ordering::SeqCst);
+        }) as Cancel
+    };
+    let (first, pilot) = join(&table, "k", 1);
+    let (second, _) = join(&table, "k", 1);
+    let pilot = pilot.unwrap();
+    pilot.brake().set(cancel());
+    drop(first);
+    assert_eq!(cancelled.load(Ordering::SeqCst), 0);
+    drop(second);
+    assert_eq!(cancelled.load(Ordering::SeqCst), 1);
+    assert_eq!(pilot.until(), None);
+    let (mut third, anew) = join(&table, "k", 1);
+    // One that is set too late is done at once.
+    pilot.brake().set(cancel());
+    assert_eq!(cancelled.load(Ordering::SeqCst), 2);
+    assert_eq!(pilot.land(1), 0);
+    assert_eq!(anew.unwrap().land(2), 1);
+    assert_eq!(heard(&mut third), Some(Some((2, 1))));
+}
+
+#[test]
+fn one_that_is_warm_goes_on_without_anybody() {
+    let table = table(9);
+    let (seat, pilot) = join(&table, "k", 1);
+    let later = Instant::now() + Duration::from_secs(30);
+    seat.warm(later);
+    drop(seat);
+    let pilot = pilot.unwrap();
+    assert_eq!(pilot.until(), Some(later));
+    let now = Instant::now();
+    let begun = table.begin(&id("k"), now, now, |_| true, || 2).unwrap();
+    assert!(begun.is_none(), "it is under way");
+    let (mut joins, _) = join(&table, "k", 1);
+    assert_eq!(pilot.land(5), 1);
+    assert_eq!(heard(&mut joins), Some(Some((5, 1))));
+    let begun = table.begin(&id("k"), now, now, |_| true, || 2).unwrap();
+    drop(join(&table, "k", 1));
+    assert!(
+        begun.unwrap().until().is_some(),
+        "nobody has to wait for it"
+    );
+}
+
+#[test]
+fn a_pilot_that_is_lost_leaves_nobody_waiting() {
+    let table = table(9);
+    let (mut seat, pilot) = join(&table, "k", 1);
+    drop(pilot);
+    assert_eq!(heard(&mut seat), Some(None));
+    assert_eq!(table.under_way().0, 0);
+    assert!(join(&table, "k", 1).1.is_some());
+}
+
+#[test]
+fn there_are_no_more_than_there_may_be_and_room_comes_back() {
+    let table = table(2);
+    let (_a, a) = join(&table, "a", 1);
+    let (_b, _kept) = join(&table, "b", 1);
+    let now = Instant::now();
+    let mut claimed = false;
+    let claim = || {
+        claimed = true;
+        1
+    };
+    assert!(table.join(&id("c"), now, now, |_| true, claim).is_err());
+    assert!(!claimed, "what does not begin claims nothing");
+    assert!(join(&table, "b", 1).1.is_none(), "it may be joined");
+    a.unwrap().land(1);
+    assert!(join(&table, "c", 1).1.is_some());
+}
+
+#[test]
+fn a_load_has_time_until_the_latest_of_those_who_wait() {
+    let table = table(9);
+    let now = Instant::now();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let (_first, pilot) = table.join(&id("k"), at(5), now, |_| true, || 1).unwrap();
+    let pilot = pilot.unwrap();
+    let (later, _) = table.join(&id("k"), at(9), now, |_| true, || 1).unwrap();
+    let (_sooner, _) = table.join(&id("k"), at(2), now, |_| true, || 1).unwrap();
+    drop(later);
+    assert_eq!(pilot.until(), Some(at(9)));
+    assert_eq!(table.under_way(), (1, Some(now)));
+}
+
+#[test]
+fn a_waker_that_panics_keeps_the_answer_from_nobody_else() {
+    struct Unwakeable;
+    impl std::task::Wake for Unwakeable {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("by order");
+        }
+    }
+    let table = table(9);
+    let (first, pilot) = join(&table, "k", 1);
+    let mut seats = vec![first];
+    seats.extend((0..9).map(|_| join(&table, "k", 1).0));
+    let waker = std::sync::Arc::new(Unwakeable).into();
+    for seat in &mut seats {
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(seat).poll(&mut cx).is_pending());
+    }
+    pilot.unwrap().land(3);
+    for seat in &mut seats {
+        assert_eq!(heard(seat), Some(Some((3, 10))));
+    }
+}
+
+/// The table as it should be: for each key the loads under way, the last of which may be joined.
+#[derive(Default)]
+struct Model {
+    flights: BTreeMap<u64, Modelled>,
+    joinable: BTreeMap<usize, u64>,
+}
+
+struct Modelled {
+    waiters: usize,
+    warm: bool,
+}
+
+/// One who waits, with the claim of the load that it waits for.
+struct Waits {
+    claim: u64,
+    seat: Seat<u64, u64>,
+}
+
+struct Play {
+    table: Table,
+    model: Model,
+    waits: Vec<Waits>,
+    pilots: BTreeMap<u64, Pilot<u64, u64>>,
+    claims: u64,
+    cancelled: Arc<Mutex<Vec<u64>>>,
+    rng: fastrand::Rng,
+}
+
+const KEYS: [&str; 3] = ["a", "b", "c"];
+const LOADS_MAX: usize = 4;
+
+impl Play {
+    fn joins(&mut self) {
+        let key = self.rng.usize(..KEYS.len());
+        let (may, next) = (self.rng.u8(..4) > 0, self.claims + 1);
+        let joinable = self.model.joinable.get(&key).copied().filter(|_| may);
+        let now = Instant::now();
+        let joined = self.table.join(&id(KEYS[key]), now, now, |_| may, || next);
+        match (joinable, joined) {
+            (Some(claim), Ok((seat, None))) => {
+                self.model.flights.get_mut(&claim).unwrap().waiters += 1;
+                self.waits.push(Waits { claim, seat });
+            }
+            (None, Ok((seat, Some(pilot)))) => {
+                self.begun(key, next, pilot, 1, false);
+                self.waits.push(Waits { claim: next, seat });
+            }
+            (None, Err(Full)) => assert_eq!(self.model.flights.len(), LOADS_MAX),
+            _ => panic!("joined what is not there, or not what is"),
+        }
+    }
+
+    fn refreshes(&mut self) {
+        let key = self.rng.usize(..KEYS.len());
+        let next = self.claims + 1;
+        let now = Instant::now();
+        let begun = self
+            .table
+            .begin(&id(KEYS[key]), now, now, |_| true, || next);
+        match (self.model.joinable.contains_key(&key), begun) {
+            (true, Ok(None)) => {}
+            (false, Ok(Some(pilot))) => self.begun(key, next, pilot, 0, true),
+            (false, Err(Full)) => assert_eq!(self.model.flights.len(), LOADS_MAX),
+            _ => panic!("begun what is under way, or not what is not"),
+        }
+    }
+
+    fn begun(
+        &mut self,
+        key: usize,
+        claim: u64,
+        pilot: Pilot<u64, u64>,
+        waiters: usize,
+        warm: bool,
+    ) {
+        self.claims = claim;
+        let cancelled = Arc::clone(&self.cancelled);
+        pilot
+            .brake()
+            .set(Box::new(move || cancelled.lock().push(claim)));
+        self.model.joinable.insert(key, claim);
+        self.model.flights.insert(claim, Modelled { waiters, warm });
+        self.pilots.insert(claim, pilot);
+    }
+
+    fn ended(&mut self, claim: u64) {
+        self.model.flights.remove(&claim);
+        self.model.joinable.retain(|_, joinable| *joinable != claim);
+    }
+
+    fn leaves(&mut self) {
+        if self.waits.is_empty() {
+            return;
+        }
+        let Waits { claim, seat } = self.waits.swap_remove(self.rng.usize(..self.waits.len()));
+        drop(seat);
+        if let Some(flight) = self.model.flights.get_mut(&claim) {
+            flight.waiters -= 1;
+            if flight.waiters == 0 && !flight.warm {
+                self.ended(claim);
+                assert_eq!(self.cancelled.lock().pop(), Some(claim));
+            }
+        }
+        assert!(self.cancelled.lock().is_empty());
+    }
+
+    fn warms(&mut self) {
+        if self.waits.is_empty() {
+            return;
+        }
+        let waits = &self.waits[self.rng.usize(..self.waits.len())];
+        waits.seat.warm(Instant::now());
+        if let Some(flight) = self.model.flights.get_mut(&waits.claim) {
+            flight.warm = true;
+        }
+    }
+
+    /// A load ends, by landing or by being lost; those who wait hear it, once and nobody else.
+    fn lands(&mut self) {
+        let all: Vec<u64> = self.pilots.keys().copied().collect();
+        if all.is_empty() {
+            return;
+        }
+        let claim = all[self.rng.usize(..all.len())];
+        let pilot = self.pilots.remove(&claim).unwrap();
+        let waiters = self.model.flights.get(&claim).map_or(0, |f| f.waiters);
+        let lands = self.rng.bool();
+        let expected = if lands {
+            assert_eq!(pilot.land(claim), waiters);
+            Some((claim, waiters))
+        } else {
+            drop(pilot);
+            None
+        };
+        self.ended(claim);
+        let (told, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waits)
+            .into_iter()
+            .partition(|waits| waits.claim == claim);
+        assert_eq!(told.len(), waiters);
+        for mut waits in told {
+            assert_eq!(heard(&mut waits.seat), Some(expected));
+        }
+        self.waits = others;
+        for waits in &mut self.waits {
+            assert_eq!(heard(&mut waits.seat), None);
+        }
+    }
+}
+
+#[test]
+fn at_random_the_table_does_what_its_model_does() {
+    for seed in 0..300 {
+        let mut play = Play {
+            table: table(LOADS_MAX),
+            model: Model::default(),
+            waits: Vec::new(),
+            pilots: BTreeMap::new(),
+            claims: 0,
+            cancelled: Arc::default(),
+            rng: fastrand::Rng::with_seed(seed),
+        };
+        for _ in 0..200 {
+            match play.rng.u8(..10) {
+                0..=3 => play.joins(),
+                4 => play.refreshes(),
+                5 | 6 => play.leaves(),
+                7 => play.warms(),
+                _ => play.lands(),
+            }
+            assert_eq!(play.table.under_way().0, play.model.flights.len());
+        }
+        play.pilots.clear();
+        let table = play.table.table.lock();
+        assert!(table.flights.is_empty() && table.joinable.is_empty());
+    }
+}
