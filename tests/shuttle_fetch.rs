@@ -50,6 +50,8 @@ use version::{Version, VersionClock};
 const NOW: u64 = 1_000;
 const K: &str = "k";
 const ITERATIONS: usize = 1_000;
+/// How often others have a turn while a source is asked.
+const LOAD_STEPS: usize = 8;
 /// What a fetcher is told whose load was lost.
 const LOST: u64 = u64::MAX;
 
@@ -170,6 +172,8 @@ impl World {
         let value = self.get().unwrap_or_else(|| {
             self.loads.fetch_add(1, Ordering::SeqCst);
             let value = self.source.load(Ordering::SeqCst);
+            // A load takes its time.
+            (0..LOAD_STEPS).for_each(|_| thread::yield_now());
             let fetched = Change::Fetched(draft(value), claim.began);
             self.apply(fetched, Condition::Flight(claim.mark));
             value
@@ -243,7 +247,16 @@ fn fetchers_beside(change: fn(&World)) {
                 world.fetch_something_new();
             })
         };
-        together(vec![fetcher(), fetcher(), task(&world, change)]);
+        let changes = task(&world, move |world| {
+            // Not before there is something to overtake.
+            while world.loads.load(Ordering::SeqCst) == 0 {
+                thread::yield_now();
+            }
+            change(world);
+            // Others may still wait for what was begun before.
+            world.fetch_something_new();
+        });
+        together(vec![fetcher(), fetcher(), changes]);
         world.check_end();
     });
 }
