@@ -1,105 +1,24 @@
-//! Fetch: one load for all who ask, kept where it may be, and what is shown if it fails.
+//! Fetch: one load for all who ask, kept where it may be, tried again where that may help.
 #![cfg(feature = "test-util")]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "support/gated.rs"]
+mod gated;
+#[path = "support/origin.rs"]
+mod origin;
 #[path = "support/world.rs"]
 mod world;
 
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use larder::cache::{StaleBecause, Stored};
-use larder::config::Limits;
-use larder::{
-    Cache, Error, ErrorClass, Freshness, Larder, LoadContext, LoadError, Loaded, Retry, Source,
-};
-use tokio::sync::Semaphore;
-use world::{SOON, World, cache, ms, read, secs, text, until};
-
-/// A source that answers when it is let to, each time with another value.
-#[derive(Clone)]
-struct Origin {
-    asked: Arc<AtomicUsize>,
-    doors: Arc<Semaphore>,
-}
-
-impl Origin {
-    fn shut() -> Self {
-        Self {
-            asked: Arc::default(),
-            doors: Arc::new(Semaphore::new(0)),
-        }
-    }
-
-    fn open() -> Self {
-        let origin = Self::shut();
-        origin.doors.add_permits(1_000);
-        origin
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-
-    async fn is_asked(&self, times: usize) {
-        until("the source is asked", async || self.asked() >= times).await;
-    }
-
-    fn answer_one(&self) {
-        self.doors.add_permits(1);
-    }
-
-    fn load(&self) -> impl Fn(LoadContext<String>) -> Answer + Clone + Send + Sync + use<> {
-        self.load_as(Ok)
-    }
-
-    /// What it makes of its answers, which are numbered.
-    fn load_as<A, M>(
-        &self,
-        make: M,
-    ) -> impl Fn(LoadContext<String>) -> Answer + Clone + Send + Sync + use<A, M>
-    where
-        A: Into<Loaded<String>> + 'static,
-        M: Fn(String) -> Result<A, LoadError> + Clone + Send + Sync + 'static,
-    {
-        let origin = self.clone();
-        move |_| {
-            let nth = origin.asked.fetch_add(1, Ordering::SeqCst) + 1;
-            let (doors, make) = (Arc::clone(&origin.doors), make.clone());
-            Box::pin(async move {
-                doors.acquire().await.unwrap().forget();
-                make(format!("loaded {nth}")).map(Into::into)
-            })
-        }
-    }
-}
-
-type Answer = std::pin::Pin<Box<dyn Future<Output = Result<Loaded<String>, LoadError>> + Send>>;
-
-async fn larder() -> (Larder, Cache<String>) {
-    let larder = World::memory().start().await;
-    let users = cache(&larder);
-    (larder, users)
-}
-
-/// A fetch on a task of its own.
-fn fetch(
-    users: &Cache<String>,
-    origin: &Origin,
-) -> tokio::task::JoinHandle<Result<Option<String>, Error>> {
-    let (users, load) = (users.clone(), origin.load());
-    tokio::spawn(async move { shown(users.fetch("k", load).await) })
-}
-
-fn shown(found: Result<Option<larder::Entry<String>>, Error>) -> Result<Option<String>, Error> {
-    found.map(|entry| entry.map(|entry| String::clone(&entry)))
-}
-
-fn found(value: &str) -> Option<String> {
-    Some(text(value))
-}
+use larder::cache::Stored;
+use larder::config::{CommitConfig, Limits};
+use larder::{Error, ErrorClass, Freshness, Larder, LoadError, Retry, Source};
+use origin::{Answer, Origin, fetch, found, larder};
+use world::{NEVER_BACK, SOON, World, cache, ms, read, secs, take_down, text, until};
 
 #[tokio::test]
 async fn a_thousand_callers_of_one_missing_key_cost_one_load() {
@@ -140,7 +59,7 @@ async fn what_was_loaded_is_kept_and_says_where_it_comes_from() {
     assert_eq!((&*kept, kept.version()), (&*loaded, loaded.version()));
     assert_eq!(kept.expires_in(), Some(secs(60)));
     let again = users.fetch("k", origin.load()).outcome().await.unwrap();
-    assert_eq!((again.source, again.waiters), (Some(Source::Memory), 1));
+    assert_eq!((again.source, again.waiters), (Some(Source::Memory), 0));
     assert_eq!(again.attempts, 0);
     assert!(users.fetch("k", origin.load()).await.unwrap().is_some());
     users.remove_tag("t").await.unwrap();
@@ -362,189 +281,82 @@ async fn each_caller_waits_as_long_as_it_said_and_the_load_as_long_as_the_last()
     assert_eq!(origin.asked(), 1);
 }
 
-/// A larder on a manual clock with an entry that expires after a second, and is kept as a fallback.
-async fn expiring(keep: Duration) -> (World, Larder, Cache<String>) {
-    let world = World::memory();
-    let larder = world.start().await;
+#[tokio::test]
+async fn a_fetch_that_is_dropped_before_its_load_has_run_leaves_nothing() {
+    let (larder, users) = larder().await;
+    let origin = Origin::open();
+    for _ in 0..3 {
+        let mut fetch = std::pin::pin!(users.fetch("k", origin.load()).into_future());
+        std::future::poll_fn(|cx| {
+            assert!(fetch.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+    until("nothing is left", async || {
+        let stats = larder.stats().await.unwrap();
+        (stats.fetch.in_flight, stats.memory.marks) == (0, 0)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_room_to_store_it_what_was_loaded_is_shown() {
+    let gate = gated::Gated::default();
+    let mut limits = Limits::default();
+    (limits.dirty_bytes_max, limits.value_bytes_max) = (4_096, 4_000);
+    let builder = Larder::builder().limits(limits);
+    let builder = builder.driver_factory("map", CommitConfig::default(), gate.factory());
+    let larder = builder.start().await.unwrap();
     let users = cache(&larder);
-    let set = users.set("k", text("old")).ttl(secs(1)).stale_for(keep);
-    set.await.unwrap();
-    (world, larder, users)
+    gate.shut_commits();
+    users.set("full", "x".repeat(3_700)).await.unwrap();
+    let outcome = users.fetch("k", Origin::open().load()).outcome().await;
+    let outcome = outcome.unwrap();
+    assert_eq!(**outcome.entry.unwrap(), *"loaded 1");
+    let refused = outcome.stored.unwrap();
+    assert!(
+        matches!(refused, Stored::Refused(Error::Overloaded { .. })),
+        "{refused:?}"
+    );
+    gate.open();
 }
 
 #[tokio::test]
-async fn what_has_expired_is_shown_at_once_and_loaded_anew_meanwhile() {
-    let (world, larder, users) = expiring(secs(100)).await;
-    world.advance(secs(2));
-    let origin = Origin::shut();
-    for _ in 0..3 {
-        let fetch = users.fetch("k", origin.load()).stale_for(secs(10));
-        let outcome = fetch.outcome().await.unwrap();
-        assert_eq!(**outcome.entry.as_ref().unwrap(), "old");
-        assert_eq!(outcome.freshness, Some(Freshness::Stale));
-        assert!(matches!(
-            outcome.stale_because,
-            Some(StaleBecause::Refreshing)
-        ));
-    }
-    origin.answer_one();
-    until("it is fresh", async || {
-        read(&users, "k").await == found("loaded 1")
-    })
-    .await;
-    let fetched = larder.stats().await.unwrap().fetch;
-    assert_eq!((fetched.stale, fetched.loads, origin.asked()), (3, 1, 1));
+async fn a_driver_that_is_down_is_no_reason_not_to_ask_the_source() {
+    let world = World::map();
+    let builder = world.builder().restart_backoff(NEVER_BACK, NEVER_BACK);
+    let larder = builder.start().await.unwrap();
+    let users = cache(&larder);
+    take_down(&larder, "map").await;
+    let outcome = users.fetch("k", Origin::open().load()).outcome().await;
+    let outcome = outcome.unwrap();
+    assert!(matches!(outcome.stored, Some(Stored::Yes)), "{outcome:?}");
+    assert_eq!(read(&users, "k").await, found("loaded 1"));
 }
 
 #[tokio::test]
-async fn what_has_expired_for_longer_than_allowed_is_waited_for() {
-    let (world, _larder, users) = expiring(secs(100)).await;
-    world.advance(secs(12));
-    let fetch = users.fetch("k", Origin::open().load()).stale_for(secs(10));
-    assert_eq!(shown(fetch.await).unwrap(), found("loaded 1"));
-}
-
-#[tokio::test]
-async fn what_has_expired_is_shown_if_it_cannot_be_loaded() {
-    let (world, larder, users) = expiring(secs(100)).await;
-    world.advance(secs(2));
-    let load = || Origin::open().load_as(|_| Err::<String, _>(LoadError::device("no network")));
-    let fetch = users.fetch("k", load()).stale_if_error_for(secs(10));
-    let outcome = fetch.outcome().await.unwrap();
-    assert_eq!(**outcome.entry.as_ref().unwrap(), "old");
-    let Some(StaleBecause::Failed(error)) = outcome.stale_because else {
-        panic!("{:?}", outcome.stale_because)
-    };
-    assert_eq!(error.class(), ErrorClass::Device);
-    let hung = Origin::shut();
-    let fetch = users.fetch("k", hung.load()).deadline(ms(5));
-    let outcome = fetch.stale_if_error_for(secs(10)).outcome().await.unwrap();
-    let late = outcome.stale_because.unwrap();
-    assert!(matches!(
-        late,
-        StaleBecause::Failed(Error::DeadlineExceeded { .. })
-    ));
-    world.advance(secs(10));
-    let fetch = users.fetch("k", load()).stale_if_error_for(secs(10));
-    assert!(matches!(fetch.await, Err(Error::Fetch(_))));
-    assert_eq!(larder.stats().await.unwrap().fetch.stale, 2);
-}
-
-#[tokio::test]
-async fn what_was_removed_while_a_load_failed_is_not_shown() {
-    let (world, _larder, users) = expiring(secs(100)).await;
-    world.advance(secs(2));
-    let origin = Origin::shut();
-    let load = origin.load_as(|_| Err::<String, _>(LoadError::device("no network")));
-    let other = users.clone();
-    let caller = tokio::spawn(async move {
-        let fetch = other.fetch("k", load).stale_if_error_for(secs(10));
-        fetch.await
-    });
-    origin.is_asked(1).await;
-    users.remove("k").await.unwrap();
-    origin.answer_one();
-    assert!(matches!(caller.await.unwrap(), Err(Error::Fetch(_))));
-}
-
-#[tokio::test]
-async fn with_a_soft_timeout_what_has_expired_is_shown_and_the_load_goes_on() {
-    let (world, _larder, users) = expiring(secs(100)).await;
-    world.advance(secs(2));
-    let origin = Origin::shut();
-    let soft = |after| {
-        let fetch = users.fetch("k", origin.load()).stale_for(secs(10));
-        fetch.soft_timeout(after).outcome()
-    };
-    let outcome = soft(ms(5)).await.unwrap();
-    assert_eq!(**outcome.entry.as_ref().unwrap(), "old");
-    assert!(matches!(
-        outcome.stale_because,
-        Some(StaleBecause::SoftTimeout)
-    ));
-    origin.answer_one();
-    let outcome = soft(secs(30)).await.unwrap();
-    assert_eq!(**outcome.entry.as_ref().unwrap(), "loaded 1");
-    assert_eq!((outcome.stale_because.is_none(), origin.asked()), (true, 1));
-}
-
-#[tokio::test]
-async fn what_is_about_to_expire_is_loaded_anew_by_one() {
-    let (world, _larder, users) = expiring(secs(100)).await;
-    let origin = Origin::shut();
-    let ahead = || {
-        users
-            .fetch("k", origin.load())
-            .ttl(secs(1))
-            .refresh_ahead(0.8)
-    };
-    world.advance(ms(799));
-    assert_eq!(shown(ahead().await).unwrap(), found("old"));
-    assert_eq!(origin.asked(), 0);
-    world.advance(ms(1));
-    for _ in 0..3 {
-        let outcome = ahead().outcome().await.unwrap();
-        assert_eq!(**outcome.entry.as_ref().unwrap(), "old");
-        assert!(outcome.stale_because.is_none(), "it is fresh");
-    }
-    origin.answer_one();
-    until("it is new", async || {
-        read(&users, "k").await == found("loaded 1")
-    })
-    .await;
-    assert_eq!(origin.asked(), 1);
-}
-
-#[tokio::test]
-async fn a_loader_sees_what_has_expired_and_may_say_that_it_is_still_right() {
-    let (world, _larder, users) = expiring(secs(100)).await;
-    world.advance(secs(2));
-    let load = |cx: LoadContext<String>| async move {
-        let stale = cx.stale().map(|stale| String::clone(stale));
-        assert_eq!((stale, cx.attempt(), cx.key()), (found("old"), 1, "k"));
-        assert!(cx.left() > secs(50) && cx.idempotency_key().len() == 32);
-        Ok::<_, LoadError>(Loaded::not_modified())
-    };
-    let kept = users.fetch("k", load).ttl(secs(5)).await.unwrap().unwrap();
-    assert_eq!((&**kept, kept.expires_in()), ("old", Some(secs(5))));
-    world.advance(secs(4));
-    assert_eq!(read(&users, "k").await, found("old"));
-    let nothing = |_| async { Ok::<_, LoadError>(Loaded::<String>::not_modified()) };
-    let error = users.fetch("other", nothing).await.unwrap_err();
+async fn a_value_that_panics_when_it_is_weighed_is_an_error_for_its_callers() {
+    let (larder, _users) = larder().await;
+    let builder = larder.cache_builder::<String>("heavy");
+    let heavy = builder.weigher(|_| panic!("by order")).open().unwrap();
+    let fetch = heavy.fetch("k", Origin::open().load());
+    let error = fetch.await.unwrap_err();
     assert_eq!(error.class(), ErrorClass::Bug);
+    let stats = larder.stats().await.unwrap();
+    assert_eq!((stats.fetch.in_flight, stats.memory.marks), (0, 0));
 }
 
 #[tokio::test]
-async fn what_a_source_has_no_more_is_shown_to_nobody() {
-    let (world, larder, users) = expiring(secs(100)).await;
-    world.advance(secs(2));
-    let nobody = |_| async { Ok::<_, LoadError>(None::<String>) };
-    assert!(users.fetch("k", nobody).await.unwrap().is_none());
-    let fails = |_| async { Err::<String, _>(LoadError::device("no network")) };
-    let fetch = users.fetch("k", fails).stale_if_error_for(secs(100));
-    assert!(matches!(fetch.await, Err(Error::Fetch(_))));
-    assert!(users.fetch("other", nobody).await.unwrap().is_none());
-    assert_eq!(larder.stats().await.unwrap().fetch.missing, 2);
-}
-
-#[tokio::test]
-async fn a_loader_says_how_its_value_is_kept() {
-    let (world, _larder, users) = expiring(secs(100)).await;
-    let load = |_| async {
-        let value = Loaded::value(text("mine")).ttl(secs(3)).tag("t");
-        Ok::<_, LoadError>(value)
-    };
-    users.fetch("a", load).ttl(secs(600)).await.unwrap();
-    let kept = users.get("a").await.unwrap().unwrap();
-    assert_eq!(kept.expires_in(), Some(secs(3)));
-    users.remove_tag("t").await.unwrap();
-    assert_eq!(read(&users, "a").await, None);
-    let load = |_| async { Ok::<_, LoadError>(Loaded::value(text("once")).do_not_store()) };
-    let outcome = users.fetch("b", load).outcome().await.unwrap();
-    assert_eq!(**outcome.entry.unwrap(), *"once");
-    assert!(matches!(outcome.stored, Some(Stored::No)));
-    assert_eq!(read(&users, "b").await, None);
-    drop(world);
+async fn a_disabled_larder_loads_and_keeps_nothing() {
+    let larder = Larder::builder().disabled().start().await.unwrap();
+    let users = cache(&larder);
+    let origin = Origin::open();
+    for nth in 1..=2 {
+        let outcome = users.fetch("k", origin.load()).outcome().await.unwrap();
+        assert_eq!(**outcome.entry.unwrap(), format!("loaded {nth}"));
+        assert!(matches!(outcome.stored, Some(Stored::No)));
+    }
 }
 
 #[tokio::test]
@@ -633,6 +445,9 @@ async fn terms_that_make_no_sense_are_refused_before_anything_is_asked() {
         fetch().soft_timeout(ms(5)).await,
         fetch().retry(Retry::default().attempts(0)).await,
         fetch().refresh_ahead(2.0).await,
+        fetch().deadline(Duration::MAX).await,
+        fetch().ttl(ms(0)).await,
+        fetch().tag("").await,
         users.fetch("", origin.load()).await,
     ];
     for error in refused {

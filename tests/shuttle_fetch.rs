@@ -162,7 +162,8 @@ impl World {
             *claim.insert(Claim { mark, began })
         };
         let now = Instant::now();
-        let joined = self.flights.join(&id, now, now, may_join, begin);
+        let later = now + std::time::Duration::from_secs(600);
+        let joined = self.flights.join(&id, later, now, may_join, begin);
         let (seat, pilot) = joined.unwrap();
         (seat, pilot.zip(claim))
     }

@@ -45,6 +45,9 @@ impl<V: Value> Cache<V> {
     /// # larder.shutdown(Duration::from_secs(5)).await }
     /// ```
     ///
+    /// What is said of the value (`ttl`, `tag`, `priority`) and of the load (`retry`, `classify`) is that of the call that
+    /// begins the load.
+    ///
     /// # Errors
     ///
     /// [`Error::Fetch`] with the loader's error, which all who wait share; [`Error::DeadlineExceeded`] if it took longer than
@@ -123,14 +126,14 @@ impl<V: Value, F> Fetch<'_, V, F> {
         self
     }
 
-    /// Waits so long at most where there is something stale to show instead; the load goes on, for
-    /// [`BACKGROUND_MAX`](crate::fetch::BACKGROUND_MAX) at most.
+    /// Waits so long at most where there is something stale to show instead. The load goes on, for
+    /// [`BACKGROUND_MAX`](crate::fetch::BACKGROUND_MAX) or until the latest deadline of those who have waited for it.
     pub fn soft_timeout(mut self, after: Duration) -> Self {
         self.says().terms.soft_timeout = Some(after);
         self
     }
 
-    /// How long the call may take in all. Default: [`DEADLINE`](crate::fetch::DEADLINE).
+    /// How long the call may take in all (a day at most). Default: [`DEADLINE`](crate::fetch::DEADLINE).
     pub fn deadline(mut self, after: Duration) -> Self {
         self.says().terms.deadline = Some(after);
         self
@@ -151,7 +154,8 @@ impl<V: Value, F> Fetch<'_, V, F> {
         self
     }
 
-    /// Lets the load go on when nobody waits any more, for [`BACKGROUND_MAX`](crate::fetch::BACKGROUND_MAX) at most.
+    /// Lets the load go on when nobody waits any more, for [`BACKGROUND_MAX`](crate::fetch::BACKGROUND_MAX) or until
+    /// the latest deadline of those who have waited for it.
     pub fn keep_warm(mut self) -> Self {
         self.says().keeps_warm = true;
         self
@@ -203,7 +207,8 @@ where
     }
 }
 
-/// The future of a [`Fetch`]: ready at its first poll if memory has a fresh value.
+/// The future of a [`Fetch`]: ready at its first poll if memory has a fresh value with nothing that few entries
+/// have (tags, sliding expiry, a fallback).
 #[must_use = "futures do nothing unless awaited"]
 pub struct FetchFuture<'a, V, F>(State<'a, V, F>);
 

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 
 use super::fetched::{FetchOutcome, StaleBecause};
 use super::loading::{Brought, Load, lapse};
-use super::{Cache, EntryOptions};
+use super::{Cache, EntryOptions, deadline};
 use crate::clock::Clock;
 use crate::codec::Value;
-use crate::entry::Entry;
+use crate::entry::{Entry, Source};
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::{
-    Attempts, BACKGROUND_MAX, Brings, Claim, Classify, DEADLINE, Full, Id, Landed, Loader, Pilot,
-    Retry, Seat, Terms, Verdict, chain, is_within, judge,
+    Attempts, BACKGROUND_MAX, Brings, Chain, Claim, Classify, DEADLINE, Full, GRACE, Id, Landed,
+    Loader, Pilot, Retry, Seat, Terms, Verdict, chain, is_within, judge,
 };
-use crate::shelf::Freshness;
-use crate::tiers::{Counts, ReadOptions};
+use crate::outcome::ReadOutcome;
+use crate::shelf::{Freshness, Look, Seen};
+use crate::tiers::{Counts, Found, ReadOptions};
 
 /// When to try again where there are as many loads as there may be.
 const LOADS_RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -47,6 +48,8 @@ impl<V: Value> Cache<V> {
         self.check_key(key)?;
         says.terms.check()?;
         says.retry.check()?;
+        self.check_tags(&says.entry.tags)?;
+        deadline("ttl", tiers.now_ms(), says.entry.ttl.flatten(), 0.0)?;
         let keep_for = says.terms.keep_for();
         says.entry.stale_for = (!keep_for.is_zero()).then(|| {
             // Other calls of the cache may count on more.
@@ -81,8 +84,12 @@ impl<V: Value> Fetching<'_, V> {
         let terms = &self.says.terms;
         // Without terms of the kind only the load itself looks below: once for all who wait.
         let is_shown_stale = !terms.keep_for().is_zero() || terms.refresh_ahead.is_some();
+        let there = match self.look_in_memory().await {
+            None if is_shown_stale => self.look().await?,
+            there => there,
+        };
         let mut has_fallback = false;
-        if is_shown_stale && let Some((entry, verdict)) = self.look().await? {
+        if let Some((entry, verdict)) = there {
             match verdict {
                 Verdict::Show => return Ok(FetchOutcome::of(Some(entry), self.began)),
                 Verdict::ShowAndRefresh => {
@@ -114,20 +121,47 @@ impl<V: Value> Fetching<'_, V> {
         }
     }
 
-    /// What is there, and what is to be done about it.
+    /// What memory has, and what is to be done about it.
+    async fn look_in_memory(&self) -> Option<(Entry<V>, Verdict)> {
+        let (cache, tiers) = (self.cache, self.cache.tiers());
+        let (place, now) = (cache.place(), || tiers.now_ms());
+        let hash = tiers.shelf.hash(place.scope.id, self.key);
+        let show = |slot: Look<'_>, freshness| (slot.to_slot(), freshness, Source::Memory);
+        let seen = tiers
+            .shelf
+            .read(&place.scope, hash, self.key, now, true, show);
+        let Seen::Hit(slot) = seen else { return None };
+        let mut found = Found::default();
+        found.slot = Some(slot);
+        cache.renew(self.key, &found).await;
+        self.judged(cache.outcome(self.key, found))
+    }
+
+    /// What is there, in memory or below, and what is to be done about it. A tier that cannot say is no reason
+    /// not to ask the source.
     async fn look(&self) -> Result<Option<(Entry<V>, Verdict)>, Error> {
+        let mut left = self.left().min(self.cache.tiers().config.call_max());
+        if let Some(soft) = self.says.terms.soft_timeout {
+            left = left.min(soft);
+        }
         let options = ReadOptions {
             stale_ok: true,
-            counts: true,
-            wait: Some(self.left()),
+            wait: Some(left),
             ..ReadOptions::default()
         };
-        let found = self.cache.slow(self.key, options).await?;
+        match self.cache.slow(self.key, options).await {
+            Ok(outcome) => Ok(self.judged(outcome)),
+            Err(Error::Closed) => Err(Error::Closed),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn judged(&self, outcome: ReadOutcome<V>) -> Option<(Entry<V>, Verdict)> {
         let now_ms = self.cache.tiers().now_ms();
-        Ok(found.entry.map(|entry| {
+        outcome.entry.map(|entry| {
             let verdict = judge(&self.says.terms, lapse(&entry), now_ms);
             (entry, verdict)
-        }))
+        })
     }
 
     /// What a load brings, which it begins if there is none: the inner error is that of a call that does not
@@ -143,11 +177,8 @@ impl<V: Value> Fetching<'_, V> {
             // The type is part of what a load is found by.
             let brought = landed.what?.downcast::<Brought<V>>();
             let brought = brought.map_err(|_| Error::Closed)?;
-            // IMPORTANT: the second look at the fences (the slot protocol, rules 4 and 14). Which tags it would have
-            // nobody knew when this joined, and one may have been invalidated before that.
-            let scope = &self.cache.inner.scope;
-            let is_overtaken = |entry: &Entry<V>| !scope.accepts(entry.version(), &brought.tags);
-            if !leads && brought.entry.as_ref().is_some_and(is_overtaken) {
+            let now_ms = self.cache.tiers().now_ms();
+            if !leads && brought.is_overtaken(self.cache, now_ms) {
                 continue;
             }
             return Ok(Ok(FetchOutcome {
@@ -193,7 +224,7 @@ impl<V: Value> Fetching<'_, V> {
         let mut claim = None;
         let joined = tiers.fetches.flights.join(
             &id,
-            now + self.left(),
+            now + self.left() + GRACE,
             now,
             |claim| self.may_join(claim),
             || *claim.insert(self.claim()),
@@ -203,7 +234,7 @@ impl<V: Value> Fetching<'_, V> {
             seat.warm(now + BACKGROUND_MAX);
         }
         if let (Some(pilot), Some(claim)) = (pilot, claim) {
-            self.lead(pilot, claim, id);
+            self.lead(pilot, claim, id, outer);
             return Ok((seat, true));
         }
         Counts::add(&tiers.fetches.counts.coalesced);
@@ -222,11 +253,12 @@ impl<V: Value> Fetching<'_, V> {
             || *claim.insert(self.claim()),
         );
         if let (Ok(Some(pilot)), Some(claim)) = (begun, claim) {
-            self.lead(pilot, claim, id);
+            // Nobody waits for it, so it may be part of anything.
+            self.lead(pilot, claim, id, None);
         }
     }
 
-    fn lead(&self, pilot: Leads, claim: Claim, id: Id) {
+    fn lead(&self, pilot: Leads, claim: Claim, id: Id, chain: Option<Arc<Chain>>) {
         let says = &self.says;
         let load = Load {
             attempts: Attempts {
@@ -234,8 +266,8 @@ impl<V: Value> Fetching<'_, V> {
                 retry: says.retry.clone(),
                 classify: says.classify.clone(),
                 id,
-                stale: None,
-                chain: chain(),
+                there: None,
+                chain,
             },
             terms: says.terms.clone(),
             entry: says.entry.clone(),
@@ -264,7 +296,9 @@ impl<V: Value> Fetching<'_, V> {
     fn may_join(&self, claim: Claim) -> bool {
         let inner = &*self.cache.inner;
         let hash = inner.shelf.hash(inner.scope.id, self.key);
-        inner.scope.accepts(claim.began, &[])
+        // A larder that keeps nothing does not know what has been changed.
+        !inner.tiers.config.disabled
+            && inner.scope.accepts(claim.began, &[])
             && inner.shelf.stands(&inner.scope, hash, self.key, claim.mark)
     }
 

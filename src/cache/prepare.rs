@@ -131,7 +131,7 @@ impl<V: Value> Cache<V> {
         Ok(u32::try_from(weight).unwrap_or(u32::MAX))
     }
 
-    fn check_tags(&self, tags: &[smol_str::SmolStr]) -> Result<(), Error> {
+    pub(super) fn check_tags(&self, tags: &[smol_str::SmolStr]) -> Result<(), Error> {
         let limits = &self.tiers().config.limits;
         if tags.len() > limits.tags_per_entry_max {
             return Err(Error::Invalid {

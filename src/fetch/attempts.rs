@@ -32,8 +32,8 @@ pub(crate) struct Attempts<V> {
     pub retry: Retry,
     pub classify: Option<Classify>,
     pub id: Id,
-    /// What has expired, and is still there.
-    pub stale: Option<Entry<V>>,
+    /// What is there already.
+    pub there: Option<Entry<V>>,
     /// What it is loaded for, outermost last.
     pub chain: Option<Arc<Chain>>,
 }
@@ -73,7 +73,7 @@ impl<V> Attempts<V> {
         loop {
             let context = LoadContext {
                 key: self.id.name.clone(),
-                stale: self.stale.clone(),
+                stale: self.there.clone(),
                 attempt,
                 until: until().unwrap_or_else(Clock::instant),
                 idempotency_key: idempotency_key.clone(),
@@ -94,6 +94,9 @@ impl<V> Attempts<V> {
                 return (Err(error), attempt);
             }
             timer.wait(wait).out().await;
+            if timer.is_closed() {
+                return (Err(error), attempt);
+            }
             attempt += 1;
         }
     }
@@ -107,7 +110,7 @@ impl<V> Attempts<V> {
             let loading = (self.loader)(context);
             loading.await
         };
-        match Guarded(Box::pin(CHAIN.scope(Arc::new(own), call))).await {
+        match Guarded::new(CHAIN.scope(Arc::new(own), call)).await {
             Some(answer) => answer,
             None => Err(LoadError::new(ErrorClass::Bug, "the loader panicked")),
         }
@@ -152,7 +155,13 @@ async fn in_time<T>(
 }
 
 /// A future that panics ends, with nothing.
-struct Guarded<F>(Pin<Box<F>>);
+pub(crate) struct Guarded<F>(Pin<Box<F>>);
+
+impl<F> Guarded<F> {
+    pub fn new(future: F) -> Self {
+        Self(Box::pin(future))
+    }
+}
 
 impl<F: Future> Future for Guarded<F> {
     type Output = Option<F::Output>;

@@ -120,6 +120,7 @@ impl<C: Copy, T: Clone> Flights<C, T> {
         may_join: impl FnOnce(C) -> bool,
         claim: impl FnOnce() -> C,
     ) -> Result<Joined<C, T>, Full> {
+        self.end_overdue(id, now);
         let mut table = self.table.lock();
         let under_way = table
             .joinable(id)
@@ -155,6 +156,7 @@ impl<C: Copy, T: Clone> Flights<C, T> {
         may_join: impl FnOnce(C) -> bool,
         claim: impl FnOnce() -> C,
     ) -> Result<Option<Pilot<C, T>>, Full> {
+        self.end_overdue(id, now);
         let mut table = self.table.lock();
         if let Some((_, flight)) = table.joinable(id)
             && may_join(flight.claim)
@@ -181,6 +183,28 @@ impl<C: Copy, T: Clone> Flights<C, T> {
 }
 
 impl<C, T> Flights<C, T> {
+    /// Ends loads whose time is up and that have not ended by themselves, as their runtime may stand still: the
+    /// one of this key, and all where there is no more room.
+    fn end_overdue(&self, id: &Id, now: Instant) {
+        let mut table = self.table.lock();
+        let own = table.joinable.get(id).copied();
+        let is_over =
+            |(serial, flight): (&u64, &Flight<C, T>)| (flight.until <= now).then_some(*serial);
+        let over: Vec<u64> = match table.flights.len() >= self.count_max {
+            true => table.flights.iter().filter_map(is_over).collect(),
+            false => {
+                let own = own.and_then(|serial| table.flights.get_key_value(&serial));
+                own.and_then(is_over).into_iter().collect()
+            }
+        };
+        let ended: Vec<_> = over
+            .iter()
+            .filter_map(|serial| table.end(*serial))
+            .collect();
+        drop(table);
+        ended.into_iter().for_each(Flight::give_up);
+    }
+
     fn leave(&self, serial: u64, number: u64) {
         let mut table = self.table.lock();
         let Some(flight) = table.flights.get_mut(&serial) else {
@@ -191,8 +215,8 @@ impl<C, T> Flights<C, T> {
         let cancelled = if is_last { table.end(serial) } else { None };
         drop(table);
         drop(own);
-        if let Some(cancel) = cancelled.and_then(|flight| flight.cancel) {
-            cancel();
+        if let Some(flight) = cancelled {
+            flight.give_up();
         }
     }
 }
@@ -251,6 +275,19 @@ impl<C, T> Table<C, T> {
     }
 }
 
+impl<C, T> Flight<C, T> {
+    /// Tells those who wait that nothing will come, and ends the work.
+    fn give_up(self) {
+        for tell in self.waiters.into_values() {
+            // Wakes a host's task: a waker that panics harms its own caller alone.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(tell)));
+        }
+        if let Some(cancel) = self.cancel {
+            cancel();
+        }
+    }
+}
+
 impl<C: Copy, T: Clone> Pilot<C, T> {
     /// Until when the load has time; nothing once it is cancelled.
     pub fn until(&self) -> Option<Instant> {
@@ -299,7 +336,9 @@ impl<C, T> Brake<C, T> {
 impl<C, T> Drop for Pilot<C, T> {
     fn drop(&mut self) {
         let flight = self.flights.table.lock().end(self.serial);
-        drop(flight);
+        if let Some(flight) = flight {
+            flight.give_up();
+        }
     }
 }
 

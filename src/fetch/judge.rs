@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::{DEADLINE, DEADLINE_MAX};
 use crate::clock::{Millis, NEVER, millis};
 use crate::error::Error;
 
@@ -85,7 +86,16 @@ impl Terms {
             let reason = format!("is {part}, allowed is more than 0 and less than 1 of the TTL");
             return wrong("refresh_ahead", reason);
         }
-        if let (Some(soft), Some(deadline)) = (self.soft_timeout, self.deadline)
+        let deadline = self.deadline.unwrap_or(DEADLINE);
+        if deadline > DEADLINE_MAX {
+            let reason = format!(
+                "is {} s, allowed are {} s",
+                deadline.as_secs(),
+                DEADLINE_MAX.as_secs()
+            );
+            return wrong("deadline", reason);
+        }
+        if let Some(soft) = self.soft_timeout
             && soft >= deadline
         {
             let reason = format!(
@@ -197,6 +207,10 @@ mod tests {
                 "soft_timeout: is 20 ms and the deadline is 10 ms",
             ),
             (soft(5, 10, 0), "soft_timeout: needs stale_for"),
+            (
+                soft(90_000_000, 90_000_001, 1),
+                "deadline: is 90000 s, allowed are 86400 s",
+            ),
             (ahead(0.0), "refresh_ahead: is 0"),
             (ahead(1.0), "refresh_ahead: is 1"),
             (ahead(f64::NAN), "refresh_ahead: is NaN"),
@@ -205,6 +219,12 @@ mod tests {
             let error = terms.check().unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
+        let long = Terms {
+            soft_timeout: Some(DEADLINE),
+            stale_for: ms(1),
+            ..Terms::default()
+        };
+        assert!(long.check().is_err(), "the default counts, too");
         soft(5, 10, 1).check().unwrap();
         ahead(0.8).check().unwrap();
         Terms::default().check().unwrap();

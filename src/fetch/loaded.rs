@@ -48,12 +48,13 @@ impl<V> Loaded<V> {
         Self::new(What::Value(value.into()))
     }
 
-    /// The value that is there already ([`LoadContext::stale`]) is still right: it gets a new TTL.
+    /// The value that is there already ([`LoadContext::stale`]) is still right: it gets a new TTL, and keeps its
+    /// tags and its priority.
     pub fn not_modified() -> Self {
         Self::new(What::NotModified)
     }
 
-    /// The source has none. An entry that has expired is removed; nobody is shown it any more.
+    /// The source has none. What larder knew of the key, or could not look up, is removed.
     pub fn missing() -> Self {
         Self::new(What::Missing)
     }
@@ -79,7 +80,7 @@ impl<V> Loaded<V> {
         self
     }
 
-    /// Only those who wait get it: nothing is stored.
+    /// Only those who wait get it: nothing is stored, and what is there already is removed, as it is older.
     #[must_use]
     pub fn do_not_store(mut self) -> Self {
         self.keeps = false;
@@ -134,7 +135,7 @@ impl<V> LoadContext<V> {
         &self.key
     }
 
-    /// The value that has expired, if it is still there: to ask the source for what changed since, or to
+    /// The value that is there already, which mostly has expired: to ask the source for what changed since, or to
     /// answer [`Loaded::not_modified`].
     pub fn stale(&self) -> Option<&Entry<V>> {
         self.stale.as_ref()

@@ -10,7 +10,7 @@ mod judge;
 mod loaded;
 mod retry;
 
-pub(crate) use attempts::{Attempts, Classify, Loader, chain, is_within};
+pub(crate) use attempts::{Attempts, Chain, Classify, Guarded, Loader, chain, is_within};
 pub(crate) use flights::{Full, Id, Landed, Pilot, Seat};
 pub(crate) use judge::{Lapse, Terms, Verdict, judge};
 pub(crate) use loaded::What;
@@ -28,8 +28,12 @@ use crate::version::Version;
 
 /// How long a call may take in all, where nothing else is said.
 pub const DEADLINE: Duration = Duration::from_secs(60);
-/// How long a load may go on that nobody waits for.
+/// The longest that anybody may ask for: a day.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(86_400);
+/// How long a load goes on at least that is to go on without anybody, and at most if nobody ever waited for it.
 pub const BACKGROUND_MAX: Duration = Duration::from_secs(30);
+/// A load has so much more time than those who wait for it, so that they are told that their own is up.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 /// What a load claims when it begins: nothing may have happened to its key since, or it is not kept.
 #[derive(Clone, Copy)]

@@ -20,9 +20,16 @@ fn id(name: &str) -> Id {
     }
 }
 
-fn join(table: &Table, name: &str, claim: u64) -> (Seat<u64, u64>, Option<Pilot<u64, u64>>) {
+fn join(table: &Table, name: &str, claim: u64) -> Joined<u64, u64> {
+    let (now, later) = now_and_later();
+    table
+        .join(&id(name), later, now, |_| true, || claim)
+        .unwrap()
+}
+
+fn now_and_later() -> (Instant, Instant) {
     let now = Instant::now();
-    table.join(&id(name), now, now, |_| true, || claim).unwrap()
+    (now, now + Duration::from_secs(600))
 }
 
 /// What a seat has heard: nothing yet, or its end.
@@ -53,8 +60,8 @@ fn the_first_is_the_pilot_and_all_who_wait_get_the_same() {
 fn one_that_may_not_be_joined_goes_on_beside_its_successor() {
     let table = table(9);
     let (mut before, pilot) = join(&table, "k", 1);
-    let now = Instant::now();
-    let joined = table.join(&id("k"), now, now, |claim| claim != 1, || 2);
+    let (now, later) = now_and_later();
+    let joined = table.join(&id("k"), later, now, |claim| claim != 1, || 2);
     let (mut after, successor) = joined.unwrap();
     let (mut third, none) = join(&table, "k", 3);
     assert!(none.is_none());
@@ -97,18 +104,18 @@ fn the_last_who_leaves_cancels_and_who_comes_then_begins_anew() {
 fn one_that_is_warm_goes_on_without_anybody() {
     let table = table(9);
     let (seat, pilot) = join(&table, "k", 1);
-    let later = Instant::now() + Duration::from_secs(30);
+    let later = Instant::now() + Duration::from_secs(900);
     seat.warm(later);
     drop(seat);
     let pilot = pilot.unwrap();
     assert_eq!(pilot.until(), Some(later));
-    let now = Instant::now();
-    let begun = table.begin(&id("k"), now, now, |_| true, || 2).unwrap();
+    let (now, then) = now_and_later();
+    let begun = table.begin(&id("k"), then, now, |_| true, || 2).unwrap();
     assert!(begun.is_none(), "it is under way");
     let (mut joins, _) = join(&table, "k", 1);
     assert_eq!(pilot.land(5), 1);
     assert_eq!(heard(&mut joins), Some(Some((5, 1))));
-    let begun = table.begin(&id("k"), now, now, |_| true, || 2).unwrap();
+    let begun = table.begin(&id("k"), then, now, |_| true, || 2).unwrap();
     drop(join(&table, "k", 1));
     assert!(
         begun.unwrap().until().is_some(),
@@ -131,13 +138,13 @@ fn there_are_no_more_than_there_may_be_and_room_comes_back() {
     let table = table(2);
     let (_a, a) = join(&table, "a", 1);
     let (_b, _kept) = join(&table, "b", 1);
-    let now = Instant::now();
+    let (now, later) = now_and_later();
     let mut claimed = false;
     let claim = || {
         claimed = true;
         1
     };
-    assert!(table.join(&id("c"), now, now, |_| true, claim).is_err());
+    assert!(table.join(&id("c"), later, now, |_| true, claim).is_err());
     assert!(!claimed, "what does not begin claims nothing");
     assert!(join(&table, "b", 1).1.is_none(), "it may be joined");
     a.unwrap().land(1);
@@ -159,6 +166,32 @@ fn a_load_has_time_until_the_latest_of_those_who_wait() {
 }
 
 #[test]
+fn one_whose_time_is_up_is_ended_by_whoever_comes_next() {
+    let table = table(2);
+    let now = Instant::now();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let come = |name, seconds| table.join(&id(name), at(seconds + 10), at(seconds), |_| true, || 1);
+    let (mut stuck, pilot) = come("k", 0).unwrap();
+    let cancelled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&cancelled);
+    pilot.as_ref().unwrap().brake().set(Box::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    }));
+    let (_joins, none) = come("k", 9).unwrap();
+    assert!(none.is_none(), "and gives it more time");
+    let (_kept, anew) = come("k", 19).unwrap();
+    assert!(anew.is_some());
+    assert_eq!(
+        (heard(&mut stuck), cancelled.load(Ordering::SeqCst)),
+        (Some(None), 1)
+    );
+    assert_eq!(pilot.unwrap().land(1), 0);
+    let _other = come("other", 20).unwrap();
+    assert!(come("third", 21).is_err(), "there is no room");
+    assert!(come("third", 29).is_ok(), "one of them is over by then");
+}
+
+#[test]
 fn a_waker_that_panics_keeps_the_answer_from_nobody_else() {
     struct Unwakeable;
     impl std::task::Wake for Unwakeable {
@@ -171,14 +204,24 @@ fn a_waker_that_panics_keeps_the_answer_from_nobody_else() {
     let mut seats = vec![first];
     seats.extend((0..9).map(|_| join(&table, "k", 1).0));
     let waker = std::sync::Arc::new(Unwakeable).into();
+    let mut cx = Context::from_waker(&waker);
     for seat in &mut seats {
-        let mut cx = Context::from_waker(&waker);
         assert!(Pin::new(seat).poll(&mut cx).is_pending());
     }
     pilot.unwrap().land(3);
     for seat in &mut seats {
         assert_eq!(heard(seat), Some(Some((3, 10))));
     }
+    let (mut first, lost) = join(&table, "k", 1);
+    let (mut second, _) = join(&table, "k", 1);
+    let mut cx = Context::from_waker(&waker);
+    assert!(Pin::new(&mut first).poll(&mut cx).is_pending());
+    assert!(Pin::new(&mut second).poll(&mut cx).is_pending());
+    drop(lost);
+    assert_eq!(
+        (heard(&mut first), heard(&mut second)),
+        (Some(None), Some(None))
+    );
 }
 
 /// The table as it should be: for each key the loads under way, the last of which may be joined.
@@ -236,10 +279,10 @@ impl Play {
     fn refreshes(&mut self) {
         let key = self.rng.usize(..KEYS.len());
         let next = self.claims + 1;
-        let now = Instant::now();
+        let (now, later) = now_and_later();
         let begun = self
             .table
-            .begin(&id(KEYS[key]), now, now, |_| true, || next);
+            .begin(&id(KEYS[key]), later, now, |_| true, || next);
         match (self.model.joinable.contains_key(&key), begun) {
             (true, Ok(None)) => {}
             (false, Ok(Some(pilot))) => self.begun(key, next, pilot, 0, true),
