@@ -89,7 +89,6 @@ pub(crate) struct Tiers {
     pub hurry: Arc<Hurry>,
     pub closed: AtomicBool,
     pub counts: Counts,
-    /// Loads by hosts' loaders.
     pub fetches: Fetches,
     /// Items of one chunk of a batch call, per driver.
     pub chunk_counts: Vec<usize>,
@@ -162,7 +161,6 @@ impl Tiers {
         self.clock.now_ms()
     }
 
-    /// Whether it has not been shut down.
     #[inline]
     pub fn is_open(&self) -> bool {
         !self.closed.load(Ordering::Acquire)

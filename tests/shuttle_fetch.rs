@@ -22,6 +22,8 @@ mod key;
 mod shelf;
 #[path = "support/explored.rs"]
 mod sync;
+#[path = "../src/fetch/table.rs"]
+mod table;
 #[path = "../src/tally.rs"]
 mod tally;
 #[path = "../src/version.rs"]
@@ -41,10 +43,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use flights::{Flights, Id, Pilot, Seat};
+use flights::{Flights, Pilot, Seat};
 use shelf::*;
 use shuttle::thread;
 use sync::{Arc, AtomicU64, Ordering, explore};
+use table::Id;
 use version::{Version, VersionClock};
 
 const NOW: u64 = 1_000;
@@ -60,6 +63,9 @@ struct Claim {
     mark: MarkId,
     began: Version,
 }
+
+type Waits = Seat<Claim, u64>;
+type Leads = (Pilot<Claim, u64>, Claim);
 
 /// A cache in memory before a source whose value is a number that only grows.
 struct World {
@@ -146,7 +152,7 @@ impl World {
         }
     }
 
-    fn join(&self) -> (Seat<Claim, u64>, Option<(Pilot<Claim, u64>, Claim)>) {
+    fn join(&self) -> (Waits, Option<Leads>) {
         let id = Id {
             cache: self.scope.id,
             kind: TypeId::of::<u64>(),

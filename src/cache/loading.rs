@@ -1,7 +1,6 @@
 //! What a load does, beside those who wait for it: look once more under its claim, ask the host's loader,
 //! keep what came of it if it may be kept, and answer.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -97,26 +96,20 @@ impl<V: Value> Cache<V> {
 
 impl<V: Value> Claimed<V> {
     /// Makes a load and answers those who wait. Dropped, it answers them that nothing will come.
-    fn load(
-        self,
-        pilot: Pilot<Claim, Brings>,
-        load: Load<V>,
-    ) -> impl Future<Output = ()> + Send + use<V> {
-        async move {
-            // A host's code, its values' too, may panic anywhere in there.
-            let brought = Guarded::new(self.bring(&pilot, load)).await;
-            let brought = brought
-                .unwrap_or_else(|| Err(LoadError::new(ErrorClass::Bug, "what is loaded panicked")));
-            let brings = match brought {
-                Ok(brought) => Ok(Arc::new(brought) as _),
-                Err(error) => {
-                    Counts::add(&self.cache.tiers().fetches.counts.failed);
-                    Err(Error::Fetch(Arc::new(error)))
-                }
-            };
-            drop(self);
-            pilot.land(brings);
-        }
+    async fn load(self, pilot: Pilot<Claim, Brings>, load: Load<V>) {
+        // A host's code, its values' too, may panic anywhere in there.
+        let brought = Guarded::new(self.bring(&pilot, load)).await;
+        let brought = brought
+            .unwrap_or_else(|| Err(LoadError::new(ErrorClass::Bug, "what is loaded panicked")));
+        let brings = match brought {
+            Ok(brought) => Ok(Arc::new(brought) as _),
+            Err(error) => {
+                Counts::add(&self.cache.tiers().fetches.counts.failed);
+                Err(Error::Fetch(Arc::new(error)))
+            }
+        };
+        drop(self);
+        pilot.land(brings);
     }
 
     async fn bring(

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use smol_str::SmolStr;
 
-use super::flights::Id;
 use super::loaded::{LoadContext, Loaded};
 use super::retry::Retry;
+use super::table::Id;
 use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};

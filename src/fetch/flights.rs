@@ -5,30 +5,16 @@
 //! with what it brought, is cancelled by the last who leaves, or is lost with whoever ran it, and then
 //! those who wait hear that nothing more will come. No host's code runs under the lock.
 
-use std::any::TypeId;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use hashbrown::HashMap;
-use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
-use crate::key::CacheId;
+use super::table::{Cancel, Flight, Full, Id, Landed, Table};
 use crate::sync::{Arc, Mutex};
-
-/// What is loaded: a key, as a value of this type.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Id {
-    /// The cache.
-    pub cache: CacheId,
-    /// The value's type.
-    pub kind: TypeId,
-    /// The key.
-    pub name: SmolStr,
-}
 
 /// Loads under way. `C` is what a load claimed when it began, `T` what it brings.
 pub struct Flights<C, T> {
@@ -36,43 +22,8 @@ pub struct Flights<C, T> {
     count_max: usize,
 }
 
-struct Table<C, T> {
-    issued: u64,
-    /// The one of each key that may be joined.
-    joinable: HashMap<Id, u64>,
-    flights: HashMap<u64, Flight<C, T>>,
-}
-
-struct Flight<C, T> {
-    id: Id,
-    claim: C,
-    began: Instant,
-    until: Instant,
-    seats: u64,
-    waiters: HashMap<u64, oneshot::Sender<Landed<T>>>,
-    /// Goes on when nobody waits.
-    is_warm: bool,
-    cancel: Option<Cancel>,
-}
-
-/// Ends the work of a load.
-pub type Cancel = Box<dyn FnOnce() + Send>;
-
-/// What a load brought.
-#[derive(Clone)]
-pub struct Landed<T> {
-    /// The same for all.
-    pub what: T,
-    /// How many waited for it.
-    pub waiters: usize,
-}
-
 /// A place among those who wait; for the first of them, with a pilot.
 pub type Joined<C, T> = (Seat<C, T>, Option<Pilot<C, T>>);
-
-/// There are as many loads as there may be.
-#[derive(Debug)]
-pub struct Full;
 
 /// A place among those who wait. Dropped, it leaves; the last one who leaves cancels the load.
 pub struct Seat<C, T> {
@@ -98,11 +49,7 @@ impl<C: Copy, T: Clone> Flights<C, T> {
     /// Room for so many loads.
     pub fn new(count_max: usize) -> Self {
         Self {
-            table: Mutex::new(Table {
-                issued: 0,
-                joinable: HashMap::new(),
-                flights: HashMap::new(),
-            }),
+            table: Mutex::new(Table::default()),
             count_max,
         }
     }
@@ -221,73 +168,6 @@ impl<C, T> Flights<C, T> {
     }
 }
 
-impl<C, T> Table<C, T> {
-    fn joinable(&mut self, id: &Id) -> Option<(u64, &mut Flight<C, T>)> {
-        let serial = *self.joinable.get(id)?;
-        Some((serial, self.flights.get_mut(&serial)?))
-    }
-
-    fn begin(
-        &mut self,
-        id: &Id,
-        until: Instant,
-        now: Instant,
-        claim: impl FnOnce() -> C,
-        count_max: usize,
-    ) -> Result<u64, Full> {
-        if self.flights.len() >= count_max {
-            return Err(Full);
-        }
-        self.issued += 1;
-        let serial = self.issued;
-        let flight = Flight {
-            id: id.clone(),
-            claim: claim(),
-            began: now,
-            until,
-            seats: 0,
-            waiters: HashMap::new(),
-            is_warm: false,
-            cancel: None,
-        };
-        self.flights.insert(serial, flight);
-        self.joinable.insert(id.clone(), serial);
-        Ok(serial)
-    }
-
-    fn sit_down(&mut self, serial: u64) -> (u64, oneshot::Receiver<Landed<T>>) {
-        let (tell, waiting) = oneshot::channel();
-        let number = self.flights.get_mut(&serial).map_or(0, |flight| {
-            flight.seats += 1;
-            flight.waiters.insert(flight.seats, tell);
-            flight.seats
-        });
-        (number, waiting)
-    }
-
-    /// Takes a load out; what is in it is to be dropped without the lock.
-    fn end(&mut self, serial: u64) -> Option<Flight<C, T>> {
-        let flight = self.flights.remove(&serial)?;
-        if self.joinable.get(&flight.id) == Some(&serial) {
-            self.joinable.remove(&flight.id);
-        }
-        Some(flight)
-    }
-}
-
-impl<C, T> Flight<C, T> {
-    /// Tells those who wait that nothing will come, and ends the work.
-    fn give_up(self) {
-        for tell in self.waiters.into_values() {
-            // Wakes a host's task: a waker that panics harms its own caller alone.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(tell)));
-        }
-        if let Some(cancel) = self.cancel {
-            cancel();
-        }
-    }
-}
-
 impl<C: Copy, T: Clone> Pilot<C, T> {
     /// Until when the load has time; nothing once it is cancelled.
     pub fn until(&self) -> Option<Instant> {
@@ -367,8 +247,3 @@ impl<C, T> Drop for Seat<C, T> {
         self.flights.leave(self.serial, self.number);
     }
 }
-
-// By its path, since a test compiles this file under another roof.
-#[cfg(test)]
-#[path = "flights/tests.rs"]
-mod tests;

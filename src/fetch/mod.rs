@@ -9,13 +9,15 @@ mod flights;
 mod judge;
 mod loaded;
 mod retry;
+mod table;
 
 pub(crate) use attempts::{Attempts, Chain, Classify, Guarded, Loader, chain, is_within};
-pub(crate) use flights::{Full, Id, Landed, Pilot, Seat};
+pub(crate) use flights::{Pilot, Seat};
 pub(crate) use judge::{Lapse, Terms, Verdict, judge};
 pub(crate) use loaded::What;
 pub use loaded::{LoadContext, Loaded};
 pub use retry::{ATTEMPTS, BASE, CAP, FACTOR, Retry};
+pub(crate) use table::{Full, Id, Landed};
 
 use std::any::Any;
 use std::sync::Arc;

@@ -39,6 +39,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("drivers::conformance", "clock version record drivers"),
     ("shelf", "sync tally clock key version error bell drivers"),
     ("entry", "clock version shelf"),
+    ("fetch", "sync clock key version error wait shelf entry"),
     (
         "port",
         "histogram clock key version error breaker gate wait drivers drivers::pulse drivers::lanes shelf entry",
@@ -49,7 +50,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("event", "clock version error codec shelf entry typed"),
     (
         "stats",
-        "histogram clock breaker health config drivers shelf port",
+        "histogram clock breaker health config drivers shelf fetch port",
     ),
     (
         "messages",
@@ -62,11 +63,11 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "tiers",
-        "sync clock key version error gate record hurry wait config drivers shelf entry port outcome messages",
+        "sync clock key version error gate record hurry wait config drivers shelf entry fetch port outcome messages",
     ),
     (
         "cache",
-        "clock key version error codec gate hurry config shelf entry outcome typed messages watch tiers",
+        "clock key version error codec gate runtime hurry config shelf entry fetch outcome typed messages watch tiers",
     ),
     // The actors: shells over what stands above.
     ("actors", ""),
@@ -102,7 +103,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     // What puts it all together.
     (
         "wiring",
-        "sync clock version error breaker health gate runtime hurry wait config drivers drivers::pulse drivers::lanes shelf entry port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk",
+        "sync clock version error breaker health gate runtime hurry wait config drivers drivers::pulse drivers::lanes shelf entry fetch port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk",
     ),
     (
         "larder",
@@ -139,6 +140,11 @@ pub const SHARED: &[(&str, &str)] = &[
         "src/actors/hub.rs",
         "the registry: the hub's alone, under a lock because it outlives a generation",
     ),
+    (
+        "src/fetch/flights.rs",
+        "who waits for which load: whoever fetches, and the load",
+    ),
+    ("src/fetch/mod.rs", "what loads come to: counters"),
     (
         "src/actors/batch/supply.rs",
         "how far a drain has come: the commit thread's, until the batch writer takes it back",

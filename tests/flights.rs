@@ -1,14 +1,31 @@
-//! The coalescing table in all its states, and at random beside a model of it.
+//! The coalescing table of fetches, as it is shipped: in all its states, and at random beside a model of it.
+#![allow(dead_code, unused_imports)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../src/fetch/flights.rs"]
+mod flights;
+#[path = "../src/key.rs"]
+mod key;
+#[path = "../src/sync.rs"]
+mod sync;
+#[path = "../src/fetch/table.rs"]
+mod table;
+
+use std::any::TypeId;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use super::*;
+use flights::{Flights, Joined, Pilot, Seat};
+use key::CacheId;
+use sync::{Arc, AtomicUsize, Mutex, Ordering};
+use table::{Cancel, Full, Id};
 
 type Table = Arc<Flights<u64, u64>>;
 
-fn table(count_max: usize) -> Table {
+fn room_for(count_max: usize) -> Table {
     Arc::new(Flights::new(count_max))
 }
 
@@ -43,7 +60,7 @@ fn heard(seat: &mut Seat<u64, u64>) -> Option<Option<(u64, usize)>> {
 
 #[test]
 fn the_first_is_the_pilot_and_all_who_wait_get_the_same() {
-    let table = table(9);
+    let table = room_for(9);
     let (mut first, pilot) = join(&table, "k", 1);
     let (mut second, none) = join(&table, "k", 2);
     let (_other, another) = join(&table, "other", 3);
@@ -58,7 +75,7 @@ fn the_first_is_the_pilot_and_all_who_wait_get_the_same() {
 
 #[test]
 fn one_that_may_not_be_joined_goes_on_beside_its_successor() {
-    let table = table(9);
+    let table = room_for(9);
     let (mut before, pilot) = join(&table, "k", 1);
     let (now, later) = now_and_later();
     let joined = table.join(&id("k"), later, now, |claim| claim != 1, || 2);
@@ -74,7 +91,7 @@ fn one_that_may_not_be_joined_goes_on_beside_its_successor() {
 
 #[test]
 fn the_last_who_leaves_cancels_and_who_comes_then_begins_anew() {
-    let table = table(9);
+    let table = room_for(9);
     let cancelled = Arc::new(AtomicUsize::new(0));
     let cancel = || {
         let cancelled = Arc::clone(&cancelled);
@@ -102,7 +119,7 @@ fn the_last_who_leaves_cancels_and_who_comes_then_begins_anew() {
 
 #[test]
 fn one_that_is_warm_goes_on_without_anybody() {
-    let table = table(9);
+    let table = room_for(9);
     let (seat, pilot) = join(&table, "k", 1);
     let later = Instant::now() + Duration::from_secs(900);
     seat.warm(later);
@@ -125,7 +142,7 @@ fn one_that_is_warm_goes_on_without_anybody() {
 
 #[test]
 fn a_pilot_that_is_lost_leaves_nobody_waiting() {
-    let table = table(9);
+    let table = room_for(9);
     let (mut seat, pilot) = join(&table, "k", 1);
     drop(pilot);
     assert_eq!(heard(&mut seat), Some(None));
@@ -135,7 +152,7 @@ fn a_pilot_that_is_lost_leaves_nobody_waiting() {
 
 #[test]
 fn there_are_no_more_than_there_may_be_and_room_comes_back() {
-    let table = table(2);
+    let table = room_for(2);
     let (_a, a) = join(&table, "a", 1);
     let (_b, _kept) = join(&table, "b", 1);
     let (now, later) = now_and_later();
@@ -153,7 +170,7 @@ fn there_are_no_more_than_there_may_be_and_room_comes_back() {
 
 #[test]
 fn a_load_has_time_until_the_latest_of_those_who_wait() {
-    let table = table(9);
+    let table = room_for(9);
     let now = Instant::now();
     let at = |seconds| now + Duration::from_secs(seconds);
     let (_first, pilot) = table.join(&id("k"), at(5), now, |_| true, || 1).unwrap();
@@ -167,7 +184,7 @@ fn a_load_has_time_until_the_latest_of_those_who_wait() {
 
 #[test]
 fn one_whose_time_is_up_is_ended_by_whoever_comes_next() {
-    let table = table(2);
+    let table = room_for(2);
     let now = Instant::now();
     let at = |seconds| now + Duration::from_secs(seconds);
     let come = |name, seconds| table.join(&id(name), at(seconds + 10), at(seconds), |_| true, || 1);
@@ -199,7 +216,7 @@ fn a_waker_that_panics_keeps_the_answer_from_nobody_else() {
             panic!("by order");
         }
     }
-    let table = table(9);
+    let table = room_for(9);
     let (first, pilot) = join(&table, "k", 1);
     let mut seats = vec![first];
     seats.extend((0..9).map(|_| join(&table, "k", 1).0));
@@ -377,7 +394,7 @@ impl Play {
 fn at_random_the_table_does_what_its_model_does() {
     for seed in 0..300 {
         let mut play = Play {
-            table: table(LOADS_MAX),
+            table: room_for(LOADS_MAX),
             model: Model::default(),
             waits: Vec::new(),
             pilots: BTreeMap::new(),
@@ -396,7 +413,6 @@ fn at_random_the_table_does_what_its_model_does() {
             assert_eq!(play.table.under_way().0, play.model.flights.len());
         }
         play.pilots.clear();
-        let table = play.table.table.lock();
-        assert!(table.flights.is_empty() && table.joinable.is_empty());
+        assert_eq!(play.table.under_way(), (0, None));
     }
 }
