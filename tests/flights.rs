@@ -277,8 +277,10 @@ impl Play {
         let key = self.rng.usize(..KEYS.len());
         let (may, next) = (self.rng.u8(..4) > 0, self.claims + 1);
         let joinable = self.model.joinable.get(&key).copied().filter(|_| may);
-        let now = Instant::now();
-        let joined = self.table.join(&id(KEYS[key]), now, now, |_| may, || next);
+        let (now, later) = now_and_later();
+        let joined = self
+            .table
+            .join(&id(KEYS[key]), later, now, |_| may, || next);
         match (joinable, joined) {
             (Some(claim), Ok((seat, None))) => {
                 self.model.flights.get_mut(&claim).unwrap().waiters += 1;

@@ -144,7 +144,7 @@ impl<V: Value> Claimed<V> {
         // IMPORTANT: what is shown and not kept must not leave something older to be shown after it.
         let leaves_older = matches!(brought.stored, Stored::No | Stored::Refused(_));
         if leaves_older && is_there {
-            let removed = self.store(Change::Remove).await;
+            let removed = self.remove().await;
             if brought.entry.is_none() {
                 brought.stored = removed;
             }
@@ -250,6 +250,15 @@ impl<V: Value> Claimed<V> {
             tags: entry.tags.into(),
             stored,
         })
+    }
+
+    /// Removes what is older than what was loaded.
+    async fn remove(&self) -> Stored {
+        // A fence leaves the mark alone, which may be that of a load that was begun after it by now.
+        match self.cache.inner.scope.accepts(self.claim.began, &[]) {
+            true => self.store(Change::Remove).await,
+            false => Stored::Fenced,
+        }
     }
 
     async fn store(&self, change: Change) -> Stored {

@@ -149,7 +149,7 @@ impl<C, T> Flights<C, T> {
             .filter_map(|serial| table.end(*serial))
             .collect();
         drop(table);
-        ended.into_iter().for_each(Flight::give_up);
+        ended.into_iter().for_each(Flight::end);
     }
 
     fn leave(&self, serial: u64, number: u64) {
@@ -163,7 +163,7 @@ impl<C, T> Flights<C, T> {
         drop(table);
         drop(own);
         if let Some(flight) = cancelled {
-            flight.give_up();
+            flight.end();
         }
     }
 }
@@ -217,7 +217,8 @@ impl<C, T> Drop for Pilot<C, T> {
     fn drop(&mut self) {
         let flight = self.flights.table.lock().end(self.serial);
         if let Some(flight) = flight {
-            flight.give_up();
+            // There is no work to end: whoever did it is gone.
+            drop(flight.tell_lost());
         }
     }
 }

@@ -124,13 +124,18 @@ impl<C, T> Table<C, T> {
 
 impl<C, T> Flight<C, T> {
     /// Tells those who wait that nothing will come, and ends the work.
-    pub fn give_up(self) {
+    pub fn end(self) {
+        if let Some(cancel) = self.tell_lost() {
+            cancel();
+        }
+    }
+
+    /// Tells those who wait that nothing will come. What ends the work is the caller's to use.
+    pub fn tell_lost(self) -> Option<Cancel> {
         for tell in self.waiters.into_values() {
             // Wakes a host's task: a waker that panics harms its own caller alone.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(tell)));
         }
-        if let Some(cancel) = self.cancel {
-            cancel();
-        }
+        self.cancel
     }
 }
