@@ -13,7 +13,7 @@ use larder::watch::Watch;
 use larder::{
     ActorState, Builder, Cache, Change, Durability, EntryEvent, EventKind, Larder, Old, Version,
 };
-use trial::{SOON, Trial, settle, until, until_actor};
+use trial::{SOON, Trial, settle, until_actor};
 
 const START_MS: u64 = 1_800_000_000_000;
 
