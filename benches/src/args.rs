@@ -13,7 +13,7 @@ larder-bench: larder beside its peers
 What
   all              every scene
   quick            fewer rounds and operations; every scene, if none is named beside it
-  memory           every scene of this group (also: designs, footprint, replay, disk, origin, upkeep)
+  memory           every scene of this group (also: designs, fetch, footprint, replay, disk, origin, upkeep)
   get-hit-1t ...   a scene by its name
   plot DIR         the scenes of the README's pictures, drawn into DIR as SVG
   allocs           allocations for each hit and set, counted

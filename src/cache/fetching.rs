@@ -85,7 +85,8 @@ impl<V: Value> Fetching<'_, V> {
         // Without terms of the kind only the load itself looks below: once for all who wait.
         let is_shown_stale = !terms.keep_for().is_zero() || terms.refresh_ahead.is_some();
         let there = match self.look_in_memory().await {
-            None if is_shown_stale => self.look().await?,
+            // Boxed, as few fetches come this way and all are moved about.
+            None if is_shown_stale => Box::pin(self.look()).await?,
             there => there,
         };
         let mut has_fallback = false;
@@ -107,7 +108,7 @@ impl<V: Value> Fetching<'_, V> {
         };
         // IMPORTANT: looked for again. What was there when this began may have been removed since.
         let there = match is_shown_stale {
-            true => self.look().await.ok().flatten(),
+            true => Box::pin(self.look()).await.ok().flatten(),
             false => None,
         };
         match (there, because) {
@@ -117,7 +118,9 @@ impl<V: Value> Fetching<'_, V> {
             }
             (_, StaleBecause::Failed(error)) => Err(error),
             // It has gone meanwhile, or its time is over: there is nothing but the load.
-            _ => self.loaded(false).await?.map_err(|_| self.exceeded()),
+            _ => Box::pin(self.loaded(false))
+                .await?
+                .map_err(|_| self.exceeded()),
         }
     }
 
@@ -131,9 +134,12 @@ impl<V: Value> Fetching<'_, V> {
             .shelf
             .read(&place.scope, hash, self.key, now, true, show);
         let Seen::Hit(slot) = seen else { return None };
+        let slides = slot.0.idle_ms() > 0;
         let mut found = Found::default();
         found.slot = Some(slot);
-        cache.renew(self.key, &found).await;
+        if slides {
+            Box::pin(cache.renew(self.key, &found)).await;
+        }
         self.judged(cache.outcome(self.key, found))
     }
 

@@ -9,6 +9,7 @@ mod disk_get;
 mod disk_set_many;
 mod disk_set_queued;
 mod disk_set_synced;
+mod fetch;
 mod get_absent;
 mod get_hit;
 mod hit_ratio;
@@ -97,6 +98,8 @@ pub const ALL: &[Scene] = &[
     designs::HIT_ONE,
     designs::HIT_TWO,
     designs::OVERWRITE,
+    fetch::HIT,
+    fetch::STAMPEDE,
     memory_per_entry::SCENE,
     hit_ratio::SCENE,
     disk_set_synced::ONE,
