@@ -18,7 +18,7 @@ use larder::cache::Stored;
 use larder::config::{CommitConfig, Limits};
 use larder::{Error, ErrorClass, Freshness, Larder, LoadError, Retry, Source};
 use origin::{Answer, Origin, fetch, found, larder};
-use world::{NEVER_BACK, SOON, World, cache, ms, read, secs, take_down, text, until};
+use world::{NEVER_BACK, SOON, World, cache, flush, ms, read, secs, take_down, text, until};
 
 #[tokio::test]
 async fn a_thousand_callers_of_one_missing_key_cost_one_load() {
@@ -309,6 +309,10 @@ async fn without_room_to_store_it_what_was_loaded_is_shown() {
     let builder = builder.driver_factory("map", CommitConfig::default(), gate.factory());
     let larder = builder.start().await.unwrap();
     let users = cache(&larder);
+    let older = users.set("k", text("old")).ttl(ms(1)).stale_for(secs(60));
+    older.await.unwrap();
+    flush(&larder).await;
+    until("it has expired", async || read(&users, "k").await.is_none()).await;
     gate.shut_commits();
     users.set("full", "x".repeat(3_700)).await.unwrap();
     let outcome = users.fetch("k", Origin::open().load()).outcome().await;
@@ -319,6 +323,9 @@ async fn without_room_to_store_it_what_was_loaded_is_shown() {
         matches!(refused, Stored::Refused(Error::Overloaded { .. })),
         "{refused:?}"
     );
+    // And what is older is shown to nobody afterwards, in memory or below.
+    let older = users.get("k").allow_stale().await.unwrap();
+    assert!(older.is_none());
     gate.open();
 }
 

@@ -33,6 +33,7 @@ fn id(name: &str) -> Id {
     Id {
         cache: CacheId(0),
         kind: TypeId::of::<u64>(),
+        schema: 0,
         name: name.into(),
     }
 }

@@ -156,6 +156,7 @@ impl World {
         let id = Id {
             cache: self.scope.id,
             kind: TypeId::of::<u64>(),
+            schema: 0,
             name: K.into(),
         };
         let mut claim = None;
@@ -185,7 +186,7 @@ impl World {
             self.apply(fetched, Condition::Flight(claim.mark));
             value
         });
-        self.shelf.release(&self.scope, self.hash, K, claim.mark);
+        self.shelf.unclaim(&self.scope, self.hash, K, claim.mark);
         value
     }
 
@@ -205,7 +206,7 @@ impl World {
     fn fetch_something_new(&self) {
         let floor = self.floor.load(Ordering::SeqCst);
         let value = self.fetch();
-        assert!(value >= floor, "{value} after {floor}");
+        assert!((floor..LOST).contains(&value), "{value} after {floor}");
     }
 
     /// The source has changed, and whoever changed it has seen to it that nobody is shown less.
@@ -313,7 +314,7 @@ fn nobody_waits_for_a_load_that_is_lost_or_that_all_others_have_left() {
         let loses = task(&world, |world| {
             let (seat, pilot) = world.join();
             if let Some((pilot, claim)) = pilot {
-                world.shelf.release(&world.scope, world.hash, K, claim.mark);
+                world.shelf.unclaim(&world.scope, world.hash, K, claim.mark);
                 drop(pilot);
             }
             drop(seat);

@@ -59,7 +59,7 @@ impl<V> FetchOutcome<V> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Stored {
-    /// It is kept.
+    /// It is kept; what the source has no more is removed.
     Yes,
     /// It is kept nowhere, as the loader wished, or there was nothing to keep.
     No,

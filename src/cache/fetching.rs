@@ -146,7 +146,7 @@ impl<V: Value> Fetching<'_, V> {
     /// What is there, in memory or below, and what is to be done about it. A tier that cannot say is no reason
     /// not to ask the source.
     async fn look(&self) -> Result<Option<(Entry<V>, Verdict)>, Error> {
-        let mut left = self.left().min(self.cache.tiers().config.call_max());
+        let mut left = (self.left() / 2).min(self.cache.tiers().config.call_max());
         if let Some(soft) = self.says.terms.soft_timeout {
             left = left.min(soft);
         }
@@ -285,6 +285,7 @@ impl<V: Value> Fetching<'_, V> {
         Id {
             cache: self.cache.inner.scope.id,
             kind: TypeId::of::<V>(),
+            schema: self.cache.place().schema,
             name: self.key.into(),
         }
     }

@@ -12,7 +12,7 @@ use super::fetched::Stored;
 use super::prepare::EntryOptions;
 use crate::clock::{Clock, Millis};
 use crate::codec::Value;
-use crate::entry::{Entry, Source};
+use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::{
     Attempts, Brings, Claim, Guarded, Lapse, Loaded, Pilot, Terms, Verdict, What, judge,
@@ -64,7 +64,7 @@ impl<V> Drop for Claimed<V> {
     fn drop(&mut self) {
         let (inner, hash) = (&*self.cache.inner, self.hash());
         let mark = self.claim.mark;
-        inner.shelf.release(&inner.scope, hash, &self.name, mark);
+        inner.shelf.unclaim(&inner.scope, hash, &self.name, mark);
     }
 }
 
@@ -122,7 +122,6 @@ impl<V: Value> Claimed<V> {
         if let Some(there) = &there
             && judge(&load.terms, lapse(&there.entry), tiers.now_ms()) == Verdict::Show
         {
-            self.promote(there);
             return Ok(Brought {
                 version: there.entry.version(),
                 entry: Some(there.entry.clone()),
@@ -168,9 +167,8 @@ impl<V: Value> Claimed<V> {
             .map(|until| until.saturating_duration_since(Clock::instant()));
         let options = ReadOptions {
             stale_ok: true,
-            // That would end the claim, and all that is loaded under it be for those who wait alone.
-            no_promote: true,
-            wait: left.map(|left| left.min(tiers.config.call_max())),
+            // The source is to have its time, too.
+            wait: left.map(|left| (left / 2).min(tiers.config.call_max())),
             ..ReadOptions::default()
         };
         // A store that cannot say is no reason not to ask the source.
@@ -183,16 +181,6 @@ impl<V: Value> Claimed<V> {
         let there = entry.zip(slot);
         let there = there.map(|(entry, (slot, ..))| There { entry, slot });
         (there, is_unsure)
-    }
-
-    /// Keeps in memory what lies below and will do: nothing is loaded then.
-    fn promote(&self, there: &There<V>) {
-        let (place, now_ms) = (self.cache.place(), self.cache.tiers().now_ms());
-        if there.entry.source() != Source::Memory && place.memory {
-            let (hash, mark, slot) = (self.hash(), self.claim.mark, there.slot.clone());
-            let shelf = &self.cache.inner.shelf;
-            shelf.promote(&place.scope, hash, &self.name, mark, slot, now_ms);
-        }
     }
 
     /// Stores what was loaded, if it may be.
@@ -254,19 +242,24 @@ impl<V: Value> Claimed<V> {
 
     /// Removes what is older than what was loaded.
     async fn remove(&self) -> Stored {
-        // A fence leaves the mark alone, which may be that of a load that was begun after it by now.
-        match self.cache.inner.scope.accepts(self.claim.began, &[]) {
-            true => self.store(Change::Remove).await,
-            false => Stored::Fenced,
+        // A fence leaves the claim alone.
+        if !self.cache.inner.scope.accepts(self.claim.began, &[]) {
+            return Stored::Fenced;
+        }
+        match self.store(Change::Remove).await {
+            Stored::Refused(_) => {
+                let (tiers, place) = (self.cache.tiers(), self.cache.place());
+                let order = self.order(Change::Remove);
+                tiers
+                    .change_without_room(place, order)
+                    .map_or_else(Stored::Refused, |()| Stored::Yes)
+            }
+            stored => stored,
         }
     }
 
-    async fn store(&self, change: Change) -> Stored {
-        let tiers = self.cache.tiers();
-        if tiers.config.disabled {
-            return Stored::No;
-        }
-        let order = Order {
+    fn order(&self, change: Change) -> Order<'_> {
+        Order {
             name: &self.name,
             change,
             condition: Condition::Flight(self.claim.mark),
@@ -275,7 +268,15 @@ impl<V: Value> Claimed<V> {
             by_name: false,
             ticket: None,
             wait: Some(ROOM_MAX),
-        };
+        }
+    }
+
+    async fn store(&self, change: Change) -> Stored {
+        let tiers = self.cache.tiers();
+        if tiers.config.disabled {
+            return Stored::No;
+        }
+        let order = self.order(change);
         match tiers.write(self.cache.place(), order).await {
             Ok(_) => Stored::Yes,
             Err(Error::Conflict { .. }) => Stored::Fenced,
@@ -297,8 +298,9 @@ impl<V> Brought<V> {
     pub(super) fn is_overtaken(&self, cache: &Cache<V>, now_ms: Millis) -> bool {
         // IMPORTANT: the second look at the fences and the time (the slot protocol, rules 4 and 14). Which tags it
         // would have nobody knew when it was joined, and one may have been invalidated before that.
-        let is_kept = matches!(self.stored, Stored::Yes);
-        let has_expired = |entry: &Entry<V>| is_kept && now_ms >= entry.expires_ms();
+        // What was loaded was made after anybody had begun to wait for it.
+        let was_found = self.attempts == 0;
+        let has_expired = |entry: &Entry<V>| was_found && now_ms >= entry.expires_ms();
         !cache.inner.scope.accepts(self.version, &self.tags)
             || self.entry.as_ref().is_some_and(has_expired)
     }

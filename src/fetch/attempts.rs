@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use smol_str::SmolStr;
 
+use super::GRACE;
 use super::loaded::{LoadContext, Loaded};
 use super::retry::Retry;
 use super::table::Id;
@@ -89,7 +90,8 @@ impl<V> Attempts<V> {
                 return (Err(error), attempt);
             };
             // Whoever waits has no use for an attempt that begins too late.
-            let left = until().map(|until| until.saturating_duration_since(Clock::instant()));
+            let now = Clock::instant() + GRACE;
+            let left = until().map(|until| until.saturating_duration_since(now));
             if left.is_none_or(|left| left <= wait) {
                 return (Err(error), attempt);
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use smol_str::SmolStr;
 
+use super::GRACE;
 use crate::clock::Clock;
 use crate::entry::Entry;
 
@@ -149,7 +150,8 @@ impl<V> LoadContext<V> {
     /// How much time is left before the last who waits has to have an answer. It may become more, when others
     /// come.
     pub fn left(&self) -> Duration {
-        self.until.saturating_duration_since(Clock::instant())
+        let grace = Clock::instant() + GRACE;
+        self.until.saturating_duration_since(grace)
     }
 
     /// The same over all attempts of one load, and of no other: for sources that make a request only once.

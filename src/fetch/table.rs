@@ -17,6 +17,8 @@ pub struct Id {
     pub cache: CacheId,
     /// The value's type.
     pub kind: TypeId,
+    /// The schema number that is expected of it.
+    pub schema: u32,
     /// The key.
     pub name: SmolStr,
 }

@@ -98,7 +98,7 @@ impl Stripe {
             Condition::Absent => current.is_none(),
             Condition::Present => current.is_some(),
             Condition::Version(version) => current == Some(version),
-            Condition::Flight(mark) => self.marks.stands(hash, cache, name, mark),
+            Condition::Flight(claim) => self.claims.stands(hash, cache, name, claim),
         };
         let makes_sense = match &ask.change {
             Change::Put(_) | Change::Remove => true,
@@ -125,6 +125,7 @@ impl Stripe {
     ) -> Applied {
         let (hash, cache) = (call.hash, call.scope.id);
         self.marks.strike(hash, cache, call.name);
+        self.claims.strike(hash, cache, call.name);
         // The rest of the ask is the caller's to drop; its change is used up here.
         let change = std::mem::replace(&mut ask.change, Change::Remove);
         let is_renewal = matches!(change, Change::Renew(_));

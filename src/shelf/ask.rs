@@ -118,7 +118,7 @@ pub enum Condition {
     Present,
     /// The live entry has this version.
     Version(Version),
-    /// Nothing has happened to the key since this mark was left.
+    /// Nothing has happened to the key since this claim of a fetch was left.
     Flight(MarkId),
 }
 

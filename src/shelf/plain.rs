@@ -147,6 +147,7 @@ impl Shelf {
         let key = (scope.id, name);
         let (version, old) = stripe.table.set(hash, key, value, fresh, draw)?;
         stripe.marks.strike(hash, scope.id, name);
+        stripe.claims.strike(hash, scope.id, name);
         if stripe.table.is_over() {
             let mut effects = Effects::default();
             let watched = self.is_watched();

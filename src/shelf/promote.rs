@@ -16,8 +16,7 @@ impl Stripe {
         let mut effects = Effects::default();
         let (hash, cache) = (call.hash, call.scope.id);
         // "The slot is empty or older" is not enough: a value that was set, stored and evicted
-        // meanwhile would be undone. And a mark that was claimed for a fetch stands beside what memory
-        // knows, which is never older than a tier's copy.
+        // meanwhile would be undone.
         let may = self.marks.stands(hash, cache, call.name, mark)
             && matches!(self.known(hash, cache, call.name), Known::Unknown)
             && call.accepts(slot.look())
@@ -41,20 +40,28 @@ impl Stripe {
 }
 
 impl Shelf {
-    /// A fetch begins: leaves a mark, or shares the one that stands, whatever memory knows of the key,
-    /// and draws the version that the result will carry. [`Change::Fetched`](super::Change::Fetched) uses both. Like every mark
-    /// it is to be released if nothing comes of it.
+    /// A fetch begins: leaves a mark, in place of that of another one, whatever memory knows of the key,
+    /// and draws the version that the result will carry. [`Change::Fetched`](super::Change::Fetched) uses both. It is to be
+    /// given back if nothing comes of it.
     pub fn claim(&self, scope: &Scope, hash: u64, name: &str, now_ms: Millis) -> (MarkId, Version) {
         let mut stripe = self.cell(hash).stripe.write();
+        // One that was begun before, and may have been cancelled, must not be stored over this one.
+        stripe.claims.strike(hash, scope.id, name);
         // Under the lock: no mutation of the key has a version between the two.
-        let (mark, _) = stripe.mark(hash, scope.id, name);
-        (mark, self.versions.next(now_ms))
+        let claim = stripe.claims.leave(hash, scope.id, name);
+        (claim, self.versions.next(now_ms))
     }
 
-    /// Whether a mark still stands: a flight may be joined only then.
-    pub fn stands(&self, scope: &Scope, hash: u64, name: &str, mark: MarkId) -> bool {
+    /// Whether the claim of a fetch still stands: it may be joined only then.
+    pub fn stands(&self, scope: &Scope, hash: u64, name: &str, claim: MarkId) -> bool {
         let stripe = self.cell(hash).stripe.read();
-        stripe.marks.stands(hash, scope.id, name, mark)
+        stripe.claims.stands(hash, scope.id, name, claim)
+    }
+
+    /// A fetch ends without having brought anything.
+    pub fn unclaim(&self, scope: &Scope, hash: u64, name: &str, claim: MarkId) {
+        let mut stripe = self.cell(hash).stripe.write();
+        stripe.claims.release(hash, scope.id, name, claim);
     }
 
     /// A flight ends without having brought anything.

@@ -71,7 +71,7 @@ impl Shelf {
             sum.bytes += stripe.table.bytes();
             sum.pinned_bytes += stripe.table.pinned_bytes();
             sum.dirty_slots += stripe.dirty.len();
-            sum.marks += stripe.marks.len();
+            sum.marks += stripe.marks.len() + stripe.claims.len();
             sum.distrusted += stripe.distrusts.len();
             drop(stripe);
             sum.evicted += cell.evicted.load(Ordering::Relaxed);

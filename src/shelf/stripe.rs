@@ -35,6 +35,8 @@ pub(super) struct Stripe {
     pub table: Table,
     pub dirty: DirtySet,
     pub marks: Marks,
+    /// The marks of fetches. A promotion leaves them: it is no change of the key.
+    pub claims: Marks,
     pub outbox: Outbox,
     pub deadlines: Deadlines,
     pub distrusts: Distrusts,
@@ -47,6 +49,7 @@ impl Stripe {
             table,
             dirty: DirtySet::default(),
             marks: Marks::default(),
+            claims: Marks::default(),
             outbox,
             deadlines: Deadlines::default(),
             distrusts: Distrusts::default(),

@@ -22,7 +22,6 @@ use crate::wait::Wait;
 const LOOKS_MAX: usize = 16;
 /// When to try again after that.
 const LOOK_RETRY_AFTER: Duration = Duration::from_millis(10);
-/// When to try again where there was no room.
 const ROOM_RETRY_AFTER: Duration = Duration::from_millis(100);
 /// What an entry counts for in the dirty set beyond its bytes.
 pub(super) const DIRTY_OVERHEAD_BYTES: usize = 256;
@@ -86,6 +85,16 @@ impl Tiers {
             }
         }
         Err(self.overloaded("conditional looks at one key", LOOK_RETRY_AFTER))
+    }
+
+    /// Carries out a change without room: what tiers have of the key is not believed until it is deleted.
+    pub(crate) fn change_without_room(
+        &self,
+        place: &Place,
+        mut order: Order<'_>,
+    ) -> Result<(), Error> {
+        let Attempt { applied, .. } = self.attempt(place, &mut order, None, Room::default());
+        self.decided(applied).map(drop)
     }
 
     /// Refuses a durability, asked for by name, that no tier of this call can give.

@@ -105,6 +105,27 @@ fn a_fetch_result_carries_the_version_of_its_beginning() {
 }
 
 #[test]
+fn the_claim_of_a_fetch_outlives_a_promotion_and_ends_with_the_next_claim() {
+    let bench = bench();
+    let hash = bench.hash("k");
+    let claim = |name| bench.shelf.claim(&bench.scope, hash, name, 1_000);
+    let stands = |claim| bench.shelf.stands(&bench.scope, hash, "k", claim);
+    let (first, began) = claim("k");
+    let (mark, _) = bench.mark("k");
+    assert!(bench.promote("k", mark, record(1, Version::at(1))));
+    assert!(stands(first), "nothing has happened to the key");
+    let (second, _) = claim("k");
+    assert!(!stands(first) && stands(second));
+    bench.shelf.unclaim(&bench.scope, hash, "k", first);
+    assert!(stands(second), "a late end is not its own");
+    let mut ask = bench.ask("k", Change::Fetched(draft(2), began));
+    ask.condition = Condition::Flight(first);
+    assert!(matches!(bench.shelf.apply(ask), Applied::Conflict { .. }));
+    bench.shelf.unclaim(&bench.scope, hash, "k", second);
+    assert_eq!(bench.shelf.stats().marks, 0);
+}
+
+#[test]
 fn a_fetch_may_refresh_a_value_that_is_still_there() {
     let mut bench = bench();
     bench.put("k", until(1, 1_500));
