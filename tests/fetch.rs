@@ -1,5 +1,5 @@
 //! Fetch: one load for all who ask, kept where it may be, tried again where that may help.
-#![cfg(feature = "test-util")]
+#![cfg(all(feature = "disk", feature = "test-util"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/gated.rs"]

@@ -1,7 +1,7 @@
 //! Fetch at random: calls, changes, failures, cancellations and restarts of a driver in any order.
 //!
 //! Each seed is a play of its own; a failure names it. `LARDER_LONG=1` plays a thousand.
-#![cfg(feature = "test-util")]
+#![cfg(all(feature = "disk", feature = "test-util"))]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "support/world.rs"]

@@ -1,5 +1,5 @@
 //! Fetch: what is shown after it has expired, and what a loader may say of what it found.
-#![cfg(feature = "test-util")]
+#![cfg(all(feature = "disk", feature = "test-util"))]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 #[path = "support/origin.rs"]
