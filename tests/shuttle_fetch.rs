@@ -162,7 +162,7 @@ impl World {
         let mut claim = None;
         let may_join = |claim: Claim| {
             self.scope.accepts(claim.began, &[])
-                && self.shelf.stands(&self.scope, self.hash, K, claim.mark)
+                && self.shelf.claims(&self.scope, self.hash, K, claim.mark)
         };
         let begin = || {
             let (mark, began) = self.shelf.claim(&self.scope, self.hash, K, NOW);

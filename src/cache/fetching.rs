@@ -306,7 +306,7 @@ impl<V: Value> Fetching<'_, V> {
         // A larder that keeps nothing does not know what has been changed.
         !inner.tiers.config.disabled
             && inner.scope.accepts(claim.began, &[])
-            && inner.shelf.stands(&inner.scope, hash, self.key, claim.mark)
+            && inner.shelf.claims(&inner.scope, hash, self.key, claim.mark)
     }
 
     fn shown(&self, entry: Entry<V>, because: StaleBecause) -> FetchOutcome<V> {

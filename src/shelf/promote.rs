@@ -53,9 +53,15 @@ impl Shelf {
     }
 
     /// Whether the claim of a fetch still stands: it may be joined only then.
-    pub fn stands(&self, scope: &Scope, hash: u64, name: &str, claim: MarkId) -> bool {
+    pub fn claims(&self, scope: &Scope, hash: u64, name: &str, claim: MarkId) -> bool {
         let stripe = self.cell(hash).stripe.read();
         stripe.claims.stands(hash, scope.id, name, claim)
+    }
+
+    /// Whether a mark still stands: a flight may be joined only then.
+    pub fn stands(&self, scope: &Scope, hash: u64, name: &str, mark: MarkId) -> bool {
+        let stripe = self.cell(hash).stripe.read();
+        stripe.marks.stands(hash, scope.id, name, mark)
     }
 
     /// A fetch ends without having brought anything.

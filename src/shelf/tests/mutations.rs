@@ -97,11 +97,11 @@ fn a_fetch_result_carries_the_version_of_its_beginning() {
     let hash = bench.hash("k");
     let (mark, began) = bench.shelf.claim(&bench.scope, hash, "k", 1_000);
     bench.set("other", 9);
-    assert!(bench.shelf.stands(&bench.scope, hash, "k", mark));
+    assert!(bench.shelf.claims(&bench.scope, hash, "k", mark));
     let mut ask = bench.ask("k", Change::Fetched(draft(1), began));
     ask.condition = Condition::Flight(mark);
     assert_eq!(version(bench.shelf.apply(ask)), began);
-    assert!(!bench.shelf.stands(&bench.scope, hash, "k", mark));
+    assert!(!bench.shelf.claims(&bench.scope, hash, "k", mark));
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn the_claim_of_a_fetch_outlives_a_promotion_and_ends_with_the_next_claim() {
     let bench = bench();
     let hash = bench.hash("k");
     let claim = |name| bench.shelf.claim(&bench.scope, hash, name, 1_000);
-    let stands = |claim| bench.shelf.stands(&bench.scope, hash, "k", claim);
+    let stands = |claim| bench.shelf.claims(&bench.scope, hash, "k", claim);
     let (first, began) = claim("k");
     let (mark, _) = bench.mark("k");
     assert!(bench.promote("k", mark, record(1, Version::at(1))));
