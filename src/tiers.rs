@@ -89,6 +89,7 @@ pub(crate) struct Tiers {
     pub hurry: Arc<Hurry>,
     pub closed: AtomicBool,
     pub counts: Counts,
+    /// Loads by hosts' loaders.
     pub fetches: Fetches,
     /// Items of one chunk of a batch call, per driver.
     pub chunk_counts: Vec<usize>,
@@ -161,6 +162,7 @@ impl Tiers {
         self.clock.now_ms()
     }
 
+    /// Whether it has not been shut down.
     #[inline]
     pub fn is_open(&self) -> bool {
         !self.closed.load(Ordering::Acquire)
@@ -292,9 +294,7 @@ impl Tiers {
             }
         }
     }
-}
 
-impl Tiers {
     /// Waits until a driver, or the batch writer, is there again.
     async fn await_back(&self, name: &str, wait: &Wait<'_>) -> Result<(), Error> {
         match self.tier_named(name).and_then(|tier| self.port(tier)) {

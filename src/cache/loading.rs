@@ -251,7 +251,7 @@ impl<V: Value> Claimed<V> {
                 let (tiers, place) = (self.cache.tiers(), self.cache.place());
                 let order = self.order(Change::Remove);
                 tiers
-                    .change_without_room(place, order)
+                    .without_room(place, order)
                     .map_or_else(Stored::Refused, |()| Stored::Yes)
             }
             stored => stored,

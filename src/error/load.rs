@@ -98,7 +98,7 @@ impl LoadError {
         match self.class {
             ErrorClass::Device => "There is no connection at the moment.",
             ErrorClass::Transient => "The data could not be loaded. Please try again in a moment.",
-            ErrorClass::Permanent => "The data may not be loaded. Please sign in again.",
+            ErrorClass::Permanent => "The data cannot be loaded.",
             ErrorClass::Business => "This is not possible at the moment.",
             ErrorClass::Caller | ErrorClass::Bug => "Something is wrong with the program.",
         }

@@ -22,6 +22,7 @@ use crate::wait::Wait;
 const LOOKS_MAX: usize = 16;
 /// When to try again after that.
 const LOOK_RETRY_AFTER: Duration = Duration::from_millis(10);
+/// When to try again where there was no room.
 const ROOM_RETRY_AFTER: Duration = Duration::from_millis(100);
 /// What an entry counts for in the dirty set beyond its bytes.
 pub(super) const DIRTY_OVERHEAD_BYTES: usize = 256;
@@ -88,11 +89,7 @@ impl Tiers {
     }
 
     /// Carries out a change without room: what tiers have of the key is not believed until it is deleted.
-    pub(crate) fn change_without_room(
-        &self,
-        place: &Place,
-        mut order: Order<'_>,
-    ) -> Result<(), Error> {
+    pub(crate) fn without_room(&self, place: &Place, mut order: Order<'_>) -> Result<(), Error> {
         let Attempt { applied, .. } = self.attempt(place, &mut order, None, Room::default());
         self.decided(applied).map(drop)
     }
