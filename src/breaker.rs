@@ -162,6 +162,11 @@ impl Breaker {
         &self.config
     }
 
+    /// Who decides.
+    pub fn mode(&self) -> BreakerMode {
+        self.mode
+    }
+
     /// Whether calls go to the driver, as its supervisor and the calls have it.
     pub fn state(&self) -> BreakerState {
         match self.mode {
@@ -232,7 +237,8 @@ impl Breaker {
         }
     }
 
-    fn close(&mut self, now_ms: Millis) {
+    /// Calls go to the driver from now on.
+    pub fn close(&mut self, now_ms: Millis) {
         self.forget();
         self.enter(BreakerState::Closed, now_ms);
         self.first_closed_ms.get_or_insert(now_ms);

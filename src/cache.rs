@@ -3,21 +3,29 @@
 //! Everything here prepares arguments on the caller's thread, calls the paths in `tiers`, and casts
 //! what comes back. The desk calls the same methods for those who send messages.
 
+mod asking;
 mod build;
 #[macro_use]
 mod call;
+#[macro_use]
+mod terms;
 mod changes;
 mod chunks;
 mod clear;
 mod fetch;
+mod fetch_many;
 mod fetched;
 mod fetching;
+mod fetching_many;
 mod get;
 mod get_many;
+mod keeping;
 mod loading;
+mod loading_many;
 mod many;
 mod mutate;
 mod mutation;
+mod noting;
 mod prepare;
 mod read;
 mod report;
@@ -30,6 +38,7 @@ pub use build::{CacheBuilder, EXPIRED_KEEP};
 pub use chunks::{CHUNK_COUNT_MAX, Items};
 pub use clear::Clear;
 pub use fetch::{Fetch, FetchFuture};
+pub use fetch_many::FetchMany;
 pub use fetched::{FetchOutcome, StaleBecause, Stored};
 pub use get::{Get, GetFuture};
 pub use get_many::GetMany;
@@ -48,6 +57,7 @@ use std::time::Duration;
 
 use crate::codec::{Codec, Proof, Value};
 use crate::error::Error;
+use crate::fetch::LoadSource;
 use crate::shelf::{Priority, Scope, Shelf};
 use crate::tiers::{Home, Place, Targets, Tiers};
 use crate::typed;
@@ -135,6 +145,7 @@ pub(crate) struct Defaults {
     pub priority: Priority,
     pub codec: Codec,
     pub suppress_unchanged: bool,
+    pub source: Option<LoadSource>,
 }
 
 impl<V> Clone for Cache<V> {

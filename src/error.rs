@@ -4,6 +4,8 @@
 //! text holds a key.
 
 // By its path, since a test compiles this file under another roof.
+#[path = "error/class.rs"]
+mod class;
 #[path = "error/load.rs"]
 mod load;
 
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::version::Version;
+pub use class::ErrorClass;
 pub use load::LoadError;
 
 /// What larder answers when it cannot do what was asked. A miss is not an error.
@@ -38,6 +41,14 @@ pub enum Error {
     Unavailable {
         /// The driver's name.
         driver: Arc<str>,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// A source that is loaded from fails, or asked not to be asked: it was not, by this call.
+    #[error("source {name:?} is unavailable, try again in {} ms", retry_after.as_millis())]
+    SourceUnavailable {
+        /// The source's name.
+        name: Arc<str>,
         /// When it is worth trying again.
         retry_after: Duration,
     },
@@ -121,29 +132,13 @@ fn join(problems: &[String]) -> String {
     problems.join("; ")
 }
 
-/// What kind of trouble an [`Error`] is, for a caller that decides what to do by kind.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum ErrorClass {
-    /// The call itself is wrong; repeating it is pointless.
-    Caller,
-    /// This machine cannot do it now: disk, memory, network.
-    Device,
-    /// It may well work in a moment.
-    Transient,
-    /// It will not work until somebody changes something.
-    Permanent,
-    /// The answer is no, for a reason of the business at hand.
-    Business,
-    /// A mistake in larder or in the host.
-    Bug,
-}
-
 impl Error {
     /// What kind of trouble this is.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Overloaded { .. } | Self::DeadlineExceeded { .. } => ErrorClass::Transient,
+            Self::Overloaded { .. }
+            | Self::SourceUnavailable { .. }
+            | Self::DeadlineExceeded { .. } => ErrorClass::Transient,
             Self::Fetch(error) => error.class(),
             Self::Unavailable { .. } | Self::Corrupt { .. } | Self::Open { .. } => {
                 ErrorClass::Device
@@ -158,9 +153,10 @@ impl Error {
     /// Whether the same call may succeed later without anybody changing it.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Overloaded { .. } | Self::Unavailable { .. } | Self::DeadlineExceeded { .. } => {
-                true
-            }
+            Self::Overloaded { .. }
+            | Self::Unavailable { .. }
+            | Self::SourceUnavailable { .. }
+            | Self::DeadlineExceeded { .. } => true,
             Self::Fetch(error) => error.class() == ErrorClass::Transient,
             _ => false,
         }
@@ -169,9 +165,9 @@ impl Error {
     /// How long to wait before trying again, where larder can tell.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Overloaded { retry_after, .. } | Self::Unavailable { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::Overloaded { retry_after, .. }
+            | Self::Unavailable { retry_after, .. }
+            | Self::SourceUnavailable { retry_after, .. } => Some(*retry_after),
             Self::Fetch(error) => error.pace(),
             _ => None,
         }
@@ -183,6 +179,9 @@ impl Error {
             Self::Overloaded { .. } => "The service is busy. Please try again in a moment.",
             Self::Unavailable { .. } | Self::Corrupt { .. } | Self::Open { .. } => {
                 "The local store cannot be used at the moment."
+            }
+            Self::SourceUnavailable { .. } => {
+                "The data cannot be loaded at the moment. Please try again in a moment."
             }
             Self::DeadlineExceeded { .. } => "This took too long. Please try again.",
             Self::Conflict { .. } => "This was changed in the meantime. Please look at it again.",

@@ -38,7 +38,7 @@ pub struct ActorHealth {
 }
 
 /// Bounds of the wait before a restart.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Backoff {
     /// Upper end of the first wait, in milliseconds (1 to a day, at most `ms_max`).
     pub ms_min: u64,

@@ -14,6 +14,7 @@ use crate::cache::{Cache, CacheBuilder};
 use crate::clock::Clock;
 use crate::codec::Value;
 use crate::error::Error;
+use crate::fetch::{Budget, LoadSource, SourceConfig};
 use crate::health::ActorHealth;
 use crate::messages::hub::Close;
 use crate::messages::larder::Warmed;
@@ -67,6 +68,32 @@ impl Larder {
     /// The cache of this name, with settings of its own.
     pub fn cache_builder<V: Value>(&self, name: &str) -> CacheBuilder<V> {
         CacheBuilder::new(Arc::clone(&self.home), name)
+    }
+
+    /// The source of this name, as it was configured last or with default settings: give it to
+    /// [`Fetch::source`](crate::cache::Fetch::source) or [`CacheBuilder::source`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for the name, [`Error::Overloaded`] beyond `sources_max`, [`Error::Closed`].
+    pub fn source(&self, name: &str) -> Result<LoadSource, Error> {
+        self.parts.tiers.check_open()?;
+        self.parts.tiers.fetches.sources.get(name)
+    }
+
+    /// The source of this name, with these settings from now on, for all who have it.
+    ///
+    /// # Errors
+    ///
+    /// As [`source`](Larder::source), and [`Error::Config`] with every problem of the settings.
+    pub fn source_with(&self, name: &str, config: SourceConfig) -> Result<LoadSource, Error> {
+        self.parts.tiers.check_open()?;
+        self.parts.tiers.fetches.sources.configure(name, config)
+    }
+
+    /// Time for something of the host's own, a day at most, of which each part takes its share.
+    pub fn budget(&self, whole: Duration) -> Budget {
+        Budget::new(self.parts.tiers.timer.clone(), whole)
     }
 
     /// Stores everything that is acknowledged and not stored yet, this safely.

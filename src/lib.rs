@@ -129,7 +129,10 @@ pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass, LoadError};
 pub use event::{Change, EntryEvent, Old};
-pub use fetch::{LoadContext, Loaded, Retry};
+pub use fetch::{
+    Budget, LoadContext, LoadManyContext, LoadSource, Loaded, Retry, SourceConfig, SourceStats,
+    Urgency,
+};
 pub use gate::Admission;
 pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
 pub use histogram::Latency;

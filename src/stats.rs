@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::breaker::BreakerStats;
 use crate::clock::millis;
 use crate::config::Config;
-use crate::fetch::Fetches;
+use crate::fetch::{Fetches, SourceStats};
 use crate::health::ActorHealth;
 use crate::histogram::Latency;
 use crate::port::Port;
@@ -34,6 +34,8 @@ pub struct Stats {
     pub watch: WatchStats,
     /// Loads by the host's loaders.
     pub fetch: FetchStats,
+    /// Each named source that is loaded from, by name.
+    pub sources: Vec<SourceStats>,
     /// Values that could not be encoded.
     pub encode_errors: u64,
     /// Stored values that could not be decoded.
@@ -139,7 +141,7 @@ pub struct FetchStats {
     pub in_flight: usize,
     /// The age of the oldest of them, in milliseconds.
     pub oldest_ms: Option<u64>,
-    /// Loads that asked a loader.
+    /// Loads that asked a loader, or were to and were refused by their source.
     pub loads: u64,
     /// How often loaders were asked: more than `loads` by those that were tried again.
     pub attempts: u64,

@@ -152,6 +152,7 @@ fn tiers(
         ))
     });
     let ports: Vec<_> = ports.collect();
+    let fetches = Fetches::new(limits, clock.clone());
     shelf.name_tiers(ports.iter().map(|port| Arc::clone(&port.name)).collect());
     Tiers {
         shelf: Arc::new(shelf),
@@ -167,7 +168,7 @@ fn tiers(
         hurry: Arc::new(Hurry::default()),
         closed: AtomicBool::new(false),
         counts: Counts::default(),
-        fetches: Fetches::new(limits.loads_in_flight_max),
+        fetches,
         chunk_counts: drivers
             .iter()
             .map(|plan| plan.commits.chunk_count)

@@ -9,6 +9,7 @@ use crate::clock::Millis;
 use crate::codec::{Codec, Value};
 use crate::config::refuse;
 use crate::error::Error;
+use crate::fetch::LoadSource;
 use crate::gate::{Admission, Standing};
 use crate::shelf::{Priority, TierSet};
 use crate::tiers::{Home, Opened, Place, Tiers, name_problems};
@@ -60,6 +61,7 @@ impl<V: Value> CacheBuilder<V> {
                 priority: Priority::Normal,
                 codec: Codec::Bincode,
                 suppress_unchanged: false,
+                source: None,
             },
             schema: 0,
             drivers: None,
@@ -137,6 +139,12 @@ impl<V: Value> CacheBuilder<V> {
     /// same, with a new version. Default: every update is an event.
     pub fn suppress_unchanged(mut self) -> Self {
         self.defaults.suppress_unchanged = true;
+        self
+    }
+
+    /// Where its values are loaded from, for each fetch that says nothing else. Default: nowhere in particular.
+    pub fn source(mut self, source: &LoadSource) -> Self {
+        self.defaults.source = Some(source.clone());
         self
     }
 

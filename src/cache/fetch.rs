@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::fetching::Says;
+use super::asking::Says;
 use super::{Cache, CallFuture, FetchOutcome};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};
-use crate::fetch::{LoadContext, Loaded, Loader, Retry};
+use crate::fetch::{LoadContext, LoadSource, Loaded, Loader, Retry, Urgency};
 use crate::shelf::{Glance, Priority};
 
 impl<V: Value> Cache<V> {
@@ -51,7 +51,8 @@ impl<V: Value> Cache<V> {
     /// # Errors
     ///
     /// [`Error::Fetch`] with the loader's error, which all who wait share; [`Error::DeadlineExceeded`] if it took longer than
-    /// this call may; [`Error::Overloaded`] past `loads_in_flight_max`; [`Error::Invalid`] or [`Error::TooLarge`] for the key or
+    /// this call may; [`Error::SourceUnavailable`] if its source is left alone; [`Error::Overloaded`] past `loads_in_flight_max`, or
+    /// if too many wait for its source; [`Error::Invalid`] or [`Error::TooLarge`] for the key or
     /// for terms that make no sense; [`Error::Closed`], also if the runtime that the load runs on ends.
     ///
     /// # Cancel safety
@@ -89,77 +90,7 @@ impl<V: Value, F> Fetch<'_, V, F> {
         self.says.get_or_insert_default()
     }
 
-    /// The TTL of what is loaded; the cache's default where nothing is said.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.says().entry.ttl = Some(Some(ttl));
-        self
-    }
-
-    /// A name under which what is loaded can be invalidated.
-    pub fn tag(mut self, tag: impl Into<smol_str::SmolStr>) -> Self {
-        self.says().entry.tags.push(tag.into());
-        self
-    }
-
-    /// How long what is loaded should outlast others; the cache's default where nothing is said.
-    pub fn priority(mut self, priority: Priority) -> Self {
-        self.says().entry.priority = Some(priority);
-        self
-    }
-
-    /// Shows what has expired for so long after, and loads it anew meanwhile. Default: not at all.
-    pub fn stale_for(mut self, time: Duration) -> Self {
-        self.says().terms.stale_for = time;
-        self
-    }
-
-    /// Shows what has expired for so long after, if it cannot be loaded. Default: not at all.
-    pub fn stale_if_error_for(mut self, time: Duration) -> Self {
-        self.says().terms.stale_if_error_for = time;
-        self
-    }
-
-    /// Loads anew, while what is there is shown, once so much of its TTL has passed (more than 0 and less
-    /// than 1). One load at a time.
-    pub fn refresh_ahead(mut self, part: f64) -> Self {
-        self.says().terms.refresh_ahead = Some(part);
-        self
-    }
-
-    /// Waits so long at most where there is something stale to show instead. The load goes on, for
-    /// [`BACKGROUND_MAX`](crate::fetch::BACKGROUND_MAX) or until the latest deadline of those who have waited for it.
-    pub fn soft_timeout(mut self, after: Duration) -> Self {
-        self.says().terms.soft_timeout = Some(after);
-        self
-    }
-
-    /// How long the call may take in all (a day at most). Default: [`DEADLINE`](crate::fetch::DEADLINE).
-    pub fn deadline(mut self, after: Duration) -> Self {
-        self.says().terms.deadline = Some(after);
-        self
-    }
-
-    /// How often the loader is asked, and when.
-    pub fn retry(mut self, retry: Retry) -> Self {
-        self.says().retry = retry;
-        self
-    }
-
-    /// What kind of trouble an error of the loader's is; `None` for what larder thinks of it.
-    pub fn classify<C>(mut self, classify: C) -> Self
-    where
-        C: Fn(&LoadError) -> Option<ErrorClass> + Send + Sync + 'static,
-    {
-        self.says().classify = Some(Arc::new(classify));
-        self
-    }
-
-    /// Lets the load go on when nobody waits any more, for [`BACKGROUND_MAX`](crate::fetch::BACKGROUND_MAX) or until
-    /// the latest deadline of those who have waited for it.
-    pub fn keep_warm(mut self) -> Self {
-        self.says().keeps_warm = true;
-        self
-    }
+    fetch_options!();
 }
 
 impl<'a, V, F, R, A, E> Fetch<'a, V, F>

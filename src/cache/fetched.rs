@@ -18,6 +18,8 @@ pub struct FetchOutcome<V> {
     pub freshness: Option<Freshness>,
     /// How often the loader was asked, by this call or by the load that it waited for.
     pub attempts: u32,
+    /// How long that load waited for its turn at its source.
+    pub queued: Duration,
     /// How many waited for that load, this call among them; 0 if it did not wait for one.
     pub waiters: usize,
     /// How long the call took.
@@ -26,6 +28,8 @@ pub struct FetchOutcome<V> {
     pub stored: Option<Stored>,
     /// Why something stale is shown.
     pub stale_because: Option<StaleBecause>,
+    /// Whether the source was not asked because it has said, within `missing_ttl`, that it has nothing.
+    pub was_known_missing: bool,
 }
 
 /// Why something stale is shown.
@@ -47,10 +51,20 @@ impl<V> FetchOutcome<V> {
             freshness: entry.as_ref().map(Entry::freshness),
             entry,
             attempts: 0,
+            queued: Duration::ZERO,
             waiters: 0,
             took: began.elapsed(),
             stored: None,
             stale_because: None,
+            was_known_missing: false,
+        }
+    }
+
+    /// The source has said that it has nothing.
+    pub(super) fn missing(began: Instant) -> Self {
+        Self {
+            was_known_missing: true,
+            ..Self::of(None, began)
         }
     }
 }

@@ -8,29 +8,37 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::Cache;
+use super::asking::Lead;
 use super::fetched::Stored;
+use super::keeping::ROOM_MAX;
 use super::prepare::EntryOptions;
 use crate::clock::{Clock, Millis};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::{
-    Attempts, Brings, Claim, Guarded, Lapse, Loaded, Pilot, Terms, Verdict, What, judge,
+    Attempts, Brings, Claim, Guarded, Id, Lapse, LoadContext, Loader, Pilot, Terms, Verdict, judge,
 };
-use crate::outcome::Durability;
 use crate::runtime::host;
-use crate::shelf::{Change, Condition, Slot};
-use crate::tiers::{Counts, Order, ReadOptions};
+use crate::shelf::Slot;
+use crate::tiers::{Counts, Found, ReadOptions};
 use crate::version::Version;
-
-/// How long those who wait for a value wait for room to store it.
-const ROOM_MAX: Duration = Duration::from_millis(100);
 
 /// What a load is to do.
 pub(super) struct Load<V> {
-    pub attempts: Attempts<V>,
+    pub loader: Loader<V>,
+    pub says: LoadSays,
+}
+
+/// What any load is told, of one key or of many.
+pub(super) struct LoadSays {
+    pub attempts: Attempts,
     pub terms: Terms,
     pub entry: EntryOptions,
+    /// How long it is remembered that a source has nothing.
+    pub missing_ttl: Duration,
+    /// How long what can be shown is not loaded again after a failure.
+    pub throttle: Duration,
 }
 
 /// What it brought, for all who waited.
@@ -39,6 +47,8 @@ pub(super) struct Brought<V> {
     pub entry: Option<Entry<V>>,
     /// How often the loader was asked; not at all, if there was something by then.
     pub attempts: u32,
+    /// How long the load waited for its turn at its source.
+    pub queued: Duration,
     /// Of the entry, or of the load where there is none.
     pub version: Version,
     /// What it carries, so that fences of these can be compared with it.
@@ -47,16 +57,27 @@ pub(super) struct Brought<V> {
 }
 
 /// The claim of a load, given back if nothing comes of it. It lets the load have the cache.
-struct Claimed<V> {
-    cache: Cache<V>,
-    name: SmolStr,
-    claim: Claim,
+pub(super) struct Claimed<V> {
+    pub cache: Cache<V>,
+    pub id: Id,
+    pub claim: Claim,
+    /// How long it waits for room to store what was loaded.
+    pub room: Duration,
 }
 
 impl<V> Claimed<V> {
-    fn hash(&self) -> u64 {
+    pub fn new(cache: &Cache<V>, id: Id, claim: Claim) -> Self {
+        Self {
+            cache: cache.clone(),
+            id,
+            claim,
+            room: ROOM_MAX,
+        }
+    }
+
+    pub fn hash(&self) -> u64 {
         let inner = &*self.cache.inner;
-        inner.shelf.hash(inner.scope.id, &self.name)
+        inner.shelf.hash(inner.scope.id, &self.id.name)
     }
 }
 
@@ -64,25 +85,43 @@ impl<V> Drop for Claimed<V> {
     fn drop(&mut self) {
         let (inner, hash) = (&*self.cache.inner, self.hash());
         let mark = self.claim.mark;
-        inner.shelf.unclaim(&inner.scope, hash, &self.name, mark);
+        inner.shelf.unclaim(&inner.scope, hash, &self.id.name, mark);
     }
 }
 
 /// What there is as a load begins.
-struct There<V> {
-    entry: Entry<V>,
-    slot: Slot,
+pub(super) struct Looked<V> {
+    pub there: Option<There<V>>,
+    /// A tier could not say.
+    pub is_unsure: bool,
+}
+
+pub(super) struct There<V> {
+    pub entry: Entry<V>,
+    pub slot: Slot,
+}
+
+impl<V> Looked<V> {
+    /// No tier could say.
+    pub fn unsure() -> Self {
+        Self {
+            there: None,
+            is_unsure: true,
+        }
+    }
+
+    /// The value that is there already.
+    pub fn stale(&self) -> Option<Entry<V>> {
+        self.there.as_ref().map(|there| there.entry.clone())
+    }
 }
 
 impl<V: Value> Cache<V> {
     /// Has a load made, on the caller's runtime where there is one: a host's clients live there.
-    pub(super) fn lead(&self, pilot: Pilot<Claim, Brings>, claim: Claim, load: Load<V>) {
+    pub(super) fn lead(&self, lead: Lead, load: Load<V>) {
+        let Lead { id, claim, pilot } = lead;
         // IMPORTANT: before the future, which may be dropped without having been polled.
-        let claimed = Claimed {
-            cache: self.clone(),
-            name: load.attempts.id.name.clone(),
-            claim,
-        };
+        let claimed = Claimed::new(self, id, claim);
         let brake = pilot.brake();
         let own = || Some(self.tiers().lines().ok()?.loads.clone());
         // Dropped, it answers.
@@ -99,13 +138,14 @@ impl<V: Value> Claimed<V> {
     async fn load(self, pilot: Pilot<Claim, Brings>, load: Load<V>) {
         // A host's code, its values' too, may panic anywhere in there.
         let brought = Guarded::new(self.bring(&pilot, load)).await;
-        let brought = brought
-            .unwrap_or_else(|| Err(LoadError::new(ErrorClass::Bug, "what is loaded panicked")));
+        let brought = brought.unwrap_or_else(|| {
+            Err(LoadError::new(ErrorClass::Bug, "what is loaded panicked").into())
+        });
         let brings = match brought {
             Ok(brought) => Ok(Arc::new(brought) as _),
             Err(error) => {
                 Counts::add(&self.cache.tiers().fetches.counts.failed);
-                Err(Error::Fetch(Arc::new(error)))
+                Err(error)
             }
         };
         drop(self);
@@ -115,52 +155,49 @@ impl<V: Value> Claimed<V> {
     async fn bring(
         &self,
         pilot: &Pilot<Claim, Brings>,
-        mut load: Load<V>,
-    ) -> Result<Brought<V>, LoadError> {
-        let tiers = self.cache.tiers();
-        let (there, is_unsure) = self.look(pilot).await;
-        if let Some(there) = &there
-            && judge(&load.terms, lapse(&there.entry), tiers.now_ms()) == Verdict::Show
-        {
-            return Ok(Brought {
-                version: there.entry.version(),
-                entry: Some(there.entry.clone()),
-                attempts: 0,
-                tags: there.slot.tags().into(),
-                stored: Stored::Yes,
-            });
+        load: Load<V>,
+    ) -> Result<Brought<V>, Error> {
+        let (tiers, says) = (self.cache.tiers(), load.says);
+        let seen = self.look(pilot).await;
+        if let Some(brought) = self.found(&seen, &says.terms) {
+            return Ok(brought);
         }
-        load.attempts.there = there.as_ref().map(|there| there.entry.clone());
         let counts = &tiers.fetches.counts;
         Counts::add(&counts.loads);
-        let (answer, attempts) = load.attempts.make(&tiers.timer, || pilot.until()).await;
+        let stale = seen.stale();
+        let call = |attempt| {
+            let (key, stale) = (self.id.name.clone(), stale.clone());
+            (load.loader)(LoadContext::new(attempt, key, stale, &tiers.timer))
+        };
+        let until = || pilot.until();
+        let made = says.attempts.make(&tiers.timer, until, call).await;
         counts
             .attempts
-            .fetch_add(attempts.into(), Ordering::Relaxed);
-        let is_there = there.is_some() || is_unsure;
-        let mut brought = self.keep(load.entry, answer?, there).await?;
-        brought.attempts = attempts;
-        // IMPORTANT: what is shown and not kept must not leave something older to be shown after it.
-        let leaves_older = matches!(brought.stored, Stored::No | Stored::Refused(_));
-        if leaves_older && is_there {
-            let removed = self.remove().await;
-            if brought.entry.is_none() {
-                brought.stored = removed;
-            }
-        }
-        match &brought.stored {
-            Stored::Fenced => Counts::add(&counts.fenced),
-            Stored::Refused(_) => Counts::add(&counts.not_stored),
-            Stored::Yes | Stored::No => {}
-        }
+            .fetch_add(made.attempts.into(), Ordering::Relaxed);
+        let mut brought = self.settle(&says, made.answer, seen).await?;
+        (brought.attempts, brought.queued) = (made.attempts, made.queued);
         Ok(brought)
     }
 
-    /// What there is, in memory or below, and whether a tier could not say.
+    /// What there is already, if that will do: somebody else has stored it meanwhile.
+    pub(super) fn found(&self, seen: &Looked<V>, terms: &Terms) -> Option<Brought<V>> {
+        let there = seen.there.as_ref()?;
+        let now_ms = self.cache.tiers().now_ms();
+        (judge(terms, lapse(&there.entry), now_ms) == Verdict::Show).then(|| Brought {
+            version: there.entry.version(),
+            entry: Some(there.entry.clone()),
+            attempts: 0,
+            queued: Duration::ZERO,
+            tags: there.slot.tags().into(),
+            stored: Stored::Yes,
+        })
+    }
+
+    /// What there is, in memory or below.
     ///
     /// IMPORTANT: under the claim. What was set before it is seen here, and what is set after it keeps
     /// what is loaded from being stored.
-    async fn look(&self, pilot: &Pilot<Claim, Brings>) -> (Option<There<V>>, bool) {
+    async fn look(&self, pilot: &Pilot<Claim, Brings>) -> Looked<V> {
         let (cache, tiers) = (&self.cache, self.cache.tiers());
         let left = pilot
             .until()
@@ -172,115 +209,21 @@ impl<V: Value> Claimed<V> {
             ..ReadOptions::default()
         };
         // A store that cannot say is no reason not to ask the source.
-        let Ok(found) = tiers.read(cache.place(), &self.name, options).await else {
-            return (None, true);
+        let Ok(found) = tiers.read(cache.place(), &self.id.name, options).await else {
+            return Looked::unsure();
         };
+        self.seen(found)
+    }
+
+    /// What was found.
+    pub(super) fn seen(&self, found: Found) -> Looked<V> {
         let is_unsure = found.unsure().is_some();
         let slot = found.slot.clone();
-        let entry = cache.outcome(&self.name, found).entry;
+        let entry = self.cache.outcome(&self.id.name, found).entry;
         let there = entry.zip(slot);
-        let there = there.map(|(entry, (slot, ..))| There { entry, slot });
-        (there, is_unsure)
-    }
-
-    /// Stores what was loaded, if it may be.
-    async fn keep(
-        &self,
-        mut entry: EntryOptions,
-        loaded: Loaded<V>,
-        there: Option<There<V>>,
-    ) -> Result<Brought<V>, LoadError> {
-        let (tiers, version) = (self.cache.tiers(), self.claim.began);
-        entry.ttl = loaded.ttl.or(entry.ttl);
-        entry.tags.extend(loaded.tags);
-        let value = match (loaded.what, there) {
-            (What::Value(value), _) => value,
-            (What::NotModified, Some(there)) => {
-                // It is the same entry with other times.
-                entry.priority = entry.priority.or(Some(there.slot.priority));
-                entry.tags.extend_from_slice(there.slot.tags());
-                entry.tags.sort_unstable();
-                entry.tags.dedup();
-                there.entry.into_value()
-            }
-            (What::NotModified, None) => {
-                let reason = "the loader says that nothing was modified, and there was nothing";
-                return Err(LoadError::new(ErrorClass::Bug, reason));
-            }
-            (What::Missing, _) => {
-                Counts::add(&tiers.fetches.counts.missing);
-                return Ok(Brought {
-                    entry: None,
-                    attempts: 0,
-                    version,
-                    tags: entry.tags.into(),
-                    stored: Stored::No,
-                });
-            }
-        };
-        let now_ms = tiers.now_ms();
-        let prepared = self.cache.prepare(Arc::clone(&value), &entry, now_ms);
-        let expires_ms = match &prepared {
-            Ok(draft) => draft.expires_ms,
-            // Nobody keeps it: what it says of its time is the host's own to believe.
-            Err(_) => now_ms,
-        };
-        let shown = Entry::fetched(value, version, now_ms, expires_ms);
-        let stored = match prepared {
-            Ok(_) if !loaded.keeps => Stored::No,
-            Ok(draft) => self.store(Change::Fetched(draft, version)).await,
-            Err(error) => Stored::Refused(error),
-        };
-        Ok(Brought {
-            entry: Some(shown),
-            attempts: 0,
-            version,
-            tags: entry.tags.into(),
-            stored,
-        })
-    }
-
-    /// Removes what is older than what was loaded.
-    async fn remove(&self) -> Stored {
-        // A fence leaves the claim alone.
-        if !self.cache.inner.scope.accepts(self.claim.began, &[]) {
-            return Stored::Fenced;
-        }
-        match self.store(Change::Remove).await {
-            Stored::Refused(_) => {
-                let (tiers, place) = (self.cache.tiers(), self.cache.place());
-                let order = self.order(Change::Remove);
-                tiers
-                    .without_room(place, order)
-                    .map_or_else(Stored::Refused, |()| Stored::Yes)
-            }
-            stored => stored,
-        }
-    }
-
-    fn order(&self, change: Change) -> Order<'_> {
-        Order {
-            name: &self.name,
-            change,
-            condition: Condition::Flight(self.claim.mark),
-            targets: None,
-            durability: Durability::Queued,
-            by_name: false,
-            ticket: None,
-            wait: Some(ROOM_MAX),
-        }
-    }
-
-    async fn store(&self, change: Change) -> Stored {
-        let tiers = self.cache.tiers();
-        if tiers.config.disabled {
-            return Stored::No;
-        }
-        let order = self.order(change);
-        match tiers.write(self.cache.place(), order).await {
-            Ok(_) => Stored::Yes,
-            Err(Error::Conflict { .. }) => Stored::Fenced,
-            Err(error) => Stored::Refused(error),
+        Looked {
+            there: there.map(|(entry, (slot, ..))| There { entry, slot }),
+            is_unsure,
         }
     }
 }

@@ -42,6 +42,13 @@ pub struct Limits {
     /// Loads by hosts' loaders under way at once (1 to 1,048,576). Default: 16,384. More:
     /// [`Error::Overloaded`].
     pub loads_in_flight_max: usize,
+    /// Calls of all named sources under way at once (1 to 1,048,576). Default: 24. More wait for their turn.
+    pub source_calls_in_flight_max: usize,
+    /// Most named sources (1 to 1,048,576). Default: 1,024. More: [`Error::Overloaded`].
+    pub sources_max: usize,
+    /// Keys of which it is remembered that their source has nothing, or that it failed (1 to 16,777,216). Default:
+    /// 16,384. More: the oldest are forgotten, and their sources asked again.
+    pub load_notes_max: usize,
     /// Tag fences of one cache, and of all caches while they wait to be stored (1 to 16,777,216).
     /// Default: 4,096. More become one fence of the whole cache.
     pub tag_fences_max: usize,
@@ -78,6 +85,9 @@ impl Default for Limits {
             reads_in_flight_max: 256,
             messages_in_flight_max: 1_024,
             loads_in_flight_max: 16_384,
+            source_calls_in_flight_max: 24,
+            sources_max: 1_024,
+            load_notes_max: 16_384,
             tag_fences_max: 4_096,
             events_waiting_max: 65_536,
             events_waiting_bytes_max: 16 << 20,
@@ -91,7 +101,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Field, value, least and greatest that is allowed.
-    pub(super) fn ranges(&self) -> [(&'static str, usize, usize, usize); 17] {
+    pub(super) fn ranges(&self) -> [(&'static str, usize, usize, usize); 20] {
         let (tags_max, bytes_max) = (crate::record::TAGS_MAX, u32::MAX as usize);
         [
             ("limits.key_bytes_max", self.key_bytes_max, 1, 60_000),
@@ -129,6 +139,14 @@ impl Limits {
                 1,
                 1 << 20,
             ),
+            (
+                "limits.source_calls_in_flight_max",
+                self.source_calls_in_flight_max,
+                1,
+                1 << 20,
+            ),
+            ("limits.sources_max", self.sources_max, 1, 1 << 20),
+            ("limits.load_notes_max", self.load_notes_max, 1, 1 << 24),
             ("limits.tag_fences_max", self.tag_fences_max, 1, 1 << 24),
             (
                 "limits.events_waiting_max",

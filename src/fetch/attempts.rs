@@ -7,112 +7,157 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smol_str::SmolStr;
 
 use super::GRACE;
+use super::chain::{CHAIN, Chain};
 use super::loaded::{LoadContext, Loaded};
 use super::retry::Retry;
-use super::table::Id;
+use super::source::{LoadSource, Rank, Ticket};
 use crate::clock::Clock;
-use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::wait::Timer;
 
 /// A host's loader.
-pub(crate) type Loader<V> = Arc<dyn Fn(LoadContext<V>) -> Loading<V> + Send + Sync>;
-/// One attempt of it.
-pub(crate) type Loading<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>, LoadError>> + Send>>;
+pub(crate) type Loader<V> = Arc<dyn Fn(LoadContext<V>) -> Loading<Loaded<V>> + Send + Sync>;
+/// One call of one.
+pub(crate) type Loading<T> = Pin<Box<dyn Future<Output = Result<T, LoadError>> + Send>>;
 /// A host's own idea of what kind of trouble an error is.
 pub(crate) type Classify = Arc<dyn Fn(&LoadError) -> Option<ErrorClass> + Send + Sync>;
 
 /// How a load is made.
-pub(crate) struct Attempts<V> {
-    pub loader: Loader<V>,
+pub(crate) struct Attempts {
     pub retry: Retry,
     pub classify: Option<Classify>,
-    pub id: Id,
-    /// What is there already.
-    pub there: Option<Entry<V>>,
-    /// What it is loaded for, outermost last.
-    pub chain: Option<Arc<Chain>>,
+    pub source: Option<LoadSource>,
+    pub rank: Arc<Rank>,
+    /// What it loads, and what for.
+    pub chain: Arc<Chain>,
 }
 
-/// What the loads are about that this task is part of.
-pub(crate) struct Chain {
-    id: Id,
-    outer: Option<Arc<Chain>>,
+/// One attempt.
+pub(crate) struct Attempt {
+    pub number: u32,
+    pub until: Instant,
+    pub idempotency_key: SmolStr,
 }
 
-tokio::task_local! {
-    static CHAIN: Arc<Chain>;
+/// What all attempts together came to.
+pub(crate) struct Made<T> {
+    pub answer: Result<T, Error>,
+    /// How often the loader was asked.
+    pub attempts: u32,
+    /// How long the load waited for its turn at its source.
+    pub queued: Duration,
 }
 
-/// What the present task loads, if it does.
-pub(crate) fn chain() -> Option<Arc<Chain>> {
-    CHAIN.try_with(Arc::clone).ok()
-}
-
-/// Whether a load of this is waited for by itself.
-pub(crate) fn is_within(chain: Option<&Arc<Chain>>, id: &Id) -> bool {
-    let links = std::iter::successors(chain, |link| link.outer.as_ref());
-    links.into_iter().any(|link| link.id == *id)
-}
-
-impl<V> Attempts<V> {
-    /// Makes them, until `until` says that time is up. Returns how many there were.
-    pub async fn make(
+impl Attempts {
+    /// Makes them, until `until` says that time is up.
+    pub async fn make<T>(
         &self,
         timer: &Timer,
         until: impl Fn() -> Option<Instant>,
-    ) -> (Result<Loaded<V>, LoadError>, u32) {
+        call: impl Fn(Attempt) -> Loading<T>,
+    ) -> Made<T> {
         let mut rng = fastrand::Rng::new();
         let idempotency_key = format!("{:016x}{:016x}", rng.u64(..), rng.u64(..));
         let idempotency_key = SmolStr::from(idempotency_key);
-        let mut attempt = 1;
+        let mut made = Made {
+            answer: Err(late().into()),
+            attempts: 0,
+            queued: Duration::ZERO,
+        };
         loop {
-            let context = LoadContext {
-                key: self.id.name.clone(),
-                stale: self.there.clone(),
-                attempt,
+            let began = Clock::instant();
+            let Some(ticket) = in_time(timer, &until, None, self.admitted()).await else {
+                return made;
+            };
+            made.queued += began.elapsed();
+            let ticket = match ticket {
+                Ok(ticket) => ticket,
+                // What the source said itself says more.
+                Err(_) if made.attempts > 0 => return made,
+                Err(error) => {
+                    made.answer = Err(error);
+                    return made;
+                }
+            };
+            made.attempts += 1;
+            let attempt = Attempt {
+                number: made.attempts,
                 until: until().unwrap_or_else(Clock::instant),
                 idempotency_key: idempotency_key.clone(),
             };
-            let Some(answer) = in_time(timer, &until, self.attempt(context)).await else {
-                return (Err(late()), attempt);
+            let cut = self.source.as_ref().map(LoadSource::call_max);
+            let Some(answer) = in_time(timer, &until, cut, self.ask(|| call(attempt))).await else {
+                drop(ticket);
+                // Cut by its source's bound, it may be tried again; else there is no time for that.
+                let wait = self.again(&mut made, late(), &until, &mut rng);
+                match wait {
+                    Some(wait) => timer.wait(wait).out().await,
+                    None => return made,
+                }
+                continue;
             };
-            let error = match answer {
-                Ok(loaded) => return (Ok(loaded), attempt),
-                Err(error) => self.classed(error),
-            };
-            let Some(wait) = self.retry.next(attempt, &error, &mut rng) else {
-                return (Err(error), attempt);
-            };
-            // Whoever waits has no use for an attempt that begins too late.
-            let now = Clock::instant() + GRACE;
-            let left = until().map(|until| until.saturating_duration_since(now));
-            if left.is_none_or(|left| left <= wait) {
-                return (Err(error), attempt);
+            let answer = answer.map_err(|error| self.classed(error));
+            if let Some(ticket) = ticket {
+                ticket.end(&answer);
             }
+            let error = match answer {
+                Ok(loaded) => {
+                    made.answer = Ok(loaded);
+                    return made;
+                }
+                Err(error) => error,
+            };
+            let Some(wait) = self.again(&mut made, error, &until, &mut rng) else {
+                return made;
+            };
             timer.wait(wait).out().await;
             if timer.is_closed() {
-                return (Err(error), attempt);
+                return made;
             }
-            attempt += 1;
         }
     }
 
-    async fn attempt(&self, context: LoadContext<V>) -> Result<Loaded<V>, LoadError> {
-        let own = Chain {
-            id: self.id.clone(),
-            outer: self.chain.clone(),
-        };
+    /// How long to wait before it is asked again; nothing, if this error is the answer.
+    fn again<T>(
+        &self,
+        made: &mut Made<T>,
+        error: LoadError,
+        until: &impl Fn() -> Option<Instant>,
+        rng: &mut fastrand::Rng,
+    ) -> Option<Duration> {
+        let (wait, pace) = (self.retry.next(made.attempts, &error, rng), error.pace());
+        made.answer = Err(error.into());
+        let mut wait = wait?;
+        if let Some(closed) = self.source.as_ref().and_then(LoadSource::refuses_for) {
+            // A source that is left alone is not waited for, unless it said for how long.
+            pace?;
+            wait = wait.max(closed);
+        }
+        // Whoever waits has no use for an attempt that begins too late.
+        let now = Clock::instant() + GRACE;
+        let left = until()?.saturating_duration_since(now);
+        (left > wait).then_some(wait)
+    }
+
+    /// Leave to ask the source, where there is one.
+    async fn admitted(&self) -> Result<Option<Ticket>, Error> {
+        match &self.source {
+            Some(source) => source.admit(&self.rank, &self.chain.held).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn ask<T>(&self, call: impl FnOnce() -> Loading<T>) -> Result<T, LoadError> {
         let call = async {
-            let loading = (self.loader)(context);
+            let loading = call();
             loading.await
         };
-        match Guarded::new(CHAIN.scope(Arc::new(own), call)).await {
+        match Guarded::new(CHAIN.scope(Arc::clone(&self.chain), call)).await {
             Some(answer) => answer,
             None => Err(LoadError::new(ErrorClass::Bug, "the loader panicked")),
         }
@@ -130,19 +175,29 @@ impl<V> Attempts<V> {
     }
 }
 
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        Self::Fetch(Arc::new(error))
+    }
+}
+
 fn late() -> LoadError {
     LoadError::transient("the load took longer than anybody had time for")
 }
 
-/// `future`'s outcome, or nothing once time is up, which may become more meanwhile.
+/// `future`'s outcome, or nothing once time is up, which may become more meanwhile, or after `most`.
 async fn in_time<T>(
     timer: &Timer,
     until: &impl Fn() -> Option<Instant>,
+    most: Option<Duration>,
     future: impl Future<Output = T>,
 ) -> Option<T> {
     let mut future = pin!(future);
+    let most = most.and_then(|most| Clock::instant().checked_add(most));
     loop {
-        let left = until()?.saturating_duration_since(Clock::instant());
+        let until = until()?;
+        let until = most.map_or(until, |most| most.min(until));
+        let left = until.saturating_duration_since(Clock::instant());
         if left.is_zero() {
             return None;
         }

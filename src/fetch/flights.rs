@@ -45,7 +45,7 @@ pub struct Brake<C, T> {
     serial: u64,
 }
 
-impl<C: Copy, T: Clone> Flights<C, T> {
+impl<C: Clone, T: Clone> Flights<C, T> {
     /// Room for so many loads.
     pub fn new(count_max: usize) -> Self {
         Self {
@@ -71,7 +71,7 @@ impl<C: Copy, T: Clone> Flights<C, T> {
         let mut table = self.table.lock();
         let under_way = table
             .joinable(id)
-            .filter(|(_, flight)| may_join(flight.claim));
+            .filter(|(_, flight)| may_join(flight.claim.clone()));
         let (serial, is_new) = match under_way {
             Some((serial, flight)) => {
                 flight.until = flight.until.max(until);
@@ -106,7 +106,7 @@ impl<C: Copy, T: Clone> Flights<C, T> {
         self.end_overdue(id, now);
         let mut table = self.table.lock();
         if let Some((_, flight)) = table.joinable(id)
-            && may_join(flight.claim)
+            && may_join(flight.claim.clone())
         {
             return Ok(None);
         }
@@ -168,7 +168,7 @@ impl<C, T> Flights<C, T> {
     }
 }
 
-impl<C: Copy, T: Clone> Pilot<C, T> {
+impl<C: Clone, T: Clone> Pilot<C, T> {
     /// Until when the load has time; nothing once it is cancelled.
     pub fn until(&self) -> Option<Instant> {
         let table = self.flights.table.lock();
@@ -223,7 +223,7 @@ impl<C, T> Drop for Pilot<C, T> {
     }
 }
 
-impl<C: Copy, T: Clone> Seat<C, T> {
+impl<C: Clone, T: Clone> Seat<C, T> {
     /// Lets the load go on without anybody, until then at least.
     pub fn warm(&self, until: Instant) {
         let mut table = self.flights.table.lock();

@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 use smol_str::SmolStr;
 
 use super::GRACE;
+use super::attempts::Attempt;
+use super::budget::Budget;
 use crate::clock::Clock;
 use crate::entry::Entry;
+use crate::wait::Timer;
 
 /// What a loader answers. `Ok(value)` is one; whoever found out more says it:
 ///
@@ -128,9 +131,26 @@ pub struct LoadContext<V> {
     pub(crate) attempt: u32,
     pub(crate) until: Instant,
     pub(crate) idempotency_key: SmolStr,
+    pub(crate) timer: Timer,
 }
 
 impl<V> LoadContext<V> {
+    pub(crate) fn new(
+        attempt: Attempt,
+        key: SmolStr,
+        stale: Option<Entry<V>>,
+        timer: &Timer,
+    ) -> Self {
+        Self {
+            key,
+            stale,
+            attempt: attempt.number,
+            until: attempt.until,
+            idempotency_key: attempt.idempotency_key,
+            timer: timer.clone(),
+        }
+    }
+
     /// The key.
     pub fn key(&self) -> &str {
         &self.key
@@ -154,6 +174,14 @@ impl<V> LoadContext<V> {
         self.until.saturating_duration_since(grace)
     }
 
+    /// The same as time that each part of the load takes its share of: connecting, each read, a request that the
+    /// answer leads to.
+    pub fn budget(&self) -> Budget {
+        // Who waits is told in time, so the load has less than it will be given.
+        let until = Clock::instant() + self.left();
+        Budget::until(self.timer.clone(), until)
+    }
+
     /// The same over all attempts of one load, and of no other: for sources that make a request only once.
     pub fn idempotency_key(&self) -> &str {
         &self.idempotency_key
@@ -168,6 +196,7 @@ impl<V> Clone for LoadContext<V> {
             attempt: self.attempt,
             until: self.until,
             idempotency_key: self.idempotency_key.clone(),
+            timer: self.timer.clone(),
         }
     }
 }

@@ -5,18 +5,34 @@
 //! together (`cache/fetch.rs`, `cache/loading.rs`).
 
 mod attempts;
+mod budget;
+mod chain;
+mod circuit;
+mod context;
 mod flights;
 mod judge;
 mod loaded;
+mod notes;
+mod queue;
 mod retry;
+mod source;
 mod table;
 
-pub(crate) use attempts::{Attempts, Chain, Classify, Guarded, Loader, chain, is_within};
+pub(crate) use attempts::{Attempts, Classify, Guarded, Loader, Loading};
+pub use budget::{Budget, CONNECT, READ};
+pub(crate) use chain::{Chain, chain};
+pub use context::LoadManyContext;
 pub(crate) use flights::{Pilot, Seat};
 pub(crate) use judge::{Lapse, Terms, Verdict, judge};
 pub(crate) use loaded::What;
 pub use loaded::{LoadContext, Loaded};
+pub(crate) use notes::{Missing, Note, Notes};
+pub use queue::Urgency;
 pub use retry::{ATTEMPTS, BASE, CAP, FACTOR, Retry};
+pub use source::{
+    CALL_MS_MAX, CALLS_IN_FLIGHT, CALLS_WAITING, LoadSource, SourceConfig, SourceStats,
+};
+pub(crate) use source::{Rank, Sources};
 pub(crate) use table::{Full, Id, Landed};
 
 use std::any::Any;
@@ -24,6 +40,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use crate::clock::Clock;
+use crate::config::Limits;
 use crate::error::Error;
 use crate::shelf::MarkId;
 use crate::version::Version;
@@ -34,14 +52,26 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const DEADLINE_MAX: Duration = Duration::from_secs(86_400);
 /// How long a load goes on at least that is to go on without anybody, and at most if nobody ever waited for it.
 pub const BACKGROUND_MAX: Duration = Duration::from_secs(30);
+/// How long what can be shown is not loaded again after a failure, where nothing else is said.
+pub const THROTTLE: Duration = Duration::from_secs(1);
 /// A load has so much more time than those who wait for it, so that they are told that their own is up.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 /// What a load claims when it begins: nothing may have happened to its key since, or it is not kept.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Claim {
     pub mark: MarkId,
     pub began: Version,
+    /// Whoever joins lifts it.
+    pub rank: Arc<Rank>,
+}
+
+impl Claim {
+    /// Somebody joins who is as urgent as this: always true.
+    pub fn lifted(&self, urgency: Urgency) -> bool {
+        self.rank.lift(urgency);
+        true
+    }
 }
 
 /// What a load brings: without its type, as one table is for all.
@@ -50,6 +80,8 @@ pub(crate) type Brings = Result<Arc<dyn Any + Send + Sync>, Error>;
 /// The loads of one larder.
 pub(crate) struct Fetches {
     pub flights: Arc<flights::Flights<Claim, Brings>>,
+    pub sources: Sources,
+    pub notes: Notes,
     pub counts: FetchCounts,
 }
 
@@ -67,10 +99,13 @@ pub(crate) struct FetchCounts {
 }
 
 impl Fetches {
-    /// Room for so many loads.
-    pub fn new(count_max: usize) -> Self {
+    /// Within these limits.
+    pub fn new(limits: &Limits, clock: Clock) -> Self {
+        let calls_max = limits.source_calls_in_flight_max;
         Self {
-            flights: Arc::new(flights::Flights::new(count_max)),
+            flights: Arc::new(flights::Flights::new(limits.loads_in_flight_max)),
+            notes: Notes::new(limits.load_notes_max),
+            sources: Sources::new(clock, calls_max, limits.sources_max),
             counts: FetchCounts::default(),
         }
     }

@@ -125,7 +125,11 @@ impl Stripe {
     ) -> Applied {
         let (hash, cache) = (call.hash, call.scope.id);
         self.marks.strike(hash, cache, call.name);
-        self.claims.strike(hash, cache, call.name);
+        // A fetch that removes what is older than its answer leaves its own claim: nothing newer has come.
+        let is_own = matches!(ask.condition, Condition::Flight(_));
+        if !(is_own && matches!(ask.change, Change::Remove)) {
+            self.claims.strike(hash, cache, call.name);
+        }
         // The rest of the ask is the caller's to drop; its change is used up here.
         let change = std::mem::replace(&mut ask.change, Change::Remove);
         let is_renewal = matches!(change, Change::Renew(_));

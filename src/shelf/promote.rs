@@ -64,6 +64,16 @@ impl Shelf {
         stripe.marks.stands(hash, scope.id, name, mark)
     }
 
+    /// Keeps a claim beyond the fetch whose it is, if it still stands: somebody more is to give it back.
+    pub fn share(&self, scope: &Scope, hash: u64, name: &str, claim: MarkId) -> bool {
+        let mut stripe = self.cell(hash).stripe.write();
+        let stands = stripe.claims.stands(hash, scope.id, name, claim);
+        if stands {
+            stripe.claims.leave(hash, scope.id, name);
+        }
+        stands
+    }
+
     /// A fetch ends without having brought anything.
     pub fn unclaim(&self, scope: &Scope, hash: u64, name: &str, claim: MarkId) {
         let mut stripe = self.cell(hash).stripe.write();

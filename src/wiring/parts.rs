@@ -121,6 +121,7 @@ impl Parts {
                 missed: watch.missed,
             },
             fetch: FetchStats::of(&tiers.fetches),
+            sources: tiers.fetches.sources.stats(),
             encode_errors: counts.encode_errors.load(Ordering::Relaxed),
             decode_errors: counts.decode_errors.load(Ordering::Relaxed),
             schema_misses: counts.schema_misses.load(Ordering::Relaxed),

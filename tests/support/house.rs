@@ -39,7 +39,10 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("drivers::conformance", "clock version record drivers"),
     ("shelf", "sync tally clock key version error bell drivers"),
     ("entry", "clock version shelf"),
-    ("fetch", "sync clock key version error wait shelf entry"),
+    (
+        "fetch",
+        "sync clock key version error breaker health wait config shelf entry",
+    ),
     (
         "port",
         "histogram clock key version error breaker gate wait drivers drivers::pulse drivers::lanes shelf entry",
@@ -139,6 +142,14 @@ pub const SHARED: &[(&str, &str)] = &[
     (
         "src/actors/hub.rs",
         "the registry: the hub's alone, under a lock because it outlives a generation",
+    ),
+    (
+        "src/fetch/source.rs",
+        "the places of all sources, and the circuit of each: loads, and whoever ends one",
+    ),
+    (
+        "src/fetch/source/ticket.rs",
+        "how urgent a load is and where it waits: the load, and whoever joins it",
     ),
     (
         "src/fetch/flights.rs",

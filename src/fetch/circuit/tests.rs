@@ -1,0 +1,146 @@
+//! The circuit of a source, move by move.
+
+use super::*;
+
+const REOPEN: Backoff = Backoff {
+    ms_min: 1_000,
+    ms_max: 4_000,
+};
+
+fn config() -> BreakerConfig {
+    BreakerConfig {
+        consecutive_failures_max: 3,
+        slow_ms: 5_000,
+        ..BreakerConfig::default()
+    }
+}
+
+fn circuit() -> Circuit {
+    Circuit::new(config(), REOPEN, 0)
+}
+
+const FAILED: Ended = Ended::Failed { pace_ms: None };
+
+impl Circuit {
+    /// Asks once; whether that opened it.
+    fn ask(&mut self, ended: Ended, now_ms: Millis) -> bool {
+        let pass = self.begin(now_ms).unwrap();
+        self.end(pass, ended, 1, now_ms, 1.0)
+    }
+
+    fn fail(&mut self, now_ms: Millis) {
+        while !self.ask(FAILED, now_ms) {}
+    }
+}
+
+#[test]
+fn failures_in_a_row_open_it_and_answers_between_them_do_not() {
+    let mut circuit = circuit();
+    for ended in [FAILED, FAILED, Ended::Answered, FAILED, FAILED] {
+        assert!(!circuit.ask(ended, 0));
+    }
+    assert_eq!(circuit.refuses_for(0), None);
+    assert!(circuit.ask(FAILED, 0));
+    assert_eq!(circuit.refuses_for(0), Some(1_000));
+    assert_eq!(circuit.begin(400).unwrap_err(), 600);
+}
+
+#[test]
+fn once_its_time_is_over_one_finds_out_for_all() {
+    let mut circuit = circuit();
+    circuit.fail(0);
+    let probe = circuit.begin(1_000).unwrap();
+    assert_eq!(circuit.begin(1_000).unwrap_err(), AGAIN_MS);
+    assert!(!circuit.end(probe, Ended::Answered, 1, 1_001, 0.0));
+    assert_eq!(circuit.refuses_for(1_001), None);
+    assert_eq!(circuit.stats(1_001).state, BreakerState::Closed);
+}
+
+#[test]
+fn each_failed_probe_doubles_the_time_up_to_its_bound() {
+    let mut circuit = circuit();
+    circuit.fail(0);
+    let mut now_ms = 0;
+    for pause_ms in [1_000, 2_000, 4_000, 4_000] {
+        assert_eq!(circuit.refuses_for(now_ms), Some(pause_ms));
+        now_ms += pause_ms;
+        assert!(circuit.ask(FAILED, now_ms));
+    }
+    now_ms += 4_000;
+    circuit.ask(Ended::Answered, now_ms);
+    circuit.fail(now_ms);
+    assert_eq!(circuit.refuses_for(now_ms), Some(1_000), "it had worked");
+}
+
+#[test]
+fn the_pause_is_at_least_half_of_what_it_may_be() {
+    for random in [0.0, 0.5, 0.99] {
+        let mut circuit = circuit();
+        let passes = [0; 3].map(|_| circuit.begin(0).unwrap());
+        for pass in passes {
+            circuit.end(pass, FAILED, 1, 0, random);
+        }
+        let pause = circuit.refuses_for(0).unwrap();
+        assert!((500..=1_000).contains(&pause), "{pause}");
+    }
+}
+
+#[test]
+fn the_time_that_a_source_asks_for_is_kept_after_one_failure_by_all() {
+    let mut circuit = circuit();
+    let busy = |pace_ms| Ended::Failed {
+        pace_ms: Some(pace_ms),
+    };
+    assert!(circuit.ask(busy(60_000), 0));
+    assert_eq!(circuit.refuses_for(0), Some(60_000));
+    assert!(circuit.ask(busy(u64::MAX), 60_000));
+    assert_eq!(circuit.refuses_for(60_000), Some(PACE_MS_MAX));
+}
+
+#[test]
+fn what_began_before_it_opened_says_nothing_after_it() {
+    let mut circuit = circuit();
+    let slow = circuit.begin(0).unwrap();
+    circuit.fail(0);
+    let probe = circuit.begin(1_000).unwrap();
+    assert!(!circuit.end(slow, FAILED, 1_000, 1_000, 1.0));
+    assert!(!circuit.end(slow, Ended::Answered, 1_000, 1_000, 1.0));
+    assert_eq!(circuit.refuses_for(1_000), Some(AGAIN_MS), "still probed");
+    circuit.end(probe, Ended::Answered, 1, 1_000, 1.0);
+    assert_eq!(circuit.refuses_for(1_000), None);
+}
+
+#[test]
+fn who_cannot_wait_says_nothing_unless_it_had_time_enough() {
+    let mut circuit = circuit();
+    let passes = [0; 9].map(|_| circuit.begin(0).unwrap());
+    for pass in passes {
+        assert!(!circuit.end(pass, Ended::Cut, 4_999, 0, 1.0));
+    }
+    let opened = [0; 3].map(|_| {
+        let pass = circuit.begin(0).unwrap();
+        circuit.end(pass, Ended::Cut, 5_000, 0, 1.0)
+    });
+    assert_eq!(opened, [false, false, true]);
+    let probe = circuit.begin(1_000).unwrap();
+    circuit.end(probe, Ended::Cut, 10, 1_000, 1.0);
+    assert_eq!(circuit.refuses_for(1_000), None, "the next one finds out");
+}
+
+#[test]
+fn whoever_decides_for_it_is_obeyed_until_the_decision_is_given_back() {
+    let mut circuit = circuit();
+    circuit.force(BreakerMode::ForcedOpen, 0);
+    assert_eq!(circuit.refuses_for(u64::MAX), Some(AGAIN_MS));
+    circuit.force(BreakerMode::Auto, 0);
+    assert_eq!(circuit.refuses_for(0), None);
+    circuit.fail(0);
+    circuit.force(BreakerMode::ForcedClosed, 0);
+    for _ in 0..50 {
+        let busy = Ended::Failed { pace_ms: Some(9) };
+        assert!(!circuit.ask(busy, 0));
+    }
+    circuit.force(BreakerMode::Auto, 0);
+    circuit.fail(0);
+    assert_eq!(circuit.refuses_for(0), Some(1_000));
+}

@@ -1,0 +1,328 @@
+//! Named sources: each is asked by so many at a time, the most urgent first, and left alone while it fails.
+//!
+//! What is decided is pure: `queue` has who is next, `circuit` whether anybody is. This is the shell: one lock
+//! over the places of all sources, one over the circuit of each, and who waits is told through a channel.
+
+mod config;
+mod ticket;
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use serde::Serialize;
+use smol_str::SmolStr;
+
+use super::circuit::{Circuit, Ended, Pass};
+use super::queue::{Bounds, Entered, Number, Queue, Urgency};
+use crate::breaker::{BreakerMode, BreakerStats};
+use crate::clock::{Clock, Millis};
+use crate::error::Error;
+use crate::sync::{Arc, Mutex};
+pub use config::{CALL_MS_MAX, CALLS_IN_FLIGHT, CALLS_WAITING, SourceConfig};
+pub(crate) use ticket::{Held, Rank, Ticket};
+use ticket::{Turn, Waiter};
+
+/// When it is worth trying again where as many calls wait as may.
+const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// All sources of a larder.
+pub(crate) struct Sources {
+    shared: Arc<Shared>,
+    by_name: Mutex<HashMap<SmolStr, LoadSource>>,
+    count_max: usize,
+}
+
+struct Shared {
+    clock: Clock,
+    queue: Mutex<Queue<Waiter>>,
+}
+
+/// A source that is loaded from, by its name: [`Larder::source`](crate::Larder::source). Cheap to clone; all
+/// clones are the same one. See [`SourceConfig`] for what is bounded.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
+/// # let larder = larder::Larder::builder().start().await?;
+/// use larder::SourceConfig;
+///
+/// let mut config = SourceConfig::default();
+/// config.calls_in_flight_max = 2;
+/// let api = larder.source_with("profile-api", config)?;
+///
+/// let users = larder.cache::<String>("users")?;
+/// let load = |_| async { Ok::<_, std::io::Error>("Ada".to_owned()) };
+/// let ada = users.fetch("42", load).source(&api).await?;
+/// assert_eq!(ada.as_deref().map(String::as_str), Some("Ada"));
+/// assert_eq!(api.stats().calls, 1);
+/// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+/// ```
+#[derive(Clone)]
+pub struct LoadSource(Arc<Known>);
+
+struct Known {
+    name: Arc<str>,
+    number: Number,
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    calls: AtomicU64,
+    failures: AtomicU64,
+    refused: AtomicU64,
+    turned_away: AtomicU64,
+}
+
+struct State {
+    config: SourceConfig,
+    circuit: Circuit,
+    rng: fastrand::Rng,
+}
+
+/// What a source comes to.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct SourceStats {
+    /// Its name.
+    pub name: String,
+    /// Calls of loaders under way.
+    pub calls_in_flight: usize,
+    /// Loads that wait for their turn.
+    pub calls_waiting: usize,
+    /// Calls of loaders.
+    pub calls: u64,
+    /// Those that failed: transient and device errors, panics, and what was cut.
+    pub failures: u64,
+    /// Loads that were refused because its breaker was open.
+    pub refused: u64,
+    /// Loads that were turned away because too many waited.
+    pub turned_away: u64,
+    /// Whether it is asked, since when, and for how much of the time.
+    pub breaker: BreakerStats,
+    /// How long nobody asks it from now on, in milliseconds; `None` if it is asked.
+    pub refuses_for_ms: Option<u64>,
+}
+
+impl Sources {
+    pub fn new(clock: Clock, calls_in_flight_max: usize, count_max: usize) -> Self {
+        let queue = Mutex::new(Queue::new(calls_in_flight_max));
+        Self {
+            shared: Arc::new(Shared { clock, queue }),
+            by_name: Mutex::default(),
+            count_max,
+        }
+    }
+
+    /// The source of this name, as it was configured last.
+    pub fn get(&self, name: &str) -> Result<LoadSource, Error> {
+        let mut by_name = self.by_name.lock();
+        if let Some(known) = by_name.get(name) {
+            return Ok(known.clone());
+        }
+        self.add(&mut by_name, name, SourceConfig::default())
+    }
+
+    /// The same with other settings from now on.
+    pub fn configure(&self, name: &str, config: SourceConfig) -> Result<LoadSource, Error> {
+        config::refuse(config.problems())?;
+        let mut by_name = self.by_name.lock();
+        match by_name.get(name).cloned() {
+            Some(known) => {
+                drop(by_name);
+                known.configure(config);
+                Ok(known)
+            }
+            None => self.add(&mut by_name, name, config),
+        }
+    }
+
+    fn add(
+        &self,
+        by_name: &mut HashMap<SmolStr, LoadSource>,
+        name: &str,
+        config: SourceConfig,
+    ) -> Result<LoadSource, Error> {
+        config::refuse(config::name_problems(name))?;
+        if by_name.len() >= self.count_max {
+            return Err(Error::Overloaded {
+                limit: "sources_max",
+                retry_after: Duration::from_secs(60),
+            });
+        }
+        let number = self.shared.queue.lock().add(config.bounds());
+        let known = LoadSource(Arc::new(Known {
+            name: name.into(),
+            number,
+            shared: Arc::clone(&self.shared),
+            state: Mutex::new(State::new(config, self.shared.clock.now_ms())),
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            turned_away: AtomicU64::new(0),
+        }));
+        by_name.insert(name.into(), known.clone());
+        Ok(known)
+    }
+
+    /// What each comes to, by name.
+    pub fn stats(&self) -> Vec<SourceStats> {
+        let known: Vec<_> = self.by_name.lock().values().cloned().collect();
+        let mut stats: Vec<_> = known.iter().map(LoadSource::stats).collect();
+        stats.sort_by(|a, b| a.name.cmp(&b.name));
+        stats
+    }
+}
+
+impl State {
+    fn new(config: SourceConfig, now_ms: Millis) -> Self {
+        Self {
+            circuit: Circuit::new(config.breaker.clone(), config.reopen, now_ms),
+            config,
+            rng: fastrand::Rng::new(),
+        }
+    }
+}
+
+impl LoadSource {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// What it comes to.
+    pub fn stats(&self) -> SourceStats {
+        let (known, now_ms) = (&*self.0, self.now_ms());
+        let (calls_in_flight, calls_waiting) = {
+            let queue = known.shared.queue.lock();
+            (queue.in_flight(known.number), queue.waiting(known.number))
+        };
+        let state = known.state.lock();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        SourceStats {
+            name: known.name.to_string(),
+            calls_in_flight,
+            calls_waiting,
+            calls: count(&known.calls),
+            failures: count(&known.failures),
+            refused: count(&known.refused),
+            turned_away: count(&known.turned_away),
+            breaker: state.circuit.stats(now_ms),
+            refuses_for_ms: state.circuit.refuses_for(now_ms),
+        }
+    }
+
+    /// Takes the decision whether it is asked from its breaker, or gives it back: for instance while it is
+    /// known to be under repair.
+    pub fn force(&self, mode: BreakerMode) {
+        let now_ms = self.now_ms();
+        self.0.state.lock().circuit.force(mode, now_ms);
+        self.look_again();
+    }
+
+    /// How long one call of a loader may take.
+    pub(crate) fn call_max(&self) -> Duration {
+        Duration::from_millis(self.0.state.lock().config.call_ms_max)
+    }
+
+    /// For how long nobody is to ask it; nothing, if somebody may.
+    pub(crate) fn refuses_for(&self) -> Option<Duration> {
+        let now_ms = self.now_ms();
+        let refuses_for = self.0.state.lock().circuit.refuses_for(now_ms);
+        refuses_for.map(Duration::from_millis)
+    }
+
+    /// Leave to ask once, when it is this load's turn. Its place is held there meanwhile.
+    pub(crate) async fn admit(&self, rank: &Rank, held: &Held) -> Result<Ticket, Error> {
+        loop {
+            if let Some(left) = self.refuses_for() {
+                return Err(self.refusal(left));
+            }
+            let place = match rank.turn(self).await {
+                Turn::Yours(place) => place,
+                Turn::Away => return Err(self.full()),
+                Turn::Look => continue,
+            };
+            let now_ms = self.now_ms();
+            let begun = self.0.state.lock().circuit.begin(now_ms);
+            return match begun {
+                Ok(pass) => {
+                    self.0.calls.fetch_add(1, Ordering::Relaxed);
+                    Ok(Ticket::new(self, pass, place, held))
+                }
+                Err(left_ms) => Err(self.refusal(Duration::from_millis(left_ms))),
+            };
+        }
+    }
+
+    fn configure(&self, config: SourceConfig) {
+        let (known, now_ms) = (&*self.0, self.now_ms());
+        let in_now = known
+            .shared
+            .queue
+            .lock()
+            .resize(known.number, config.bounds());
+        in_now.into_iter().for_each(Waiter::has_place);
+        let mut state = known.state.lock();
+        // What it knows of the source goes with other rules for it only.
+        if (&state.config.breaker, state.config.reopen) == (&config.breaker, config.reopen) {
+            state.config = config;
+        } else {
+            *state = State::new(config, now_ms);
+        }
+        drop(state);
+        self.look_again();
+    }
+
+    fn ended(&self, pass: Pass, ended: Ended, took_ms: u64) {
+        if ended != Ended::Answered {
+            self.0.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        let now_ms = self.now_ms();
+        let opens = {
+            let state = &mut *self.0.state.lock();
+            let random = state.rng.f64();
+            state.circuit.end(pass, ended, took_ms, now_ms, random)
+        };
+        if opens {
+            tracing::warn!(source = self.name(), "the source fails and is left alone");
+            self.look_again();
+        }
+    }
+
+    /// Has all who wait look whether it is still asked.
+    fn look_again(&self) {
+        let waiting = self.0.shared.queue.lock().drain(self.0.number);
+        waiting
+            .into_iter()
+            .for_each(|waiter| waiter.tell(Turn::Look));
+    }
+
+    fn refusal(&self, retry_after: Duration) -> Error {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
+        Error::SourceUnavailable {
+            name: Arc::clone(&self.0.name),
+            retry_after,
+        }
+    }
+
+    fn full(&self) -> Error {
+        self.0.turned_away.fetch_add(1, Ordering::Relaxed);
+        Error::Overloaded {
+            limit: "calls_waiting_max",
+            retry_after: QUEUE_RETRY_AFTER,
+        }
+    }
+
+    fn now_ms(&self) -> Millis {
+        self.0.shared.clock.now_ms()
+    }
+}
+
+/// Shows its name and whether it is asked.
+impl fmt::Debug for LoadSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadSource")
+            .field("name", &self.0.name)
+            .field("refuses_for", &self.refuses_for())
+            .finish_non_exhaustive()
+    }
+}
