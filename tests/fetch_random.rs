@@ -13,7 +13,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use larder::clock::Clock;
-use larder::{Cache, ErrorClass, Freshness, Larder, LoadContext, LoadError, Loaded, Retry};
+use larder::{
+    Cache, Error, ErrorClass, FetchOutcome, Freshness, Larder, LoadError, LoadSource, Loaded,
+    Retry, SourceConfig, Urgency,
+};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use world::{NEVER_BACK, SOON, World, bring_back, cache, ms, secs, take_down, until};
@@ -46,6 +49,8 @@ struct Truth {
     loads: u64,
     /// How often that had been at the first attempt of each load.
     begun: HashMap<String, u64>,
+    /// And for each that found nothing.
+    missing: HashMap<&'static str, Vec<u64>>,
 }
 
 #[derive(Clone)]
@@ -85,10 +90,10 @@ impl Drop for Loading {
 }
 
 impl Source {
-    fn begin(&self, key: &'static str, cx: &LoadContext<String>) -> (u64, Loading) {
+    fn begin(&self, key: &'static str, load: &str) -> (u64, Loading) {
         let mut truth = self.truth.lock().unwrap();
         let changes = truth.changes.get(key).copied().unwrap_or(0);
-        let begun = truth.begun.entry(cx.idempotency_key().to_owned());
+        let begun = truth.begun.entry(format!("{load} {key}"));
         // It may be tried again after that, for those who wait for it already.
         let changes = *begun.or_insert(changes);
         truth.loads += 1;
@@ -104,13 +109,30 @@ impl Source {
         (number, loading)
     }
 
-    async fn load(
-        self,
-        key: &'static str,
-        cx: LoadContext<String>,
-    ) -> Result<Loaded<String>, LoadError> {
-        let (number, loading) = self.begin(key, &cx);
+    async fn load(self, key: &'static str, load: String) -> Result<Loaded<String>, LoadError> {
+        let (number, loading) = self.begin(key, &load);
         self.doors.acquire().await.unwrap().forget();
+        self.answer(number, &loading)
+    }
+
+    /// Many keys at once, of which it leaves some out.
+    async fn load_many(
+        self,
+        keys: Vec<String>,
+        load: String,
+    ) -> Result<Vec<(String, Loaded<String>)>, LoadError> {
+        let known = |key: String| KEYS.into_iter().find(|known| *known == key).unwrap();
+        let begun = keys.into_iter().map(|key| self.begin(known(key), &load));
+        let begun: Vec<_> = begun.collect();
+        self.doors.acquire().await.unwrap().forget();
+        let mut answers = Vec::new();
+        for (number, loading) in &begun {
+            answers.push((loading.key.to_owned(), self.answer(*number, loading)?));
+        }
+        Ok(answers)
+    }
+
+    fn answer(&self, number: u64, loading: &Loading) -> Result<Loaded<String>, LoadError> {
         if self.joins_all {
             loading.goes_on();
         }
@@ -129,7 +151,15 @@ impl Source {
         match says {
             Says::Value => Ok(value),
             Says::Once => Ok(value.do_not_store()),
-            Says::Missing => Ok(Loaded::missing()),
+            Says::Missing => {
+                let mut truth = self.truth.lock().unwrap();
+                truth
+                    .missing
+                    .entry(loading.key)
+                    .or_default()
+                    .push(loading.changes);
+                Ok(Loaded::missing().tag("t"))
+            }
             Says::Fails(class) => Err(LoadError::new(class, "by order")),
             // Without a word of the hook: there are hundreds.
             Says::Panics => std::panic::resume_unwind(Box::new("by order")),
@@ -137,8 +167,61 @@ impl Source {
     }
 }
 
+/// Somebody who asks for a key, and what was true when that began.
+struct Asker {
+    truth: Arc<Mutex<Truth>>,
+    key: &'static str,
+    floor: u64,
+    changes: u64,
+}
+
+impl Asker {
+    fn new(source: &Source, key: &'static str) -> Self {
+        let truth = source.truth.lock().unwrap();
+        Self {
+            key,
+            floor: truth.floors.get(key).copied().unwrap_or(0),
+            changes: truth.changes.get(key).copied().unwrap_or(0),
+            truth: Arc::clone(&source.truth),
+        }
+    }
+
+    fn checks(
+        &self,
+        outcome: Result<FetchOutcome<String>, Error>,
+        may_be_stale: bool,
+        clock: &Clock,
+    ) {
+        let (key, floor) = (self.key, self.floor);
+        // A failure is an answer, too.
+        let Ok(outcome) = outcome else { return };
+        if outcome.was_known_missing {
+            let truth = self.truth.lock().unwrap();
+            let known = truth.missing.get(key).into_iter().flatten();
+            let latest = known.max().copied();
+            // One change is two steps: it may be under way.
+            let is_true = latest.is_some_and(|at| self.changes <= at + 1);
+            assert!(
+                is_true,
+                "{key} was missing at {latest:?}, now is {}",
+                self.changes
+            );
+        }
+        let Some(entry) = outcome.entry else { return };
+        let number: u64 = entry.parse().unwrap();
+        assert!(number >= floor, "{key}: {number} after {floor}");
+        if outcome.freshness == Some(Freshness::Stale) {
+            assert!(may_be_stale, "nobody asked for it");
+            let over = clock.now_ms() - entry.created_ms();
+            let most = u64::try_from((TTL + STALE).as_millis()).unwrap();
+            assert!(over <= most, "{key} is {over} ms old");
+        }
+    }
+}
+
 struct Play {
     larder: Larder,
+    named: LoadSource,
     users: Cache<String>,
     clock: Clock,
     source: Source,
@@ -155,7 +238,10 @@ impl Play {
     async fn new(world: &World, seed: u64) -> Self {
         let builder = world.builder().restart_backoff(NEVER_BACK, NEVER_BACK);
         let larder = builder.start().await.unwrap();
+        let mut config = SourceConfig::default();
+        (config.calls_in_flight_max, config.calls_waiting_max) = (1, 2);
         Self {
+            named: larder.source_with("api", config).unwrap(),
             users: cache(&larder),
             larder,
             clock: world.clock.clone(),
@@ -181,18 +267,19 @@ impl Play {
 
     /// Somebody asks, in a task of its own.
     fn ask(&mut self) {
-        let (key, terms) = (self.key(), self.rng.u8(..6));
-        let (users, source, clock) = (self.users.clone(), self.source.clone(), self.clock.clone());
-        let answered = Arc::clone(&self.answered);
-        let floor = |source: &Source| {
-            let truth = source.truth.lock().unwrap();
-            truth.floors.get(key).copied().unwrap_or(0)
-        };
+        let (key, terms) = (self.key(), self.rng.u8(..9));
+        let (users, source) = (self.users.clone(), self.source.clone());
+        let (answered, hasty) = (Arc::clone(&self.answered), self.rng.u8(..8) == 0);
+        let (named, clock) = (self.named.clone(), self.clock.clone());
         self.asked += 1;
-        let hasty = self.rng.u8(..8) == 0;
         self.callers.push(tokio::spawn(async move {
-            let floor = floor(&source);
-            let load = move |cx| source.clone().load(key, cx);
+            let asker = Asker::new(&source, key);
+            let load = {
+                let source = source.clone();
+                move |cx: larder::LoadContext<String>| {
+                    source.clone().load(key, cx.idempotency_key().to_owned())
+                }
+            };
             let fetch = users.fetch(key, load).ttl(TTL);
             let fetch = fetch.retry(Retry::default().attempts(2).base(ms(1)).cap(ms(1)));
             let fetch = match terms {
@@ -201,21 +288,48 @@ impl Play {
                 2 => fetch.stale_for(STALE).soft_timeout(ms(2)),
                 3 => fetch.refresh_ahead(0.5),
                 4 => fetch.keep_warm(),
+                5 => fetch.missing_ttl(TTL),
+                6 => fetch.source(&named),
+                7 => fetch
+                    .source(&named)
+                    .urgency(Urgency::Prefetch)
+                    .stale_for(STALE),
                 _ => fetch,
             };
             let fetch = if hasty { fetch.deadline(ms(4)) } else { fetch };
-            // A failure is an answer, too.
-            if let Ok(outcome) = fetch.outcome().await
-                && let Some(entry) = outcome.entry
-            {
-                let number: u64 = entry.parse().unwrap();
-                assert!(number >= floor, "{key}: {number} after {floor}");
-                if outcome.freshness == Some(Freshness::Stale) {
-                    assert!(terms <= 2, "nobody asked for it");
-                    let over = clock.now_ms() - entry.created_ms();
-                    let most = u64::try_from((TTL + STALE).as_millis()).unwrap();
-                    assert!(over <= most, "{key} is {over} ms old");
-                }
+            let outcome = fetch.outcome().await;
+            asker.checks(outcome, matches!(terms, 0..=2 | 7), &clock);
+            answered.fetch_add(1, Ordering::SeqCst);
+        }));
+    }
+
+    /// Somebody asks for several keys.
+    fn ask_many(&mut self) {
+        let keys: Vec<_> = (0..self.rng.usize(1..4)).map(|_| self.key()).collect();
+        let (users, source, terms) = (self.users.clone(), self.source.clone(), self.rng.u8(..5));
+        let (answered, named) = (Arc::clone(&self.answered), self.named.clone());
+        let clock = self.clock.clone();
+        self.asked += 1;
+        self.callers.push(tokio::spawn(async move {
+            let askers: Vec<_> = keys.iter().map(|key| Asker::new(&source, key)).collect();
+            let load = move |cx: larder::LoadManyContext<String>| {
+                let keys = cx.keys().map(str::to_owned).collect();
+                source
+                    .clone()
+                    .load_many(keys, cx.idempotency_key().to_owned())
+            };
+            let fetch = users.fetch_many(keys, load).ttl(TTL);
+            let fetch = fetch.retry(Retry::default().attempts(2).base(ms(1)).cap(ms(1)));
+            let fetch = match terms {
+                0 => fetch.stale_for(STALE),
+                1 => fetch.missing_ttl(TTL),
+                2 => fetch.source(&named),
+                3 => fetch.deadline(ms(4)),
+                _ => fetch.chunk(1),
+            };
+            let outcomes = fetch.outcomes().await.unwrap();
+            for (asker, (_, outcome)) in askers.into_iter().zip(outcomes) {
+                asker.checks(outcome, terms == 0, &clock);
             }
             answered.fetch_add(1, Ordering::SeqCst);
         }));
@@ -280,7 +394,8 @@ impl Play {
     async fn play(&mut self) {
         for _ in 0..STEPS {
             match self.rng.u8(..12) {
-                0..=4 => self.ask(),
+                0..=3 => self.ask(),
+                4 => self.ask_many(),
                 5..=7 => self.source.doors.add_permits(1),
                 8 => self.change().await,
                 9 => self.disturb().await,
@@ -306,7 +421,20 @@ impl Play {
         assert!(answered <= self.asked && answered + self.left >= self.asked);
         until("all has come back", async || {
             let stats = self.larder.stats().await.unwrap();
-            (stats.fetch.in_flight, stats.memory.marks) == (0, 0)
+            let source = self.named.stats();
+            (
+                stats.fetch.in_flight,
+                source.calls_in_flight,
+                source.calls_waiting,
+            ) == (0, 0, 0)
+        })
+        .await;
+        // What is known to be missing keeps a mark, until something happens to it.
+        for key in KEYS {
+            self.users.remove(key).deadline(SOON).await.unwrap();
+        }
+        until("all marks have come back", async || {
+            self.larder.stats().await.unwrap().memory.marks == 0
         })
         .await;
         let is_loading = |truth: &Truth| truth.loading.values().any(|loads| !loads.is_empty());

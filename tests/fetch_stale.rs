@@ -50,7 +50,7 @@ async fn what_has_expired_is_shown_if_it_cannot_be_loaded() {
     world.advance(secs(2));
     let load = || Origin::open().load_as(|_| Err::<String, _>(LoadError::device("no network")));
     let fetch = users.fetch("k", load()).stale_if_error_for(secs(10));
-    let outcome = fetch.outcome().await.unwrap();
+    let outcome = fetch.throttle(secs(0)).outcome().await.unwrap();
     assert_eq!(**outcome.entry.as_ref().unwrap(), "old");
     let Some(StaleBecause::Failed(error)) = outcome.stale_because else {
         panic!("{:?}", outcome.stale_because)
