@@ -265,13 +265,21 @@ async fn the_last_who_leaves_cancels_the_load_and_not_before() {
         larder.stats().await.unwrap().fetch.coalesced == 1
     })
     .await;
-    first.abort();
-    until("one key is left", async || {
-        larder.stats().await.unwrap().fetch.in_flight == 1
+    let leaves = async |caller: tokio::task::JoinHandle<_>| {
+        caller.abort();
+        let left: Result<Result<Found, Error>, _> = caller.await;
+        assert!(left.unwrap_err().is_cancelled());
+    };
+    leaves(first).await;
+    let third = ask(&["a"]);
+    until("it waits", async || {
+        larder.stats().await.unwrap().fetch.coalesced == 2
     })
     .await;
+    leaves(second).await;
     assert_eq!(source.dropped.load(Ordering::SeqCst), 0);
-    second.abort();
+    assert_eq!(source.asked().len(), 1, "it is the load of a, too");
+    leaves(third).await;
     until("the loader is cancelled", async || {
         source.dropped.load(Ordering::SeqCst) == 1
     })

@@ -2,7 +2,7 @@
 //! look below and one call of the host's loader for all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -38,22 +38,13 @@ struct Led<V> {
     seen: Looked<V>,
 }
 
-/// How many keys somebody still waits for.
-#[derive(Clone)]
-struct Left(Arc<AtomicUsize>);
-
-impl Left {
-    /// One fewer. Whether there are no more.
-    fn one_less(&self) -> bool {
-        self.0.fetch_sub(1, Ordering::AcqRel) <= 1
-    }
-}
-
 impl<V: Value> Cache<V> {
     /// Has a load made, on the caller's runtime where there is one: a host's clients live there.
     pub(super) fn lead_many(&self, leads: Vec<Lead>, load: LoadMany<V>) {
-        let left = Left(Arc::new(AtomicUsize::new(leads.len())));
-        let brakes: Vec<_> = leads.iter().map(|lead| lead.pilot.brake()).collect();
+        let flights = &self.tiers().fetches.flights;
+        let Some(brake) = flights.group(leads.iter().map(|lead| &lead.pilot)) else {
+            return;
+        };
         // IMPORTANT: before the future, which may be dropped without having been polled.
         let led = leads.into_iter().map(|lead| Led {
             name: lead.id.name.clone(),
@@ -63,7 +54,6 @@ impl<V: Value> Cache<V> {
         let many = Many {
             cache: self.clone(),
             led: led.collect(),
-            left: left.clone(),
         };
         let own = || Some(self.tiers().lines().ok()?.loads.clone());
         // Dropped, it answers.
@@ -71,21 +61,13 @@ impl<V: Value> Cache<V> {
             return;
         };
         let task = runtime.spawn(many.load(load)).abort_handle();
-        for brake in brakes {
-            let (left, task) = (left.clone(), task.clone());
-            brake.set(Box::new(move || {
-                if left.one_less() {
-                    task.abort();
-                }
-            }));
-        }
+        brake.set(Box::new(move || task.abort()));
     }
 }
 
 struct Many<V> {
     cache: Cache<V>,
     led: Vec<Led<V>>,
-    left: Left,
 }
 
 impl<V: Value> Many<V> {
@@ -97,7 +79,7 @@ impl<V: Value> Many<V> {
             let error = LoadError::new(ErrorClass::Bug, "what is loaded panicked");
             let error = Error::from(error);
             for led in &mut self.led {
-                led.land(&self.cache, &self.left, Err(error.clone()));
+                led.land(&self.cache, Err(error.clone()));
             }
         }
     }
@@ -108,7 +90,7 @@ impl<V: Value> Many<V> {
             let found = led.duty.as_ref();
             let found = found.and_then(|(claimed, _)| claimed.found(&led.seen, &load.says.terms));
             if let Some(found) = found {
-                led.land(&self.cache, &self.left, Ok(found));
+                led.land(&self.cache, Ok(found));
             }
         }
         if self.until().is_none() {
@@ -154,7 +136,7 @@ impl<V: Value> Many<V> {
                     room = Duration::ZERO;
                 }
             }
-            led.land(&cache, &self.left, brought);
+            led.land(&cache, brought);
         }
     }
 
@@ -203,7 +185,7 @@ impl<V: Value> Led<V> {
     }
 
     /// Answers those who wait for this key, if they have no answer yet.
-    fn land(&mut self, cache: &Cache<V>, left: &Left, brought: Result<Brought<V>, Error>) {
+    fn land(&mut self, cache: &Cache<V>, brought: Result<Brought<V>, Error>) {
         let Some((claimed, pilot)) = self.duty.take() else {
             return;
         };
@@ -215,10 +197,6 @@ impl<V: Value> Led<V> {
             }
         };
         drop(claimed);
-        // One that was cancelled has been counted by its brake.
-        if pilot.until().is_some() {
-            left.one_less();
-        }
         pilot.land(brings);
     }
 }
