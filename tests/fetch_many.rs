@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use larder::cache::StaleBecause;
-use larder::{Cache, Error, ErrorClass, Larder, LoadError, LoadManyContext, Loaded, Retry};
+use larder::{
+    Cache, Error, ErrorClass, Larder, LoadError, LoadManyContext, Loaded, Retry, Urgency,
+};
 use tokio::sync::Semaphore;
 use world::{SOON, World, cache, ms, read, secs, text, until};
 
@@ -214,7 +216,7 @@ async fn keys_that_are_being_loaded_are_waited_for_by_fetches_of_one_and_of_many
         }
     });
     until("all wait", async || {
-        larder.stats().await.unwrap().fetch.coalesced == 3
+        larder.stats().await.unwrap().fetch.coalesced == 2
     })
     .await;
     assert_eq!(source.asked(), [vec!["a", "b"], vec!["c"]]);
@@ -462,5 +464,42 @@ async fn a_loader_of_many_that_fetches_one_of_them_is_told_instead_of_waiting_fo
         error.to_string().contains("fetches the key itself"),
         "{error}"
     );
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_waits_for_one_key_of_a_call_lifts_the_load_that_brings_it() {
+    let (larder, users) = start(&World::memory()).await;
+    let mut config = larder::SourceConfig::default();
+    config.calls_in_flight_max = 1;
+    let api = larder.source_with("api", config).unwrap();
+    let source = Source::shut();
+    let ask = |keys: &'static [&'static str], urgency| {
+        let (users, load, api) = (users.clone(), source.load(), api.clone());
+        tokio::spawn(async move {
+            let fetch = users.fetch_many(keys.iter().copied(), load).chunk(2);
+            values(fetch.source(&api).urgency(urgency)).await
+        })
+    };
+    let waiting = async |count| {
+        until("so many wait", async || api.stats().calls_waiting == count).await;
+    };
+    let mut told = vec![ask(&["first"], Urgency::Foreground)];
+    source.is_asked(1).await;
+    told.push(ask(&["a", "b", "c", "d"], Urgency::Prefetch));
+    waiting(2).await;
+    told.push(ask(&["e"], Urgency::Background));
+    waiting(3).await;
+    told.push(ask(&["d"], Urgency::Foreground));
+    until("it joins", async || {
+        larder.stats().await.unwrap().fetch.coalesced == 1
+    })
+    .await;
+    source.doors.add_permits(9);
+    for told in told {
+        assert!(told.await.unwrap().is_ok());
+    }
+    let expected = [vec!["first"], vec!["c", "d"], vec!["e"], vec!["a", "b"]];
+    assert_eq!(source.asked(), expected);
     larder.shutdown(SOON).await.unwrap();
 }

@@ -2,6 +2,8 @@
 //! who wait for a load.
 
 use std::any::TypeId;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,7 @@ use crate::entry::{Entry, Source};
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::{
     Attempts, BACKGROUND_MAX, Brings, Chain, Claim, Classify, DEADLINE, Full, GRACE, Id, Landed,
-    LoadSource, Pilot, Rank, Retry, Seat, THROTTLE, Terms, Urgency, Verdict, chain, judge,
+    LoadSource, Noted, Pilot, Rank, Retry, Seat, THROTTLE, Terms, Urgency, Verdict, chain, judge,
 };
 use crate::outcome::ReadOutcome;
 use crate::shelf::{Freshness, Look, Seen};
@@ -148,13 +150,15 @@ impl<'a, V: Value> Asking<'a, V> {
 
     /// Whether a load has found that the source has nothing, so lately that nobody need ask again.
     pub fn is_missing(&self, key: &str) -> bool {
-        self.cache.is_missing(&self.id(key))
+        matches!(self.cache.noted(&self.id(key)), Some(Noted::Missing))
     }
 
     /// Why the last load failed, if that was so lately that it is not to be tried again for what can be shown.
     pub fn failed(&self, key: &str) -> Option<Error> {
-        let tiers = self.cache.tiers();
-        tiers.fetches.notes.failed(&self.id(key), tiers.now_ms())
+        match self.cache.noted(&self.id(key))? {
+            Noted::Failed(error) => Some(error),
+            Noted::Missing => None,
+        }
     }
 
     /// What a load brings, or that this call does not wait for it any longer.
@@ -168,8 +172,19 @@ impl<'a, V: Value> Asking<'a, V> {
             soft.saturating_sub(self.began.elapsed())
         });
         let wait = self.cache.tiers().wait(Some(left));
-        Chain::lend(chain().as_ref());
-        match wait.until(&mut *seat, || self.exceeded()).await {
+        let mut lent = None;
+        let landing = poll_fn(|cx| {
+            let landed = Pin::new(&mut *seat).poll(cx);
+            if landed.is_pending() && lent.is_none() {
+                lent = Some(Chain::lend(chain()));
+            }
+            landed
+        });
+        let landed = wait.until(landing, || self.exceeded()).await;
+        if let Some(lent) = lent.flatten() {
+            lent.go_on().await;
+        }
+        match landed {
             Ok(Some(landed)) => Ok(Ok(landed)),
             Ok(None) => Err(Error::Closed),
             Err(Error::DeadlineExceeded { .. }) if soft.is_some() => {

@@ -1,11 +1,14 @@
 //! The way of a fetch of many keys: what is there, one load for all that is not, and what is there if that
 //! fails.
 
-use std::future::{Future, poll_fn};
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
+use futures_core::Stream;
+use futures_util::stream::FuturesUnordered;
+use hashbrown::HashMap;
 use smol_str::SmolStr;
 
 use super::asking::{Asking, Lead, Says, Waits};
@@ -13,12 +16,15 @@ use super::chunks::CHUNK_COUNT_MAX;
 use super::fetch_many::FetchMany;
 use super::fetched::{FetchOutcome, StaleBecause};
 use super::fetching::FOLLOWS_MAX;
-use super::loading_many::LoadMany;
+use super::loading_many::{LoadMany, ManyLoader};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::fetch::{Chain, Rank, Verdict, chain};
 use crate::tiers::{Found, ReadOptions};
+
+/// The share of all loads that one call may have under way, as a divisor.
+const LOADS_SHARE: usize = 4;
 
 /// What a call has found out about one key.
 struct Stands<V> {
@@ -43,33 +49,69 @@ impl<V: Value> FetchMany<'_, V> {
                 reason,
             });
         }
-        let many = FetchingMany { asking, many: self };
-        Box::pin(many.run()).await
+        // A key that is named twice is looked for once.
+        let mut places = HashMap::with_capacity(self.keys.len());
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for key in &self.keys {
+            places.entry(key.clone()).or_insert_with(|| {
+                keys.push(key.clone());
+                keys.len() - 1
+            });
+        }
+        let many = FetchingMany {
+            asking,
+            keys,
+            loader: self.loader,
+            chunk: self.chunk,
+        };
+        let answers = Box::pin(many.run()).await?;
+        let answer = |key: SmolStr| {
+            let answer = places.get(&key).and_then(|at| answers.get(*at));
+            let answer = answer.map_or(Err(Error::Closed), Clone::clone);
+            (key, answer)
+        };
+        Ok(self.keys.into_iter().map(answer).collect())
     }
 }
 
 struct FetchingMany<'a, V> {
     asking: Asking<'a, V>,
-    many: FetchMany<'a, V>,
+    /// Each once.
+    keys: Vec<SmolStr>,
+    loader: ManyLoader<V>,
+    chunk: usize,
 }
 
 impl<V: Value> FetchingMany<'_, V> {
-    async fn run(self) -> Result<Outcomes<V>, Error> {
-        let keys = &self.many.keys;
+    async fn run(self) -> Result<Vec<Result<FetchOutcome<V>, Error>>, Error> {
         let mut stands = self.look().await?;
-        self.load(&mut stands).await?;
-        let mut outcomes = Vec::with_capacity(keys.len());
-        for (key, stands) in keys.iter().zip(stands) {
-            let overloaded = || Err(self.asking.overloaded());
-            let outcome = stands.answer.unwrap_or_else(overloaded);
-            outcomes.push((key.clone(), outcome));
+        // One call takes no more than its part of the loads there may be.
+        let loads_max = self.asking.cache.tiers().config.limits.loads_in_flight_max;
+        let (mut wave, mut at) = (Vec::new(), 0);
+        let wave_max = (loads_max / LOADS_SHARE).max(1);
+        while at < stands.len() {
+            wave.clear();
+            while at < stands.len() && wave.len() < wave_max {
+                wave.extend(
+                    stands
+                        .get(at)
+                        .filter(|stands| stands.answer.is_none())
+                        .map(|_| at),
+                );
+                at += 1;
+            }
+            self.load(&mut stands, &wave).await;
         }
-        Ok(outcomes)
+        let overloaded = || Err(self.asking.overloaded());
+        let answers = stands.into_iter();
+        Ok(answers
+            .map(|stands| stands.answer.unwrap_or_else(overloaded))
+            .collect())
     }
 
     /// What is there of each key, and what is loaded anew meanwhile.
     async fn look(&self) -> Result<Vec<Stands<V>>, Error> {
-        let (asking, keys) = (&self.asking, &self.many.keys);
+        let (asking, keys) = (&self.asking, &self.keys);
         let mut there = Vec::with_capacity(keys.len());
         for key in keys {
             there.push(match asking.cache.check_key(key) {
@@ -80,7 +122,7 @@ impl<V: Value> FetchingMany<'_, V> {
         if asking.shows_stale() {
             self.look_below(&mut there).await?;
         }
-        let (mut refreshes, rank) = (Vec::new(), asking.rank_behind());
+        let (mut refreshes, ranks) = (Vec::new(), Ranks::new(self.chunk, || asking.rank_behind()));
         let mut stands = Vec::with_capacity(keys.len());
         for (key, there) in keys.iter().zip(there) {
             let mut has_fallback = false;
@@ -92,7 +134,7 @@ impl<V: Value> FetchingMany<'_, V> {
                 Ok(Some((entry, Verdict::ShowAndRefresh))) => {
                     let because = asking.failed(key).map(StaleBecause::Failed);
                     let because = because.unwrap_or_else(|| {
-                        refreshes.extend(asking.refresh(key, || Arc::clone(&rank)));
+                        refreshes.extend(asking.refresh(key, || ranks.next()));
                         StaleBecause::Refreshing
                     });
                     Some(Ok(asking.shown(entry, because)))
@@ -110,14 +152,14 @@ impl<V: Value> FetchingMany<'_, V> {
                 has_fallback,
             });
         }
-        self.lead(refreshes, &rank, false);
+        self.lead(refreshes, false);
         Ok(stands)
     }
 
     /// Asks the tiers below together for all that memory does not have.
     async fn look_below(&self, there: &mut [There<V>]) -> Result<(), Error> {
         let (asking, cache) = (&self.asking, self.asking.cache);
-        let absent = there.iter_mut().zip(&self.many.keys);
+        let absent = there.iter_mut().zip(&self.keys);
         let absent = absent.filter(|(there, _)| matches!(there, Ok(None)));
         let (slots, names): (Vec<_>, Vec<&str>) =
             absent.map(|(there, key)| (there, key.as_str())).unzip();
@@ -148,37 +190,39 @@ impl<V: Value> FetchingMany<'_, V> {
         Ok(())
     }
 
-    /// Has all that is wanted loaded, and waits for it.
-    async fn load(&self, stands: &mut [Stands<V>]) -> Result<(), Error> {
+    /// Has these loaded, and waits for them.
+    async fn load(&self, stands: &mut [Stands<V>], wave: &[usize]) {
         for _ in 0..FOLLOWS_MAX {
-            let (asking, rank) = (&self.asking, self.asking.rank());
-            let (mut seats, mut leads) = (Vec::new(), Vec::new());
-            for (at, (key, stands)) in self.many.keys.iter().zip(stands.iter_mut()).enumerate() {
+            let ranks = Ranks::new(self.chunk, || self.asking.rank());
+            let (mut waits, mut leads) = (FuturesUnordered::new(), Vec::new());
+            for at in wave.iter().copied() {
+                let (Some(key), Some(stands)) = (self.keys.get(at), stands.get_mut(at)) else {
+                    continue;
+                };
                 if stands.answer.is_some() {
                     continue;
                 }
-                match asking.sit_down(key, || Arc::clone(&rank)) {
+                match self.asking.sit_down(key, || ranks.next()) {
                     Ok(mut seated) => {
-                        let led = seated.leads.take();
-                        let has_led = led.is_some();
-                        leads.extend(led);
-                        let waits = self.wait(key, seated.seat, has_led, stands.has_fallback);
-                        seats.push(Wait::new(at, waits));
+                        let lead = seated.leads.take();
+                        let has_led = lead.is_some();
+                        leads.extend(lead);
+                        let wait = self.wait(key, seated.seat, has_led, stands.has_fallback);
+                        waits.push(async move { (at, wait.await) });
                     }
                     Err(error) => stands.answer = Some(Err(error)),
                 }
             }
-            if seats.is_empty() {
-                return Ok(());
+            if waits.is_empty() {
+                return;
             }
-            self.lead(leads, &rank, true);
-            for (at, outcome) in all(seats).await {
+            self.lead(leads, true);
+            while let Some((at, answer)) = poll_fn(|cx| Pin::new(&mut waits).poll_next(cx)).await {
                 if let Some(stands) = stands.get_mut(at) {
-                    stands.answer = outcome;
+                    stands.answer = answer;
                 }
             }
         }
-        Ok(())
     }
 
     /// What becomes of one key; nothing, if it is to be loaded once more.
@@ -218,55 +262,47 @@ impl<V: Value> FetchingMany<'_, V> {
         })
     }
 
-    fn lead(&self, mut leads: Vec<Lead>, rank: &Arc<Rank>, is_waited_for: bool) {
-        let (asking, many) = (&self.asking, &self.many);
-        while !leads.is_empty() {
-            let rest = leads.split_off(many.chunk.min(leads.len()));
-            let ids = leads.iter().map(|lead| lead.id.clone()).collect();
+    fn lead(&self, leads: Vec<Lead>, is_waited_for: bool) {
+        let asking = &self.asking;
+        let mut leads = leads.into_iter();
+        loop {
+            let chunk: Vec<_> = leads.by_ref().take(self.chunk).collect();
+            let Some(rank) = chunk.first().map(|lead| Arc::clone(&lead.claim.rank)) else {
+                return;
+            };
+            let ids: Vec<_> = chunk.iter().map(|lead| lead.id.clone()).collect();
             // What nobody waits for may be part of anything.
             let outer = if is_waited_for { chain() } else { None };
             let load = LoadMany {
-                loader: Arc::clone(&many.loader),
-                says: asking.loads(rank, Chain::new(ids, outer)),
+                loader: Arc::clone(&self.loader),
+                says: asking.loads(&rank, Chain::new(ids, outer)),
             };
-            asking.cache.lead_many(leads, load);
-            leads = rest;
+            asking.cache.lead_many(chunk, load);
         }
     }
 }
 
-/// One of the keys that are waited for.
-struct Wait<'a, T> {
-    at: usize,
-    waits: Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>,
+/// How urgent the loads are that one call begins: those that are made together are one.
+struct Ranks<F> {
+    chunk: usize,
+    make: F,
+    now: Cell<(usize, Option<Arc<Rank>>)>,
 }
 
-impl<'a, T> Wait<'a, T> {
-    fn new(at: usize, waits: impl Future<Output = T> + Send + 'a) -> Self {
+impl<F: Fn() -> Arc<Rank>> Ranks<F> {
+    fn new(chunk: usize, make: F) -> Self {
         Self {
-            at,
-            waits: Some(Box::pin(waits)),
+            chunk,
+            make,
+            now: Cell::new((0, None)),
         }
     }
-}
 
-/// All of them.
-async fn all<T>(mut waits: Vec<Wait<'_, T>>) -> Vec<(usize, T)> {
-    let mut done = Vec::with_capacity(waits.len());
-    poll_fn(|cx| {
-        for wait in &mut waits {
-            if let Some(future) = &mut wait.waits
-                && let Poll::Ready(outcome) = future.as_mut().poll(cx)
-            {
-                wait.waits = None;
-                done.push((wait.at, outcome));
-            }
-        }
-        match done.len() == waits.len() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
-    .await;
-    done
+    fn next(&self) -> Arc<Rank> {
+        let (count, rank) = self.now.take();
+        let rank = rank.filter(|_| !count.is_multiple_of(self.chunk));
+        let rank = rank.unwrap_or_else(&self.make);
+        self.now.set((count + 1, Some(Arc::clone(&rank))));
+        rank
+    }
 }

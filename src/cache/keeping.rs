@@ -41,7 +41,7 @@ impl<V: Value> Claimed<V> {
                 keeps: true,
                 ttl,
                 ..
-            } => ttl.flatten().unwrap_or(says.missing_ttl),
+            } => ttl.map_or(says.missing_ttl, |ttl| ttl.unwrap_or(Duration::MAX)),
             _ => Duration::ZERO,
         };
         let is_there = has_fallback || seen.is_unsure;

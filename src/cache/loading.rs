@@ -128,8 +128,13 @@ impl<V: Value> Cache<V> {
         let Some(runtime) = host().or_else(own) else {
             return;
         };
+        let held = load.says.attempts.chain.held.clone();
         let task = runtime.spawn(claimed.load(pilot, load)).abort_handle();
-        brake.set(Box::new(move || task.abort()));
+        brake.set(Box::new(move || {
+            task.abort();
+            // Its runtime may stand still.
+            held.give_up();
+        }));
     }
 }
 

@@ -60,8 +60,13 @@ impl<V: Value> Cache<V> {
         let Some(runtime) = host().or_else(own) else {
             return;
         };
+        let held = load.says.attempts.chain.held.clone();
         let task = runtime.spawn(many.load(load)).abort_handle();
-        brake.set(Box::new(move || task.abort()));
+        brake.set(Box::new(move || {
+            task.abort();
+            // Its runtime may stand still.
+            held.give_up();
+        }));
     }
 }
 
@@ -131,7 +136,7 @@ impl<V: Value> Many<V> {
             let mut brought = claimed.settle(&load.says, answer, seen).await;
             if let Ok(brought) = &mut brought {
                 (brought.attempts, brought.queued) = (made.attempts, made.queued);
-                if let Stored::Refused(_) = brought.stored {
+                if let Stored::Refused(Error::Overloaded { .. }) = brought.stored {
                     // The others do not wait for room once more, each for itself.
                     room = Duration::ZERO;
                 }
@@ -167,9 +172,10 @@ impl<V: Value> Many<V> {
         }
     }
 
-    /// Those that somebody still waits for.
+    /// Those that have no answer yet. IMPORTANT: each of them is asked for, whoever has left meanwhile: what the
+    /// source does not return it does not have.
     fn wanted(&self) -> impl Iterator<Item = &Led<V>> {
-        self.led.iter().filter(|led| led.until().is_some())
+        self.led.iter().filter(|led| led.duty.is_some())
     }
 
     /// Until when there is time: that of the latest of all who wait.

@@ -89,6 +89,11 @@ impl LoadError {
         self.source.downcast_ref()
     }
 
+    /// The error of larder's among its causes, if there is one.
+    pub(crate) fn larders(&self) -> Option<&Error> {
+        causes(&*self.source).find_map(|error| error.downcast_ref())
+    }
+
     pub(crate) fn classed(self, class: ErrorClass) -> Self {
         Self { class, ..self }
     }
@@ -137,17 +142,26 @@ impl<E: Into<Cause>> From<E> for LoadError {
 /// The causes of an error that are looked at.
 const CAUSES_MAX: usize = 16;
 
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    let cause = move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    };
+    std::iter::from_fn(cause).take(CAUSES_MAX)
+}
+
 fn judge(error: &(dyn StdError + 'static)) -> (ErrorClass, Option<Duration>) {
-    let mut cause = Some(error);
-    for _ in 0..CAUSES_MAX {
-        let Some(error) = cause else { break };
+    for error in causes(error) {
         if let Some(own) = error.downcast_ref::<Error>() {
             return (own.class(), own.retry_after());
         }
         if let Some(io) = error.downcast_ref::<io::Error>() {
             return (class_of(io.kind()), None);
         }
-        cause = error.source();
     }
     (ErrorClass::Transient, None)
 }

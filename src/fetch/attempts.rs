@@ -77,12 +77,19 @@ impl Attempts {
             made.queued += began.elapsed();
             let ticket = match ticket {
                 Ok(ticket) => ticket,
-                // What the source said itself says more.
-                Err(_) if made.attempts > 0 => return made,
-                Err(error) => {
+                Err(error) if made.attempts == 0 => {
                     made.answer = Err(error);
                     return made;
                 }
+                // It comes back when it was told to, and finds somebody else finding out.
+                Err(Error::SourceUnavailable { retry_after, .. })
+                    if made.pace().is_some() && has_time(&until, retry_after) =>
+                {
+                    timer.wait(retry_after).out().await;
+                    continue;
+                }
+                // What the source said itself says more.
+                Err(_) => return made,
             };
             made.attempts += 1;
             let attempt = Attempt {
@@ -92,8 +99,11 @@ impl Attempts {
             };
             let cut = self.source.as_ref().map(LoadSource::call_max);
             let Some(answer) = in_time(timer, &until, cut, self.ask(|| call(attempt))).await else {
-                drop(ticket);
-                // Cut by its source's bound, it may be tried again; else there is no time for that.
+                if let Some(ticket) = ticket.filter(|_| has_time(&until, Duration::ZERO)) {
+                    // Cut by its source's bound: that is the source's failure.
+                    ticket.end(&Err::<(), _>(late()));
+                }
+                // It may be tried again then; else there is no time for that.
                 let wait = self.again(&mut made, late(), &until, &mut rng);
                 match wait {
                     Some(wait) => timer.wait(wait).out().await,
@@ -138,16 +148,13 @@ impl Attempts {
             pace?;
             wait = wait.max(closed);
         }
-        // Whoever waits has no use for an attempt that begins too late.
-        let now = Clock::instant() + GRACE;
-        let left = until()?.saturating_duration_since(now);
-        (left > wait).then_some(wait)
+        has_time(until, wait).then_some(wait)
     }
 
     /// Leave to ask the source, where there is one.
     async fn admitted(&self) -> Result<Option<Ticket>, Error> {
         match &self.source {
-            Some(source) => source.admit(&self.rank, &self.chain.held).await.map(Some),
+            Some(source) => source.admit(&self.rank, &self.chain).await.map(Some),
             None => Ok(None),
         }
     }
@@ -179,6 +186,19 @@ impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         Self::Fetch(Arc::new(error))
     }
+}
+
+impl<T> Made<T> {
+    /// When the source said that it may be asked again.
+    fn pace(&self) -> Option<Duration> {
+        self.answer.as_ref().err()?.retry_after()
+    }
+}
+
+/// Whether there is more time than this: whoever waits has no use for an attempt that begins too late.
+fn has_time(until: &impl Fn() -> Option<Instant>, wait: Duration) -> bool {
+    let now = Clock::instant() + GRACE;
+    until().is_some_and(|until| until.saturating_duration_since(now) > wait)
 }
 
 fn late() -> LoadError {

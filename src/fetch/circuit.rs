@@ -23,14 +23,24 @@ pub struct Circuit {
     openings: u32,
     /// Names the times between two openings: what began before one says nothing after it.
     era: u64,
-    is_probed: bool,
+    /// Until when the one who finds out has time: whoever asks may stand still for ever.
+    probed_until_ms: Option<Millis>,
 }
 
 /// Leave to ask once.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
-    era: u64,
+    /// None for what is part of asking: it says nothing of its own.
+    era: Option<u64>,
     is_probe: bool,
+}
+
+impl Pass {
+    /// For a load that one is waiting for who has a pass himself.
+    pub const PART: Self = Self {
+        era: None,
+        is_probe: false,
+    };
 }
 
 /// How asking ended.
@@ -42,6 +52,8 @@ pub enum Ended {
     Failed { pace_ms: Option<u64> },
     /// Whoever asked could not wait.
     Cut,
+    /// It failed for a reason that is not the source's.
+    Elsewhere,
 }
 
 impl Circuit {
@@ -56,8 +68,21 @@ impl Circuit {
             until_ms: 0,
             openings: 0,
             era: 0,
-            is_probed: false,
+            probed_until_ms: None,
         }
+    }
+
+    /// The same with other rules from now on: who decides, and for how long nobody asks, stays.
+    pub fn with_rules(&self, config: BreakerConfig, reopen: Backoff, now_ms: Millis) -> Self {
+        let mut new = Self::new(config, reopen, now_ms);
+        new.era = self.era + 1;
+        if self.breaker.state() != BreakerState::Closed && self.breaker.mode() == BreakerMode::Auto
+        {
+            new.breaker.open(now_ms);
+            (new.until_ms, new.openings) = (self.until_ms, self.openings);
+        }
+        new.breaker.force(self.breaker.mode(), now_ms);
+        new
     }
 
     /// For how long nobody is to ask, in milliseconds; nothing, if somebody may.
@@ -69,12 +94,17 @@ impl Circuit {
                 let left_ms = self.until_ms.saturating_sub(now_ms);
                 (left_ms > 0).then_some(left_ms)
             }
-            BreakerState::HalfOpen => self.is_probed.then_some(AGAIN_MS),
+            BreakerState::HalfOpen => {
+                let is_probed = self
+                    .probed_until_ms
+                    .is_some_and(|until_ms| now_ms < until_ms);
+                is_probed.then_some(AGAIN_MS)
+            }
         }
     }
 
-    /// Leave to ask now, or for how long nobody is to.
-    pub fn begin(&mut self, now_ms: Millis) -> Result<Pass, u64> {
+    /// Leave to ask now, for so long at most, or for how long nobody is to.
+    pub fn begin(&mut self, now_ms: Millis, call_ms_max: u64) -> Result<Pass, u64> {
         if let Some(left_ms) = self.refuses_for(now_ms) {
             return Err(left_ms);
         }
@@ -82,9 +112,13 @@ impl Circuit {
             self.breaker.half_open(now_ms);
         }
         let is_probe = self.breaker.state() == BreakerState::HalfOpen;
-        self.is_probed |= is_probe;
+        if is_probe {
+            // One whose time is up has found out nothing, and says nothing any more.
+            self.era += u64::from(self.probed_until_ms.is_some());
+            self.probed_until_ms = Some(now_ms.saturating_add(call_ms_max));
+        }
         Ok(Pass {
-            era: self.era,
+            era: Some(self.era),
             is_probe,
         })
     }
@@ -98,18 +132,29 @@ impl Circuit {
         now_ms: Millis,
         random: f64,
     ) -> bool {
-        if pass.era != self.era {
+        if pass.era != Some(self.era) {
+            // What began before it opened says nothing but how long the source wants to be left alone.
+            if let (
+                Some(_),
+                Ended::Failed {
+                    pace_ms: Some(pace_ms),
+                },
+            ) = (pass.era, ended)
+                && self.breaker.state() == BreakerState::Open
+            {
+                self.until_ms = self.until_ms.max(after(now_ms, pace_ms));
+            }
             return false;
         }
         if pass.is_probe {
-            self.is_probed = false;
+            self.probed_until_ms = None;
         }
         let (failed, pace_ms) = match ended {
             Ended::Answered => (false, None),
             Ended::Failed { pace_ms } => (true, pace_ms),
             // It had time enough to answer.
             Ended::Cut if took_ms >= self.breaker.config().slow_ms => (true, None),
-            Ended::Cut => return false,
+            Ended::Cut | Ended::Elsewhere => return false,
         };
         let opens = if pass.is_probe {
             match self.breaker.probed(!failed, now_ms) {
@@ -138,12 +183,11 @@ impl Circuit {
     fn open(&mut self, pace_ms: Option<u64>, now_ms: Millis, random: f64) {
         self.breaker.open(now_ms);
         self.era += 1;
-        self.is_probed = false;
+        self.probed_until_ms = None;
         self.openings = self.openings.saturating_add(1);
         // The upper half only: less would be no pause, and all larders of a fleet would ask at once.
         let own_ms = self.reopen.wait_ms(self.openings, 0.5 + random / 2.0);
-        let pace_ms = pace_ms.unwrap_or_default().min(PACE_MS_MAX);
-        self.until_ms = now_ms.saturating_add(own_ms.max(pace_ms));
+        self.until_ms = after(now_ms, own_ms.max(pace_ms.unwrap_or_default()));
     }
 
     /// Takes the decision from it, or gives it back.
@@ -157,13 +201,17 @@ impl Circuit {
             self.openings = 0;
         }
         self.era += 1;
-        self.is_probed = false;
+        self.probed_until_ms = None;
     }
 
     /// What it has counted.
     pub fn stats(&self, now_ms: Millis) -> BreakerStats {
         self.breaker.stats(now_ms)
     }
+}
+
+fn after(now_ms: Millis, pause_ms: u64) -> Millis {
+    now_ms.saturating_add(pause_ms.min(PACE_MS_MAX))
 }
 
 #[cfg(test)]

@@ -9,12 +9,15 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::table::{Cancel, Flight, Full, Id, Landed, Table};
 use crate::sync::{Arc, Mutex};
+
+/// How often all loads are looked through at most, where there is no more room.
+const SWEEP_EVERY: Duration = Duration::from_millis(10);
 
 /// Loads under way. `C` is what a load claimed when it began, `T` what it brings.
 pub struct Flights<C, T> {
@@ -137,8 +140,13 @@ impl<C, T> Flights<C, T> {
         let own = table.joinable.get(id).copied();
         let is_over =
             |(serial, flight): (&u64, &Flight<C, T>)| (flight.until <= now).then_some(*serial);
-        let over: Vec<u64> = match table.flights.len() >= self.count_max {
-            true => table.flights.iter().filter_map(is_over).collect(),
+        let is_full = table.flights.len() >= self.count_max;
+        let sweeps = is_full && table.swept.is_none_or(|swept| now >= swept + SWEEP_EVERY);
+        let over: Vec<u64> = match sweeps {
+            true => {
+                table.swept = Some(now);
+                table.flights.iter().filter_map(is_over).collect()
+            }
             false => {
                 let own = own.and_then(|serial| table.flights.get_key_value(&serial));
                 own.and_then(is_over).into_iter().collect()

@@ -26,7 +26,7 @@ pub(crate) use flights::{Pilot, Seat};
 pub(crate) use judge::{Lapse, Terms, Verdict, judge};
 pub(crate) use loaded::What;
 pub use loaded::{LoadContext, Loaded};
-pub(crate) use notes::{Missing, Note, Notes};
+pub(crate) use notes::{Note, Noted, Notes, Proof};
 pub use queue::Urgency;
 pub use retry::{ATTEMPTS, BASE, CAP, FACTOR, Retry};
 pub use source::{

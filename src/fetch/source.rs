@@ -5,6 +5,7 @@
 
 mod config;
 mod ticket;
+mod turn;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,6 +15,7 @@ use hashbrown::HashMap;
 use serde::Serialize;
 use smol_str::SmolStr;
 
+use super::chain::Chain;
 use super::circuit::{Circuit, Ended, Pass};
 use super::queue::{Bounds, Entered, Number, Queue, Urgency};
 use crate::breaker::{BreakerMode, BreakerStats};
@@ -21,8 +23,9 @@ use crate::clock::{Clock, Millis};
 use crate::error::Error;
 use crate::sync::{Arc, Mutex};
 pub use config::{CALL_MS_MAX, CALLS_IN_FLIGHT, CALLS_WAITING, SourceConfig};
-pub(crate) use ticket::{Held, Rank, Ticket};
-use ticket::{Turn, Waiter};
+pub(crate) use ticket::{Held, Ticket};
+pub(crate) use turn::Rank;
+use turn::{Turn, Waiter};
 
 /// When it is worth trying again where as many calls wait as may.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -215,7 +218,9 @@ impl LoadSource {
     pub fn force(&self, mode: BreakerMode) {
         let now_ms = self.now_ms();
         self.0.state.lock().circuit.force(mode, now_ms);
-        self.look_again();
+        if self.refuses_for().is_some() {
+            self.look_again();
+        }
     }
 
     /// How long one call of a loader may take.
@@ -230,27 +235,41 @@ impl LoadSource {
         refuses_for.map(Duration::from_millis)
     }
 
-    /// Leave to ask once, when it is this load's turn. Its place is held there meanwhile.
-    pub(crate) async fn admit(&self, rank: &Rank, held: &Held) -> Result<Ticket, Error> {
+    /// Whether the two are one.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Leave to ask once, when it is this load's turn.
+    pub(crate) async fn admit(&self, rank: &Rank, chain: &Chain) -> Result<Ticket, Error> {
+        // IMPORTANT: whoever asks the source for this one may be the one who finds out whether it works.
+        let is_part = chain.is_part_of_asking(self);
         loop {
-            if let Some(left) = self.refuses_for() {
+            if let Some(left) = self.refuses_for().filter(|_| !is_part) {
                 return Err(self.refusal(left));
             }
-            let place = match rank.turn(self).await {
+            let place = match rank.turn(self, is_part).await {
                 Turn::Yours(place) => place,
                 Turn::Away => return Err(self.full()),
                 Turn::Look => continue,
             };
-            let now_ms = self.now_ms();
-            let begun = self.0.state.lock().circuit.begin(now_ms);
+            let begun = match is_part {
+                true => Ok(Pass::PART),
+                false => self.begin(),
+            };
             return match begun {
                 Ok(pass) => {
                     self.0.calls.fetch_add(1, Ordering::Relaxed);
-                    Ok(Ticket::new(self, pass, place, held))
+                    Ok(Ticket::new(self, pass, place, &chain.held))
                 }
                 Err(left_ms) => Err(self.refusal(Duration::from_millis(left_ms))),
             };
         }
+    }
+
+    fn begin(&self) -> Result<Pass, u64> {
+        let (now_ms, state) = (self.now_ms(), &mut *self.0.state.lock());
+        state.circuit.begin(now_ms, state.config.call_ms_max)
     }
 
     fn configure(&self, config: SourceConfig) {
@@ -262,18 +281,15 @@ impl LoadSource {
             .resize(known.number, config.bounds());
         in_now.into_iter().for_each(Waiter::has_place);
         let mut state = known.state.lock();
-        // What it knows of the source goes with other rules for it only.
-        if (&state.config.breaker, state.config.reopen) == (&config.breaker, config.reopen) {
-            state.config = config;
-        } else {
-            *state = State::new(config, now_ms);
+        if (&state.config.breaker, state.config.reopen) != (&config.breaker, config.reopen) {
+            let breaker = config.breaker.clone();
+            state.circuit = state.circuit.with_rules(breaker, config.reopen, now_ms);
         }
-        drop(state);
-        self.look_again();
+        state.config = config;
     }
 
     fn ended(&self, pass: Pass, ended: Ended, took_ms: u64) {
-        if ended != Ended::Answered {
+        if !matches!(ended, Ended::Answered | Ended::Elsewhere) {
             self.0.failures.fetch_add(1, Ordering::Relaxed);
         }
         let now_ms = self.now_ms();

@@ -31,6 +31,8 @@ pub struct Table<C, T> {
     pub flights: HashMap<u64, Flight<C, T>>,
     /// Loads that are made together, by the serial of the first of them.
     pub groups: HashMap<u64, Group>,
+    /// When all were looked through for those whose time is up.
+    pub swept: Option<Instant>,
 }
 
 /// Loads of several keys that one piece of work makes: it goes on while anybody waits for any of them.
@@ -79,6 +81,7 @@ impl<C, T> Default for Table<C, T> {
             joinable: HashMap::new(),
             flights: HashMap::new(),
             groups: HashMap::new(),
+            swept: None,
         }
     }
 }
