@@ -31,6 +31,7 @@ mod read;
 mod report;
 mod retime;
 mod scan;
+mod seats;
 mod update;
 mod watching;
 

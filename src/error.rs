@@ -4,6 +4,8 @@
 //! text holds a key.
 
 // By its path, since a test compiles this file under another roof.
+#[path = "error/action.rs"]
+mod action;
 #[path = "error/class.rs"]
 mod class;
 #[path = "error/load.rs"]
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::version::Version;
+pub use action::SuggestedAction;
 pub use class::ErrorClass;
 pub use load::LoadError;
 

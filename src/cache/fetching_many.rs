@@ -11,12 +11,13 @@ use futures_util::stream::FuturesUnordered;
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 
-use super::asking::{Asking, Lead, Says, Waits};
+use super::asking::{Asking, Says};
 use super::chunks::CHUNK_COUNT_MAX;
 use super::fetch_many::FetchMany;
 use super::fetched::{FetchOutcome, StaleBecause};
 use super::fetching::FOLLOWS_MAX;
 use super::loading_many::{LoadMany, ManyLoader};
+use super::seats::{Lead, Waits};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
@@ -32,6 +33,28 @@ struct Stands<V> {
     answer: Option<Result<FetchOutcome<V>, Error>>,
     /// Meanwhile, or if that fails, what is there may be shown.
     has_fallback: bool,
+    /// It has been waited for.
+    is_loaded: bool,
+}
+
+impl<V> Stands<V> {
+    fn new() -> Self {
+        Self {
+            answer: None,
+            is_loaded: false,
+            has_fallback: false,
+        }
+    }
+
+    /// Whether its answer is one, whatever else is waited for.
+    fn stays(&self) -> bool {
+        match &self.answer {
+            None => false,
+            Some(_) if self.is_loaded => true,
+            Some(Ok(outcome)) => outcome.stale_because.is_none(),
+            Some(Err(_)) => true,
+        }
+    }
 }
 
 /// What there is of a key, and what is to be done about it.
@@ -84,49 +107,54 @@ struct FetchingMany<'a, V> {
 
 impl<V: Value> FetchingMany<'_, V> {
     async fn run(self) -> Result<Vec<Result<FetchOutcome<V>, Error>>, Error> {
-        let mut stands = self.look().await?;
         // One call takes no more than its part of the loads there may be.
         let loads_max = self.asking.cache.tiers().config.limits.loads_in_flight_max;
-        let (mut wave, mut at) = (Vec::new(), 0);
         let wave_max = (loads_max / LOADS_SHARE).max(1);
-        while at < stands.len() {
-            wave.clear();
-            while at < stands.len() && wave.len() < wave_max {
-                wave.extend(
-                    stands
-                        .get(at)
-                        .filter(|stands| stands.answer.is_none())
-                        .map(|_| at),
-                );
-                at += 1;
+        let mut stands: Vec<_> = self.keys.iter().map(|_| Stands::new()).collect();
+        for _ in 0..FOLLOWS_MAX {
+            self.look(&mut stands).await?;
+            let wanted = stands.iter().enumerate();
+            let wanted = wanted.filter(|(_, stands)| stands.answer.is_none());
+            let wanted: Vec<_> = wanted.map(|(at, _)| at).collect();
+            if wanted.is_empty() {
+                break;
             }
-            self.load(&mut stands, &wave).await;
+            for wave in wanted.chunks(wave_max) {
+                self.load(&mut stands, wave).await;
+            }
+            // IMPORTANT: time has passed. What is stale may have gone, or have become too old to be shown.
         }
         let overloaded = || Err(self.asking.overloaded());
-        let answers = stands.into_iter();
-        Ok(answers
-            .map(|stands| stands.answer.unwrap_or_else(overloaded))
-            .collect())
+        let answers = stands.into_iter().map(|stands| {
+            let answer = self
+                .asking
+                .in_time(stands.answer.unwrap_or_else(overloaded));
+            self.asking.count(&answer);
+            answer
+        });
+        Ok(answers.collect())
     }
 
-    /// What is there of each key, and what is loaded anew meanwhile.
-    async fn look(&self) -> Result<Vec<Stands<V>>, Error> {
-        let (asking, keys) = (&self.asking, &self.keys);
-        let mut there = Vec::with_capacity(keys.len());
-        for key in keys {
+    /// What is there of each key that has no answer that stays, and what is loaded anew meanwhile.
+    async fn look(&self, stands: &mut [Stands<V>]) -> Result<(), Error> {
+        let asking = &self.asking;
+        let asked = stands.iter_mut().zip(&self.keys);
+        let mut asked: Vec<_> = asked.filter(|(stands, _)| !stands.stays()).collect();
+        let mut there = Vec::with_capacity(asked.len());
+        for (_, key) in &asked {
             there.push(match asking.cache.check_key(key) {
                 Ok(()) => Ok(asking.look_in_memory(key).await),
                 Err(error) => Err(error),
             });
         }
         if asking.shows_stale() {
-            self.look_below(&mut there).await?;
+            let keys: Vec<_> = asked.iter().map(|(_, key)| *key).collect();
+            self.look_below(&keys, &mut there).await?;
         }
         let (mut refreshes, ranks) = (Vec::new(), Ranks::new(self.chunk, || asking.rank_behind()));
-        let mut stands = Vec::with_capacity(keys.len());
-        for (key, there) in keys.iter().zip(there) {
-            let mut has_fallback = false;
-            let answer = match there {
+        for ((stands, key), there) in asked.iter_mut().zip(there) {
+            stands.has_fallback = matches!(there, Ok(Some((_, Verdict::LoadOr))));
+            stands.answer = match there {
                 Err(error) => Some(Err(error)),
                 Ok(Some((entry, Verdict::Show))) => {
                     Some(Ok(FetchOutcome::of(Some(entry), asking.began)))
@@ -140,26 +168,21 @@ impl<V: Value> FetchingMany<'_, V> {
                     Some(Ok(asking.shown(entry, because)))
                 }
                 Ok(Some((entry, Verdict::LoadOr))) => {
-                    has_fallback = true;
                     let failed = asking.failed(key).map(StaleBecause::Failed);
                     failed.map(|because| Ok(asking.shown(entry, because)))
                 }
                 Ok(None) if asking.is_missing(key) => Some(Ok(FetchOutcome::missing(asking.began))),
                 Ok(_) => None,
             };
-            stands.push(Stands {
-                answer,
-                has_fallback,
-            });
         }
         self.lead(refreshes, false);
-        Ok(stands)
+        Ok(())
     }
 
     /// Asks the tiers below together for all that memory does not have.
-    async fn look_below(&self, there: &mut [There<V>]) -> Result<(), Error> {
+    async fn look_below(&self, keys: &[&SmolStr], there: &mut [There<V>]) -> Result<(), Error> {
         let (asking, cache) = (&self.asking, self.asking.cache);
-        let absent = there.iter_mut().zip(&self.keys);
+        let absent = there.iter_mut().zip(keys);
         let absent = absent.filter(|(there, _)| matches!(there, Ok(None)));
         let (slots, names): (Vec<_>, Vec<&str>) =
             absent.map(|(there, key)| (there, key.as_str())).unzip();
@@ -219,7 +242,7 @@ impl<V: Value> FetchingMany<'_, V> {
             self.lead(leads, true);
             while let Some((at, answer)) = poll_fn(|cx| Pin::new(&mut waits).poll_next(cx)).await {
                 if let Some(stands) = stands.get_mut(at) {
-                    stands.answer = answer;
+                    (stands.answer, stands.is_loaded) = (answer, true);
                 }
             }
         }

@@ -8,10 +8,10 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::Cache;
-use super::asking::Lead;
 use super::fetched::Stored;
 use super::keeping::ROOM_MAX;
 use super::prepare::EntryOptions;
+use super::seats::Lead;
 use crate::clock::{Clock, Millis};
 use crate::codec::Value;
 use crate::entry::Entry;

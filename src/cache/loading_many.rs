@@ -9,10 +9,10 @@ use hashbrown::HashMap;
 use smol_str::SmolStr;
 
 use super::Cache;
-use super::asking::Lead;
 use super::fetched::Stored;
 use super::keeping::ROOM_MAX;
 use super::loading::{Brought, Claimed, LoadSays, Looked};
+use super::seats::Lead;
 use crate::clock::Clock;
 use crate::codec::Value;
 use crate::error::{Error, ErrorClass, LoadError};

@@ -16,6 +16,7 @@ use crate::typed;
 #[derive(Clone, Default)]
 pub(crate) struct EntryOptions {
     pub ttl: Option<Option<Duration>>,
+    pub ttl_jitter: Option<f64>,
     pub idle: Option<Option<Duration>>,
     pub stale_for: Option<Duration>,
     pub priority: Option<Priority>,
@@ -25,6 +26,7 @@ pub(crate) struct EntryOptions {
 /// All of it is left to the cache.
 pub(super) static PLAIN: EntryOptions = EntryOptions {
     ttl: None,
+    ttl_jitter: None,
     idle: None,
     stale_for: None,
     priority: None,
@@ -43,7 +45,8 @@ impl<V: Value> Cache<V> {
         let defaults = &inner.defaults;
         let idle_ms = idle_ms(options.idle.unwrap_or(defaults.idle))?;
         let ttl = options.ttl.unwrap_or(defaults.ttl);
-        let ends_ms = deadline("ttl", now_ms, ttl, defaults.ttl_jitter)?;
+        let jitter = options.ttl_jitter.unwrap_or(defaults.ttl_jitter);
+        let ends_ms = deadline("ttl", now_ms, ttl, jitter)?;
         let mut expires_ms = ends_ms;
         if idle_ms > 0 {
             expires_ms = expires_ms.min(now_ms + Millis::from(idle_ms));
