@@ -26,8 +26,11 @@ mod many;
 mod mutate;
 mod mutation;
 mod noting;
+mod pages;
+mod polling;
 mod prepare;
 mod read;
+mod register;
 mod report;
 mod retime;
 mod scan;
@@ -46,6 +49,9 @@ pub use get_many::GetMany;
 pub use many::{RemoveMany, SetMany};
 pub use mutate::{Remove, Set};
 pub use mutation::Mutation;
+pub use pages::FetchPage;
+pub use polling::{POLL_MIN, Polling};
+pub use register::{Register, WarmReport};
 pub use report::{BatchReport, ChunkReport, FAILURES_BYTES_MAX, FAILURES_MAX, ReadChunk, ReadKey};
 pub use retime::{Expire, Touch};
 pub use scan::{Cursor, PAGE_SIZE, Page, Scan};
@@ -56,6 +62,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
+
 use crate::codec::{Codec, Proof, Value};
 use crate::error::Error;
 use crate::fetch::LoadSource;
@@ -64,6 +72,7 @@ use crate::tiers::{Home, Place, Targets, Tiers};
 use crate::typed;
 pub(crate) use prepare::EntryOptions;
 use prepare::{PLAIN, deadline, idle_ms};
+use register::Registered;
 
 /// A boxed future of a call.
 pub type CallFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -118,6 +127,8 @@ struct Definition<V> {
     proof: Proof,
     /// Its entries lie in memory alone and have nothing by default that few entries have.
     is_plain: bool,
+    /// How its values are loaded where a call brings no loader.
+    registered: RwLock<Option<Arc<Registered<V>>>>,
 }
 
 impl<V> Definition<V> {
@@ -131,6 +142,7 @@ impl<V> Definition<V> {
             defaults,
             weigher,
             proof: Proof::default(),
+            registered: RwLock::new(None),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::tiers::{Counts, Found, ReadOptions};
 const LOADS_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What a fetch says beside its keys and its loader.
+#[derive(Clone)]
 pub(super) struct Says {
     pub terms: Terms,
     pub entry: EntryOptions,

@@ -45,6 +45,9 @@ struct Fetching<'a, V> {
 impl<V: Value> Fetching<'_, V> {
     async fn run(&self) -> Result<FetchOutcome<V>, Error> {
         let (asking, key) = (&self.asking, self.key);
+        if asking.says.terms.is_forced {
+            return self.loaded(false).await?.map_err(|_| asking.exceeded());
+        }
         let shows_stale = asking.shows_stale();
         let there = match asking.look_in_memory(key).await {
             // Boxed, as few fetches come this way and all are moved about.

@@ -9,7 +9,7 @@ use super::prepare::EntryOptions;
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};
-use crate::fetch::{Loaded, What};
+use crate::fetch::{Loaded, What, is_reserved};
 use crate::outcome::Durability;
 use crate::shelf::{Change, Condition};
 use crate::tiers::{Counts, Order};
@@ -77,12 +77,17 @@ impl<V: Value> Claimed<V> {
         let (tiers, version) = (self.cache.tiers(), self.claim.began);
         entry.ttl = loaded.ttl.or(entry.ttl);
         entry.tags.extend(loaded.tags);
+        entry.validator = loaded.validator;
         let value = match (loaded.what, there) {
             (What::Value(value), _) => value,
             (What::NotModified, Some(there)) => {
                 // It is the same entry with other times.
                 entry.priority = entry.priority.or(Some(there.slot.priority));
-                entry.tags.extend_from_slice(there.slot.tags());
+                let tags = there.slot.tags().iter();
+                let (reserved, tags): (Vec<_>, Vec<_>) =
+                    tags.cloned().partition(|tag| is_reserved(tag));
+                entry.validator = entry.validator.or_else(|| reserved.into_iter().next());
+                entry.tags.extend(tags);
                 entry.tags.sort_unstable();
                 entry.tags.dedup();
                 there.entry.into_value()

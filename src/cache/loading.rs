@@ -2,7 +2,7 @@
 //! keep what came of it if it may be kept, and answer.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use smol_str::SmolStr;
@@ -17,7 +17,8 @@ use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::{
-    Attempts, Brings, Claim, Guarded, Id, Lapse, LoadContext, Loader, Pilot, Terms, Verdict, judge,
+    Attempts, Brings, Claim, Guarded, Id, Lapse, LoadContext, LoadEventKind, Loader, Pilot, Stale,
+    Terms, Verdict, judge,
 };
 use crate::runtime::host;
 use crate::shelf::Slot;
@@ -63,6 +64,8 @@ pub(super) struct Claimed<V> {
     pub claim: Claim,
     /// How long it waits for room to store what was loaded.
     pub room: Duration,
+    /// Something was there already.
+    is_refresh: AtomicBool,
 }
 
 impl<V> Claimed<V> {
@@ -72,6 +75,7 @@ impl<V> Claimed<V> {
             id,
             claim,
             room: ROOM_MAX,
+            is_refresh: AtomicBool::new(false),
         }
     }
 
@@ -111,8 +115,9 @@ impl<V> Looked<V> {
     }
 
     /// The value that is there already.
-    pub fn stale(&self) -> Option<Entry<V>> {
-        self.there.as_ref().map(|there| there.entry.clone())
+    pub fn stale(&self) -> Stale<V> {
+        let there = self.there.as_ref();
+        Stale::of(there.map(|there| (there.entry.clone(), there.slot.tags())))
     }
 }
 
@@ -146,6 +151,7 @@ impl<V: Value> Claimed<V> {
         let brought = brought.unwrap_or_else(|| {
             Err(LoadError::new(ErrorClass::Bug, "what is loaded panicked").into())
         });
+        self.tell(&brought);
         let brings = match brought {
             Ok(brought) => Ok(Arc::new(brought) as _),
             Err(error) => {
@@ -169,6 +175,7 @@ impl<V: Value> Claimed<V> {
         }
         let counts = &tiers.fetches.counts;
         Counts::add(&counts.loads);
+        self.begins(&seen);
         let stale = seen.stale();
         let call = |attempt| {
             let (key, stale) = (self.id.name.clone(), stale.clone());
@@ -184,9 +191,36 @@ impl<V: Value> Claimed<V> {
         Ok(brought)
     }
 
+    /// Tells whoever watches that a loader is about to be asked.
+    pub(super) fn begins(&self, seen: &Looked<V>) {
+        let is_refresh = seen.there.is_some();
+        self.is_refresh.store(is_refresh, Ordering::Relaxed);
+        self.tells(LoadEventKind::Began);
+    }
+
+    /// Tells whoever watches what the load has come to.
+    pub(super) fn tell(&self, brought: &Result<Brought<V>, Error>) {
+        match brought {
+            // There was something by then: nobody was asked.
+            Ok(brought) if brought.attempts == 0 => {}
+            Ok(brought) if brought.entry.is_none() => self.tells(LoadEventKind::Missing),
+            Ok(_) => self.tells(LoadEventKind::Loaded),
+            Err(error) => self.tells(LoadEventKind::Failed(error.clone())),
+        }
+    }
+
+    fn tells(&self, kind: LoadEventKind) {
+        let tiers = self.cache.tiers();
+        let is_refresh = self.is_refresh.load(Ordering::Relaxed);
+        tiers
+            .fetches
+            .news
+            .tell(&self.id, kind, is_refresh, tiers.now_ms());
+    }
+
     /// What there is already, if that will do: somebody else has stored it meanwhile.
     pub(super) fn found(&self, seen: &Looked<V>, terms: &Terms) -> Option<Brought<V>> {
-        let there = seen.there.as_ref()?;
+        let there = seen.there.as_ref().filter(|_| !terms.is_forced)?;
         let now_ms = self.cache.tiers().now_ms();
         (judge(terms, lapse(&there.entry), now_ms) == Verdict::Show).then(|| Brought {
             version: there.entry.version(),

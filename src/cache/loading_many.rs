@@ -16,7 +16,9 @@ use super::seats::Lead;
 use crate::clock::Clock;
 use crate::codec::Value;
 use crate::error::{Error, ErrorClass, LoadError};
-use crate::fetch::{Brings, Claim, Guarded, LoadContext, LoadManyContext, Loaded, Loading, Pilot};
+use crate::fetch::{
+    Brings, Claim, Guarded, LoadContext, LoadManyContext, Loaded, Loading, Pilot, Stale,
+};
 use crate::runtime::host;
 use crate::tiers::{Counts, ReadOptions};
 
@@ -104,6 +106,11 @@ impl<V: Value> Many<V> {
         let (cache, tiers) = (self.cache.clone(), self.cache.tiers());
         let counts = &tiers.fetches.counts;
         let wanted = self.wanted().count() as u64;
+        for led in self.wanted() {
+            if let Some((claimed, _)) = &led.duty {
+                claimed.begins(&led.seen);
+            }
+        }
         counts.loads.fetch_add(wanted, Ordering::Relaxed);
         let call = |attempt| {
             let keys = self
@@ -111,7 +118,7 @@ impl<V: Value> Many<V> {
                 .map(|led| (led.name.clone(), led.seen.stale()));
             (load.loader)(LoadManyContext {
                 keys: keys.collect(),
-                any: LoadContext::new(attempt, SmolStr::default(), None, &tiers.timer),
+                any: LoadContext::new(attempt, SmolStr::default(), Stale::of(None), &tiers.timer),
             })
         };
         let attempts = &load.says.attempts;
@@ -195,6 +202,7 @@ impl<V: Value> Led<V> {
         let Some((claimed, pilot)) = self.duty.take() else {
             return;
         };
+        claimed.tell(&brought);
         let brings: Brings = match brought {
             Ok(brought) => Ok(Arc::new(brought) as _),
             Err(error) => {

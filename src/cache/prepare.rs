@@ -8,6 +8,7 @@ use super::Cache;
 use crate::clock::{Millis, NEVER, millis};
 use crate::codec::Value;
 use crate::error::Error;
+use crate::fetch::is_reserved;
 use crate::shelf::{Draft, Extra, Fresh, Priority};
 use crate::tiers::Counts;
 use crate::typed;
@@ -21,6 +22,15 @@ pub(crate) struct EntryOptions {
     pub stale_for: Option<Duration>,
     pub priority: Option<Priority>,
     pub tags: Vec<smol_str::SmolStr>,
+    /// The tag that is none of the host's.
+    pub validator: Option<smol_str::SmolStr>,
+}
+
+impl EntryOptions {
+    /// The host's tags and the one that is not.
+    pub fn all_tags(&self) -> impl Iterator<Item = smol_str::SmolStr> {
+        self.tags.iter().chain(&self.validator).cloned()
+    }
 }
 
 /// All of it is left to the cache.
@@ -31,6 +41,7 @@ pub(super) static PLAIN: EntryOptions = EntryOptions {
     stale_for: None,
     priority: None,
     tags: Vec::new(),
+    validator: None,
 };
 
 impl<V: Value> Cache<V> {
@@ -76,8 +87,11 @@ impl<V: Value> Cache<V> {
             Some(encoded) if defaults.suppress_unchanged => fingerprint(&encoded.payload),
             _ => 0,
         };
-        let is_plain =
-            options.tags.is_empty() && idle_ms == 0 && keep_ms == expires_ms && fingerprint == 0;
+        let is_plain = options.tags.is_empty()
+            && options.validator.is_none()
+            && idle_ms == 0
+            && keep_ms == expires_ms
+            && fingerprint == 0;
         Ok(Draft {
             body: typed::erase(value),
             encoded,
@@ -91,7 +105,7 @@ impl<V: Value> Cache<V> {
                     ends_ms,
                     fingerprint,
                     skipped: crate::shelf::TierSet::NONE,
-                    tags: options.tags.clone().into(),
+                    tags: options.all_tags().collect(),
                 })
             }),
             schema: inner.place.schema,
@@ -155,6 +169,12 @@ impl<V: Value> Cache<V> {
             return Err(Error::Invalid {
                 field: "tag",
                 reason: format!("is empty, allowed are 1 to {limit} bytes"),
+            });
+        }
+        if is_reserved(tag) {
+            return Err(Error::Invalid {
+                field: "tag",
+                reason: "begins with a zero byte and a v, which no host's tag may".into(),
             });
         }
         if tag.len() > limit {

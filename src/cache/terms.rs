@@ -85,7 +85,7 @@ macro_rules! fetch_options {
         where
             C: Fn(&LoadError) -> Option<ErrorClass> + Send + Sync + 'static,
         {
-            self.says().classify = Some(Arc::new(classify));
+            self.says().classify = Some(std::sync::Arc::new(classify));
             self
         }
 
