@@ -15,6 +15,7 @@ mod loaded;
 mod notes;
 mod queue;
 mod retry;
+mod scope;
 mod source;
 mod table;
 
@@ -29,6 +30,7 @@ pub use loaded::{LoadContext, Loaded};
 pub(crate) use notes::{Missing, Note, Notes};
 pub use queue::Urgency;
 pub use retry::{ATTEMPTS, BASE, CAP, FACTOR, Retry};
+pub use scope::FetchScope;
 pub use source::{
     CALL_MS_MAX, CALLS_IN_FLIGHT, CALLS_WAITING, LoadSource, SourceConfig, SourceStats,
 };
