@@ -130,8 +130,8 @@ pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass, LoadError, SuggestedAction};
 pub use event::{Change, EntryEvent, Old};
 pub use fetch::{
-    Budget, LoadContext, LoadEvent, LoadManyContext, LoadSource, LoadWatch, Loaded, Retry,
-    SourceConfig, SourceStats, Urgency,
+    Budget, FetchScope, LoadContext, LoadEvent, LoadManyContext, LoadSource, LoadWatch, Loaded,
+    Retry, SourceConfig, SourceStats, Urgency,
 };
 pub use gate::Admission;
 pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};

@@ -259,3 +259,29 @@ async fn other_settings_change_neither_who_decides_nor_a_pause_that_was_asked_fo
     assert_eq!(api.stats().refuses_for_ms, None);
     larder.shutdown(SOON).await.unwrap();
 }
+
+#[tokio::test]
+async fn whoever_says_that_a_source_is_well_again_is_believed_for_every_key() {
+    let (world, larder, users, api) = start(|_| ()).await;
+    let set = users.set("k", text("old")).ttl(secs(1));
+    set.stale_for(secs(9_999)).await.unwrap();
+    world.advance(secs(2));
+    let ask = async |answer: fn() -> Result<String, LoadError>| {
+        let load = move |_| async move { answer() };
+        let fetch = users
+            .fetch("k", load)
+            .source(&api)
+            .stale_if_error_for(secs(9_999));
+        let fetch = fetch.throttle(secs(0)).retry(Retry::never());
+        String::clone(&fetch.await.unwrap().unwrap())
+    };
+    assert_eq!(
+        ask(|| Err(LoadError::transient("429").retry_after(secs(3_600)))).await,
+        "old"
+    );
+    assert_eq!(ask(|| Ok(text("new"))).await, "old");
+    assert_eq!(api.stats().calls, 1, "it asked not to be asked");
+    api.force(BreakerMode::ForcedClosed);
+    assert_eq!(ask(|| Ok(text("new"))).await, "new");
+    larder.shutdown(SOON).await.unwrap();
+}

@@ -140,8 +140,11 @@ impl<'a, V: Value> Asking<'a, V> {
         matches!(self.cache.noted(&self.id(key)), Some(Noted::Missing))
     }
 
-    /// Why the last load failed, if that was so lately that it is not to be tried again for what can be shown.
+    /// Why what can be shown is not to be loaded now: its source is left alone, or the last load failed so lately.
     pub fn failed(&self, key: &str) -> Option<Error> {
+        if let Some(error) = self.source().and_then(LoadSource::refuses) {
+            return Some(error);
+        }
         match self.cache.noted(&self.id(key))? {
             Noted::Failed(error) => Some(error),
             Noted::Missing => None,

@@ -30,7 +30,8 @@ impl<V: Value> Claimed<V> {
             Ok(loaded) => loaded,
             Err(error) => {
                 if has_fallback {
-                    self.note_failure(&error, says.throttle);
+                    let has_source = says.attempts.source.is_some();
+                    self.note_failure(&error, says.throttle, has_source);
                 }
                 return Err(error);
             }

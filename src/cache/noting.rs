@@ -31,13 +31,16 @@ impl<V: Value> Claimed<V> {
         self.note(Noted::Missing, ttl, Arc::clone(tags));
     }
 
-    /// That it failed: what can be shown is not loaded again for so long, or as long as the source asked for.
-    pub(super) fn note_failure(&self, error: &Error, throttle: Duration) {
-        if throttle.is_zero() || matches!(error, Error::Closed) {
+    /// That it failed: what can be shown is not loaded again for so long, or as long as the source asked for, if nobody
+    /// else remembers that.
+    pub(super) fn note_failure(&self, error: &Error, throttle: Duration, has_source: bool) {
+        // A source that is left alone says so itself.
+        let is_known = matches!(error, Error::Closed | Error::SourceUnavailable { .. });
+        if throttle.is_zero() || is_known {
             return;
         }
-        let pace = error.retry_after().unwrap_or_default();
-        let pause = throttle.max(pace.min(DEADLINE_MAX));
+        let pace = error.retry_after().filter(|_| !has_source);
+        let pause = throttle.max(pace.unwrap_or_default().min(DEADLINE_MAX));
         self.note(Noted::Failed(error.clone()), pause, Arc::new([]));
     }
 

@@ -42,7 +42,11 @@ impl<V: Value> Asking<'_, V> {
     ) -> Result<Result<Landed<Brings>, StaleBecause>, Error> {
         let soft = self.says.terms.soft_timeout.filter(|_| is_soft);
         let left = soft.map_or(self.left(), |soft| {
-            soft.saturating_sub(self.began.elapsed())
+            // What others have waited for in vain is not waited for as long again.
+            let began = seat
+                .began()
+                .map_or(self.began, |began| began.min(self.began));
+            soft.saturating_sub(began.elapsed())
         });
         let wait = self.cache.tiers().wait(Some(left));
         let mut lent = None;

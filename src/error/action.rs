@@ -33,7 +33,7 @@ impl Error {
     pub fn suggested_action(&self) -> SuggestedAction {
         match self {
             Self::Fetch(error) => error.suggested_action(),
-            Self::Conflict { .. } | Self::Closed => SuggestedAction::Retry,
+            Self::Conflict { .. } | Self::Closed | Self::Superseded => SuggestedAction::Retry,
             other => of(other.class(), other.retry_after()),
         }
     }

@@ -91,6 +91,10 @@ impl Attempts {
                 // What the source said itself says more.
                 Err(_) => return made,
             };
+            // What waited for its turn may have come too late.
+            if !has_time(&until, Duration::ZERO) {
+                return made;
+            }
             made.attempts += 1;
             let attempt = Attempt {
                 number: made.attempts,
@@ -99,12 +103,17 @@ impl Attempts {
             };
             let cut = self.source.as_ref().map(LoadSource::call_max);
             let Some(answer) = in_time(timer, &until, cut, self.ask(|| call(attempt))).await else {
+                let mut error = late();
                 if let Some(ticket) = ticket.filter(|_| has_time(&until, Duration::ZERO)) {
                     // Cut by its source's bound: that is the source's failure.
-                    ticket.end(&Err::<(), _>(late()));
+                    error = LoadError::transient(format!(
+                        "the source did not answer within call_ms_max, {} ms",
+                        cut.unwrap_or_default().as_millis()
+                    ));
+                    ticket.failed(&error);
                 }
                 // It may be tried again then; else there is no time for that.
-                let wait = self.again(&mut made, late(), &until, &mut rng);
+                let wait = self.again(&mut made, error, &until, &mut rng);
                 match wait {
                     Some(wait) => timer.wait(wait).out().await,
                     None => return made,
@@ -112,8 +121,10 @@ impl Attempts {
                 continue;
             };
             let answer = answer.map_err(|error| self.classed(error));
-            if let Some(ticket) = ticket {
-                ticket.end(&answer);
+            match (ticket, &answer) {
+                (None, _) => {}
+                (Some(ticket), Ok(_)) => ticket.answered(),
+                (Some(ticket), Err(error)) => ticket.failed(error),
             }
             let error = match answer {
                 Ok(loaded) => {

@@ -9,6 +9,8 @@ use crate::health::Backoff;
 
 /// When to ask again while somebody is finding out, and while somebody has decided that nobody asks.
 const AGAIN_MS: u64 = 100;
+/// Between two calls that hear nothing no more than this passes, if they are to hear the same silence.
+const HEARD_MS: u64 = 1_000;
 /// The longest that a source is believed: a day.
 const PACE_MS_MAX: u64 = 86_400_000;
 
@@ -25,6 +27,23 @@ pub struct Circuit {
     era: u64,
     /// Until when the one who finds out has time: whoever asks may stand still for ever.
     probed_until_ms: Option<Millis>,
+    /// Calls under way.
+    asking: u32,
+    /// Since when it is being asked without having answered anybody.
+    silent_since_ms: Option<Millis>,
+    /// When somebody could not wait any longer last.
+    cut_ms: Millis,
+}
+
+/// What the end of a call has changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Turned {
+    /// Nothing.
+    Nothing,
+    /// Nobody asks from now on, for this reason.
+    Opened(String),
+    /// It is asked again.
+    Closed,
 }
 
 /// Leave to ask once.
@@ -69,13 +88,16 @@ impl Circuit {
             openings: 0,
             era: 0,
             probed_until_ms: None,
+            asking: 0,
+            silent_since_ms: None,
+            cut_ms: 0,
         }
     }
 
     /// The same with other rules from now on: who decides, and for how long nobody asks, stays.
     pub fn with_rules(&self, config: BreakerConfig, reopen: Backoff, now_ms: Millis) -> Self {
         let mut new = Self::new(config, reopen, now_ms);
-        new.era = self.era + 1;
+        (new.era, new.asking) = (self.era + 1, self.asking);
         if self.breaker.state() != BreakerState::Closed && self.breaker.mode() == BreakerMode::Auto
         {
             new.breaker.open(now_ms);
@@ -117,13 +139,19 @@ impl Circuit {
             self.era += u64::from(self.probed_until_ms.is_some());
             self.probed_until_ms = Some(now_ms.saturating_add(call_ms_max));
         }
+        // A silence that nobody was there to hear any more is none.
+        let is_new = self.asking == 0 && now_ms.saturating_sub(self.cut_ms) >= HEARD_MS;
+        if is_new || self.silent_since_ms.is_none() {
+            self.silent_since_ms = Some(now_ms);
+        }
+        self.asking = self.asking.saturating_add(1);
         Ok(Pass {
             era: Some(self.era),
             is_probe,
         })
     }
 
-    /// Asking has ended, after so long. Whether nobody is to ask from now on. `random` is in `0.0..1.0`.
+    /// Asking has ended, after so long. `random` is in `0.0..1.0`.
     pub fn end(
         &mut self,
         pass: Pass,
@@ -131,53 +159,93 @@ impl Circuit {
         took_ms: u64,
         now_ms: Millis,
         random: f64,
-    ) -> bool {
-        if pass.era != Some(self.era) {
-            // What began before it opened says nothing but how long the source wants to be left alone.
-            if let (
-                Some(_),
-                Ended::Failed {
-                    pace_ms: Some(pace_ms),
-                },
-            ) = (pass.era, ended)
-                && self.breaker.state() == BreakerState::Open
-            {
-                self.until_ms = self.until_ms.max(after(now_ms, pace_ms));
-            }
-            return false;
+    ) -> Turned {
+        let Some(era) = pass.era else {
+            return Turned::Nothing;
+        };
+        self.asking = self.asking.saturating_sub(1);
+        let is_silent = self.is_silent(ended, now_ms);
+        if era != self.era {
+            self.hear(ended, now_ms);
+            return Turned::Nothing;
         }
         if pass.is_probe {
             self.probed_until_ms = None;
         }
+        let slow_ms = self.breaker.config().slow_ms;
         let (failed, pace_ms) = match ended {
             Ended::Answered => (false, None),
             Ended::Failed { pace_ms } => (true, pace_ms),
-            // It had time enough to answer.
-            Ended::Cut if took_ms >= self.breaker.config().slow_ms => (true, None),
-            Ended::Cut | Ended::Elsewhere => return false,
+            // It had time enough to answer, this call or those before it.
+            Ended::Cut if took_ms >= slow_ms || is_silent => (true, None),
+            Ended::Cut | Ended::Elsewhere => return Turned::Nothing,
         };
-        let opens = if pass.is_probe {
-            match self.breaker.probed(!failed, now_ms) {
-                BreakerState::Open => true,
-                BreakerState::Closed => {
-                    self.openings = 0;
-                    false
-                }
-                BreakerState::HalfOpen => false,
-            }
-        } else {
-            let called = Called {
-                writes: false,
-                failed,
-                took_ms,
-            };
-            let tripped = self.breaker.record(called).is_some();
-            tripped || (pace_ms.is_some() && self.breaker.mode() == BreakerMode::Auto)
-        };
-        if opens {
-            self.open(pace_ms, now_ms, random);
+        if pass.is_probe {
+            return self.probed(failed || took_ms >= slow_ms, pace_ms, now_ms, random);
         }
-        opens
+        let called = Called {
+            writes: false,
+            failed,
+            took_ms,
+        };
+        let why = match (self.breaker.record(called), pace_ms) {
+            (Some(trip), _) => trip.to_string(),
+            (None, Some(_)) if self.breaker.mode() == BreakerMode::Auto => {
+                "it asked for a pause".to_owned()
+            }
+            (None, _) => return Turned::Nothing,
+        };
+        self.open(pace_ms, now_ms, random);
+        Turned::Opened(why)
+    }
+
+    /// One has found out.
+    fn probed(
+        &mut self,
+        failed: bool,
+        pace_ms: Option<u64>,
+        now_ms: Millis,
+        random: f64,
+    ) -> Turned {
+        match self.breaker.probed(!failed, now_ms) {
+            BreakerState::Open => {
+                self.open(pace_ms, now_ms, random);
+                Turned::Opened("it fails, or is slow, as before".into())
+            }
+            BreakerState::Closed => {
+                self.openings = 0;
+                Turned::Closed
+            }
+            BreakerState::HalfOpen => Turned::Nothing,
+        }
+    }
+
+    /// Whether it has been asked for so long without having answered anybody that it had time enough, however
+    /// little each of those who asked could wait.
+    fn is_silent(&mut self, ended: Ended, now_ms: Millis) -> bool {
+        match ended {
+            Ended::Answered | Ended::Failed { .. } => {
+                self.silent_since_ms = None;
+                false
+            }
+            Ended::Elsewhere => false,
+            Ended::Cut => {
+                self.cut_ms = now_ms;
+                let since_ms = self.silent_since_ms.unwrap_or(now_ms);
+                now_ms.saturating_sub(since_ms) >= self.breaker.config().slow_ms
+            }
+        }
+    }
+
+    /// What began before it opened says nothing but how long the source wants to be left alone.
+    fn hear(&mut self, ended: Ended, now_ms: Millis) {
+        if let Ended::Failed {
+            pace_ms: Some(pace_ms),
+        } = ended
+            && self.breaker.state() == BreakerState::Open
+        {
+            self.until_ms = self.until_ms.max(after(now_ms, pace_ms));
+        }
     }
 
     fn open(&mut self, pace_ms: Option<u64>, now_ms: Millis, random: f64) {

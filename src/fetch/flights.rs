@@ -262,6 +262,12 @@ impl<C, T> Drop for Pilot<C, T> {
 }
 
 impl<C: Clone, T: Clone> Seat<C, T> {
+    /// When the load began; nothing, if it is over.
+    pub fn began(&self) -> Option<Instant> {
+        let table = self.flights.table.lock();
+        Some(table.flights.get(&self.serial)?.began)
+    }
+
     /// Lets the load go on without anybody, until then at least.
     pub fn warm(&self, until: Instant) {
         let mut table = self.flights.table.lock();

@@ -16,6 +16,7 @@ mod news;
 mod notes;
 mod queue;
 mod retry;
+mod scope;
 mod source;
 mod table;
 mod validator;
@@ -33,6 +34,7 @@ pub use news::{LOADS_BUFFER_EVENTS, LoadEvent, LoadEventKind, LoadWatch};
 pub(crate) use notes::{Note, Noted, Notes, Proof};
 pub use queue::Urgency;
 pub use retry::{ATTEMPTS, BASE, CAP, FACTOR, Retry};
+pub use scope::FetchScope;
 pub use source::{
     CALL_MS_MAX, CALLS_IN_FLIGHT, CALLS_WAITING, LoadSource, SourceConfig, SourceStats,
 };

@@ -16,7 +16,7 @@ use serde::Serialize;
 use smol_str::SmolStr;
 
 use super::chain::Chain;
-use super::circuit::{Circuit, Ended, Pass};
+use super::circuit::{Circuit, Ended, Pass, Turned};
 use super::queue::{Bounds, Entered, Number, Queue, Urgency};
 use crate::breaker::{BreakerMode, BreakerStats};
 use crate::clock::{Clock, Millis};
@@ -228,6 +228,15 @@ impl LoadSource {
         Duration::from_millis(self.0.state.lock().config.call_ms_max)
     }
 
+    /// Why a load need not be made now; nothing, if it may be.
+    pub(crate) fn refuses(&self) -> Option<Error> {
+        let retry_after = self.refuses_for()?;
+        Some(Error::SourceUnavailable {
+            name: Arc::clone(&self.0.name),
+            retry_after,
+        })
+    }
+
     /// For how long nobody is to ask it; nothing, if somebody may.
     pub(crate) fn refuses_for(&self) -> Option<Duration> {
         let now_ms = self.now_ms();
@@ -293,14 +302,21 @@ impl LoadSource {
             self.0.failures.fetch_add(1, Ordering::Relaxed);
         }
         let now_ms = self.now_ms();
-        let opens = {
+        let (turned, pause) = {
             let state = &mut *self.0.state.lock();
             let random = state.rng.f64();
-            state.circuit.end(pass, ended, took_ms, now_ms, random)
+            let turned = state.circuit.end(pass, ended, took_ms, now_ms, random);
+            (turned, state.circuit.refuses_for(now_ms))
         };
-        if opens {
-            tracing::warn!(source = self.name(), "the source fails and is left alone");
-            self.look_again();
+        match turned {
+            Turned::Opened(why) => {
+                let pause_ms = pause.unwrap_or_default();
+                let name = self.name();
+                tracing::warn!(source = name, %why, pause_ms, "the source is left alone");
+                self.look_again();
+            }
+            Turned::Closed => tracing::info!(source = self.name(), "the source is asked again"),
+            Turned::Nothing => {}
         }
     }
 

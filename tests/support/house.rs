@@ -157,6 +157,10 @@ pub const SHARED: &[(&str, &str)] = &[
     ),
     ("src/fetch/mod.rs", "what loads come to: counters"),
     (
+        "src/fetch/scope.rs",
+        "until when the calls of a scope may run: the scope, and each of them",
+    ),
+    (
         "src/actors/batch/supply.rs",
         "how far a drain has come: the commit thread's, until the batch writer takes it back",
     ),

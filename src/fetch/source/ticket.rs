@@ -100,17 +100,23 @@ impl Ticket {
         }
     }
 
-    /// The source has answered, or has not.
-    pub fn end<T>(mut self, answer: &Result<T, LoadError>) {
+    /// The source has answered.
+    pub fn answered(mut self) {
         self.has_ended = true;
-        let ended = match answer {
-            Err(error) if is_elsewhere(error) => Ended::Elsewhere,
-            Err(error) if is_failure(error.class()) => Ended::Failed {
-                pace_ms: error.pace().map(millis).filter(|pace_ms| *pace_ms > 0),
-            },
-            _ => Ended::Answered,
-        };
-        self.settle(ended);
+        self.settle(Ended::Answered);
+    }
+
+    /// The source has not answered, or that is what it said.
+    pub fn failed(mut self, error: &LoadError) {
+        self.has_ended = true;
+        self.settle(if is_elsewhere(error) {
+            Ended::Elsewhere
+        } else if is_failure(error.class()) {
+            let pace_ms = error.pace().map(millis).filter(|pace_ms| *pace_ms > 0);
+            Ended::Failed { pace_ms }
+        } else {
+            Ended::Answered
+        });
     }
 
     fn settle(&self, ended: Ended) {
