@@ -62,8 +62,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
-
 use crate::codec::{Codec, Proof, Value};
 use crate::error::Error;
 use crate::fetch::LoadSource;
@@ -72,7 +70,7 @@ use crate::tiers::{Home, Place, Targets, Tiers};
 use crate::typed;
 pub(crate) use prepare::EntryOptions;
 use prepare::{PLAIN, deadline, idle_ms};
-use register::Registered;
+use register::Registry;
 
 /// A boxed future of a call.
 pub type CallFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -128,7 +126,7 @@ struct Definition<V> {
     /// Its entries lie in memory alone and have nothing by default that few entries have.
     is_plain: bool,
     /// How its values are loaded where a call brings no loader.
-    registered: RwLock<Option<Arc<Registered<V>>>>,
+    registered: Registry<V>,
 }
 
 impl<V> Definition<V> {
@@ -142,7 +140,7 @@ impl<V> Definition<V> {
             defaults,
             weigher,
             proof: Proof::default(),
-            registered: RwLock::new(None),
+            registered: Registry::default(),
         }
     }
 }

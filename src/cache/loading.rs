@@ -2,7 +2,7 @@
 //! keep what came of it if it may be kept, and answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use smol_str::SmolStr;
@@ -65,7 +65,7 @@ pub(super) struct Claimed<V> {
     /// How long it waits for room to store what was loaded.
     pub room: Duration,
     /// Something was there already.
-    is_refresh: AtomicBool,
+    is_refresh: bool,
 }
 
 impl<V> Claimed<V> {
@@ -75,7 +75,7 @@ impl<V> Claimed<V> {
             id,
             claim,
             room: ROOM_MAX,
-            is_refresh: AtomicBool::new(false),
+            is_refresh: false,
         }
     }
 
@@ -145,7 +145,7 @@ impl<V: Value> Cache<V> {
 
 impl<V: Value> Claimed<V> {
     /// Makes a load and answers those who wait. Dropped, it answers them that nothing will come.
-    async fn load(self, pilot: Pilot<Claim, Brings>, load: Load<V>) {
+    async fn load(mut self, pilot: Pilot<Claim, Brings>, load: Load<V>) {
         // A host's code, its values' too, may panic anywhere in there.
         let brought = Guarded::new(self.bring(&pilot, load)).await;
         let brought = brought.unwrap_or_else(|| {
@@ -164,18 +164,19 @@ impl<V: Value> Claimed<V> {
     }
 
     async fn bring(
-        &self,
+        &mut self,
         pilot: &Pilot<Claim, Brings>,
         load: Load<V>,
     ) -> Result<Brought<V>, Error> {
-        let (tiers, says) = (self.cache.tiers(), load.says);
+        let says = load.says;
         let seen = self.look(pilot).await;
         if let Some(brought) = self.found(&seen, &says.terms) {
             return Ok(brought);
         }
+        self.begins(&seen);
+        let tiers = self.cache.tiers();
         let counts = &tiers.fetches.counts;
         Counts::add(&counts.loads);
-        self.begins(&seen);
         let stale = seen.stale();
         let call = |attempt| {
             let (key, stale) = (self.id.name.clone(), stale.clone());
@@ -192,9 +193,8 @@ impl<V: Value> Claimed<V> {
     }
 
     /// Tells whoever watches that a loader is about to be asked.
-    pub(super) fn begins(&self, seen: &Looked<V>) {
-        let is_refresh = seen.there.is_some();
-        self.is_refresh.store(is_refresh, Ordering::Relaxed);
+    pub(super) fn begins(&mut self, seen: &Looked<V>) {
+        self.is_refresh = seen.there.is_some();
         self.tells(LoadEventKind::Began);
     }
 
@@ -211,11 +211,10 @@ impl<V: Value> Claimed<V> {
 
     fn tells(&self, kind: LoadEventKind) {
         let tiers = self.cache.tiers();
-        let is_refresh = self.is_refresh.load(Ordering::Relaxed);
         tiers
             .fetches
             .news
-            .tell(&self.id, kind, is_refresh, tiers.now_ms());
+            .tell(&self.id, kind, self.is_refresh, tiers.now_ms());
     }
 
     /// What there is already, if that will do: somebody else has stored it meanwhile.

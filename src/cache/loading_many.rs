@@ -106,8 +106,8 @@ impl<V: Value> Many<V> {
         let (cache, tiers) = (self.cache.clone(), self.cache.tiers());
         let counts = &tiers.fetches.counts;
         let wanted = self.wanted().count() as u64;
-        for led in self.wanted() {
-            if let Some((claimed, _)) = &led.duty {
+        for led in &mut self.led {
+            if let Some((claimed, _)) = &mut led.duty {
                 claimed.begins(&led.seen);
             }
         }

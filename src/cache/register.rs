@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
+
 use super::asking::{Asking, Says};
 use super::polling::{Polling, poll};
 use super::{Cache, FetchOutcome};
@@ -13,9 +15,18 @@ use crate::fetch::{LoadContext, LoadSource, LoadWatch, Loaded, Loader, Retry, Ur
 use crate::shelf::Priority;
 
 /// What a cache's loader is, with what is said of its loads.
-pub(super) struct Registered<V> {
-    pub loader: Loader<V>,
-    pub says: Says,
+struct Registered<V> {
+    loader: Loader<V>,
+    says: Says,
+}
+
+/// The loader of a cache, where it has one.
+pub(super) struct Registry<V>(RwLock<Option<Arc<Registered<V>>>>);
+
+impl<V> Default for Registry<V> {
+    fn default() -> Self {
+        Self(RwLock::new(None))
+    }
 }
 
 impl<V: Value> Cache<V> {
@@ -181,7 +192,7 @@ impl<V: Value> Cache<V> {
     }
 
     pub(super) fn registered(&self) -> Result<(Loader<V>, Says), Error> {
-        let registered = self.inner.definition.registered.read().clone();
+        let registered = self.inner.definition.registered.0.read().clone();
         let registered = registered.ok_or_else(|| Error::Invalid {
             field: "loader",
             reason: format!(
@@ -237,7 +248,10 @@ impl<V: Value> Register<'_, V> {
             loader: self.loader,
             says,
         };
-        *self.cache.inner.definition.registered.write() = Some(Arc::new(registered));
+        // A host's code goes with the one before: not under the lock.
+        let registry = &self.cache.inner.definition.registered.0;
+        let before = registry.write().replace(Arc::new(registered));
+        drop(before);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! over the places of all sources, one over the circuit of each, and who waits is told through a channel.
 
 mod config;
+mod stats;
 mod ticket;
 mod turn;
 
@@ -12,17 +13,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use serde::Serialize;
 use smol_str::SmolStr;
 
 use super::chain::Chain;
 use super::circuit::{Circuit, Ended, Pass, Turned};
 use super::queue::{Bounds, Entered, Number, Queue, Urgency};
-use crate::breaker::{BreakerMode, BreakerStats};
+use crate::breaker::BreakerMode;
 use crate::clock::{Clock, Millis};
 use crate::error::Error;
 use crate::sync::{Arc, Mutex};
 pub use config::{CALL_MS_MAX, CALLS_IN_FLIGHT, CALLS_WAITING, SourceConfig};
+pub use stats::SourceStats;
 pub(crate) use ticket::{Held, Ticket};
 pub(crate) use turn::Rank;
 use turn::{Turn, Waiter};
@@ -79,30 +80,6 @@ struct State {
     config: SourceConfig,
     circuit: Circuit,
     rng: fastrand::Rng,
-}
-
-/// What a source comes to.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct SourceStats {
-    /// Its name.
-    pub name: String,
-    /// Calls of loaders under way.
-    pub calls_in_flight: usize,
-    /// Loads that wait for their turn.
-    pub calls_waiting: usize,
-    /// Calls of loaders.
-    pub calls: u64,
-    /// Those that failed: transient and device errors, panics, and what was cut.
-    pub failures: u64,
-    /// Loads that were refused because its breaker was open.
-    pub refused: u64,
-    /// Loads that were turned away because too many waited.
-    pub turned_away: u64,
-    /// Whether it is asked, since when, and for how much of the time.
-    pub breaker: BreakerStats,
-    /// How long nobody asks it from now on, in milliseconds; `None` if it is asked.
-    pub refuses_for_ms: Option<u64>,
 }
 
 impl Sources {
@@ -189,28 +166,6 @@ impl LoadSource {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.0.name
-    }
-
-    /// What it comes to.
-    pub fn stats(&self) -> SourceStats {
-        let (known, now_ms) = (&*self.0, self.now_ms());
-        let (calls_in_flight, calls_waiting) = {
-            let queue = known.shared.queue.lock();
-            (queue.in_flight(known.number), queue.waiting(known.number))
-        };
-        let state = known.state.lock();
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        SourceStats {
-            name: known.name.to_string(),
-            calls_in_flight,
-            calls_waiting,
-            calls: count(&known.calls),
-            failures: count(&known.failures),
-            refused: count(&known.refused),
-            turned_away: count(&known.turned_away),
-            breaker: state.circuit.stats(now_ms),
-            refuses_for_ms: state.circuit.refuses_for(now_ms),
-        }
     }
 
     /// Takes the decision whether it is asked from its breaker, or gives it back: for instance while it is
