@@ -126,21 +126,21 @@ struct Definition<V> {
     /// Its entries lie in memory alone and have nothing by default that few entries have.
     is_plain: bool,
     /// How its values are loaded where a call brings no loader.
-    registered: Registry<V>,
+    registered: Arc<Registry<V>>,
 }
 
-impl<V> Definition<V> {
+impl<V: Value> Definition<V> {
     fn new(place: Place, defaults: Defaults, weigher: Option<Weigher<V>>, tiers: &Tiers) -> Self {
         let has_more = defaults.idle.is_some()
             || defaults.stale_for > Duration::ZERO
             || defaults.suppress_unchanged;
         Self {
             is_plain: place.memory && place.tiers.is_empty() && !has_more && !tiers.config.disabled,
+            registered: Registry::of(tiers, place.scope.id),
             place,
             defaults,
             weigher,
             proof: Proof::default(),
-            registered: Registry::default(),
         }
     }
 }

@@ -56,6 +56,10 @@
 //! - [`Cache`] is the handle of one named cache: reads, sets under conditions, batches of any size from
 //!   iterators and streams, scans, tags, watching. [`CacheBuilder`] gives it defaults. Calls are configured by methods on what they return
 //!   and made by awaiting it.
+//! - [`Cache::fetch`] loads what is not there, once for all who ask; [`fetch`] has what goes with it: what a loader is given
+//!   and answers ([`LoadContext`], [`Loaded`], [`LoadError`]), when it is tried again ([`Retry`]), named sources with limits and a
+//!   breaker ([`LoadSource`]), time for its parts ([`Budget`]), calls that end with a view ([`FetchScope`]). Beside it are
+//!   [`Cache::fetch_many`], loaders of a cache's own ([`Cache::loader`]), pages ([`Cache::fetch_page`]).
 //! - [`messages`] has everything that a handle can do as typed messages to [`Larder::desk`], for hosts
 //!   that are actors.
 //! - [`watch`] has the streams of changes, [`EntryEvent`] what they yield.

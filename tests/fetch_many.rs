@@ -527,3 +527,28 @@ async fn what_becomes_too_old_while_others_are_waited_for_is_not_shown_any_more(
     assert_eq!(asked.await.unwrap().unwrap(), all(&expected));
     larder.shutdown(SOON).await.unwrap();
 }
+
+#[tokio::test]
+async fn without_room_for_a_load_a_fallback_is_shown() {
+    let world = World::memory();
+    let mut limits = larder::Limits::default();
+    limits.loads_in_flight_max = 1;
+    let larder = world.builder().limits(limits).start().await.unwrap();
+    let (users, source) = (cache(&larder), Source::shut());
+    let set = users.set("a", text("old")).ttl(secs(1));
+    set.stale_for(HOUR).await.unwrap();
+    world.advance(secs(2));
+    let blocks = tokio::spawn({
+        let (users, load) = (users.clone(), source.load());
+        async move { values(users.fetch_many(["blocks"], load)).await }
+    });
+    source.is_asked(1).await;
+    let fetch = users.fetch_many(["a", "b"], source.load());
+    let outcomes = fetch.stale_if_error_for(HOUR).outcomes().await.unwrap();
+    let shown = outcomes[0].1.as_ref().unwrap();
+    assert_eq!(shown.entry.as_deref().map(String::as_str), Some("old"));
+    assert!(matches!(outcomes[1].1, Err(Error::Overloaded { .. })));
+    source.doors.add_permits(1);
+    assert!(blocks.await.unwrap().is_ok());
+    larder.shutdown(SOON).await.unwrap();
+}

@@ -36,6 +36,12 @@ async fn a_caches_own_loader_serves_every_handle_of_it() {
         .register()
         .unwrap();
     let other: Cache<String> = larder.cache("users").unwrap();
+    let settings = larder
+        .cache_builder::<String>("users")
+        .ttl(HOUR)
+        .open()
+        .unwrap();
+    assert_eq!(shown(settings.load("k").await).unwrap(), found("loaded 1"));
     assert_eq!(shown(other.load("k").await).unwrap(), found("loaded 1"));
     assert_eq!(shown(users.load("k").await).unwrap(), found("loaded 1"));
     assert_eq!(origin.asked(), 1);
@@ -120,7 +126,7 @@ async fn a_poll_keeps_no_larder_running() {
     let larder = world.start().await;
     let (users, origin) = (cache(&larder), Origin::open());
     users.loader(origin.load()).register().unwrap();
-    let polling = users.poll("k", HOUR).unwrap();
+    let polling = cache(&larder).poll("k", HOUR).unwrap();
     let mut loads = users.watch_loads();
     drop((users, larder));
     assert!(loads.next().await.is_none());
@@ -162,6 +168,7 @@ async fn told(loads: &mut LoadWatch) -> (String, &'static str, bool) {
         LoadEventKind::Loaded => "loaded",
         LoadEventKind::Missing => "missing",
         LoadEventKind::Failed(_) => "failed",
+        LoadEventKind::Cancelled => "cancelled",
         _ => "other",
     };
     (event.key.to_string(), kind, event.is_refresh)
@@ -320,5 +327,43 @@ async fn no_tag_of_a_hosts_can_pass_for_a_validator() {
     assert!(matches!(set, Err(Error::Invalid { field: "tag", .. })));
     let fetch = users.fetch("k", |_| async { Ok::<_, Error>(text("x")) });
     assert!(matches!(fetch.tag("\0v").await, Err(Error::Invalid { .. })));
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_load_that_nobody_waits_for_any_more_is_told_to_be_cancelled() {
+    let (larder, users) = larder().await;
+    let (origin, mut loads) = (Origin::shut(), users.watch_loads());
+    let asked = origin::fetch(&users, &origin);
+    origin.is_asked(1).await;
+    asked.abort();
+    assert_eq!(told(&mut loads).await, (text("k"), "began", false));
+    assert_eq!(told(&mut loads).await, (text("k"), "cancelled", false));
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_refresh_is_not_content_with_a_load_that_found_what_was_there() {
+    let world = World::disk();
+    let larder = world.start().await;
+    cache(&larder).set("k", text("stored")).await.unwrap();
+    let larder = world.restart(larder).await;
+    let (users, origin) = (cache(&larder), Origin::open());
+    users.loader(origin.load()).register().unwrap();
+    // The first one finds it in the store; whether the others join it or not, each has asked the source.
+    let all = (0..20).map(|nth| {
+        let users = users.clone();
+        tokio::spawn(async move {
+            match nth {
+                0 => users.load("k").await.unwrap().unwrap().to_string(),
+                _ => users.refresh("k").await.unwrap().entry.unwrap().to_string(),
+            }
+        })
+    });
+    let all: Vec<_> = all.collect();
+    for (nth, told) in all.into_iter().enumerate() {
+        let value = told.await.unwrap();
+        assert!(nth == 0 || value.starts_with("loaded"), "{nth}: {value}");
+    }
     larder.shutdown(SOON).await.unwrap();
 }

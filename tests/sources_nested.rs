@@ -285,3 +285,146 @@ async fn whoever_says_that_a_source_is_well_again_is_believed_for_every_key() {
     assert_eq!(ask(|| Ok(text("new"))).await, "new");
     larder.shutdown(SOON).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_a_loader_needs_of_its_own_source_and_does_not_get_is_the_sources_failure() {
+    let (world, larder, users, api) = start(|_| ()).await;
+    let ask = async |token: fn() -> Result<String, LoadError>| {
+        let (inner, source) = (users.clone(), api.clone());
+        let load = move |_| {
+            let (users, api) = (inner.clone(), source.clone());
+            async move {
+                let load = move |_| async move { token() };
+                let fetch = users.fetch("token", load).source(&api);
+                fetch.retry(Retry::never()).await?;
+                Ok::<_, Error>(text("user"))
+            }
+        };
+        let fetch = users.fetch("user", load).source(&api);
+        fetch.retry(Retry::never()).await
+    };
+    assert!(
+        ask(|| Err(LoadError::transient("429").retry_after(secs(60))))
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        api.stats().refuses_for_ms,
+        Some(60_000),
+        "all its callers keep it"
+    );
+    world.advance(secs(60));
+    assert!(ask(|| Err(LoadError::transient("503"))).await.is_err());
+    assert_eq!(
+        api.stats().breaker.state,
+        BreakerState::Open,
+        "the probe has failed"
+    );
+    world.advance(secs(60));
+    assert!(ask(|| Ok(text("token"))).await.is_ok());
+    assert_eq!(api.stats().breaker.state, BreakerState::Closed);
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_time_that_a_loader_waits_for_another_load_is_not_its_sources() {
+    let (_world, larder, users, api) = start(|config| {
+        config.call_ms_max = 5;
+        config.breaker.slow_ms = 5;
+    })
+    .await;
+    let door = Arc::new(Semaphore::new(0));
+    let load = {
+        let (users, door) = (users.clone(), Arc::clone(&door));
+        move |_| {
+            let (users, door) = (users.clone(), Arc::clone(&door));
+            async move {
+                let load = move |_| {
+                    let door = Arc::clone(&door);
+                    async move {
+                        door.acquire().await.unwrap().forget();
+                        Ok::<_, Error>(text("inner"))
+                    }
+                };
+                users.fetch("inner", load).await?;
+                Ok::<_, Error>(text("outer"))
+            }
+        }
+    };
+    let asked = tokio::spawn({
+        let (users, api) = (users.clone(), api.clone());
+        async move {
+            users
+                .fetch("outer", load)
+                .source(&api)
+                .retry(Retry::never())
+                .await
+        }
+    });
+    until("it waits for the other", async || {
+        larder.stats().await.unwrap().fetch.loads == 2
+    })
+    .await;
+    // More than the source's own bound passes, on the timer that cuts calls.
+    for _ in 0..3 {
+        let budget = larder.budget(ms(5));
+        assert!(budget.run(std::future::pending::<()>()).await.is_err());
+    }
+    door.add_permits(1);
+    assert!(asked.await.unwrap().unwrap().is_some());
+    assert_eq!(api.stats().failures, 0);
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_load_whose_runtime_stands_still_keeps_neither_a_place_nor_its_turn() {
+    let (_world, larder, users, api) = start(|config| config.calls_in_flight_max = 1).await;
+    let ask = |key: &'static str| {
+        let (users, api) = (users.clone(), api.clone());
+        // Driven for a moment, and never again.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap();
+            let hang = |_| std::future::pending::<Result<String, Error>>();
+            let fetch = async { users.fetch(key, hang).source(&api).deadline(ms(20)).await };
+            assert!(runtime.block_on(fetch).is_err());
+            runtime
+        })
+    };
+    let (first, second) = (ask("first"), ask("second"));
+    let runtimes = (first.join().unwrap(), second.join().unwrap());
+    let load = |_| async { Ok::<_, Error>(text("served")) };
+    let served = users.fetch("third", load).source(&api).await.unwrap();
+    assert_eq!(*served.unwrap(), "served");
+    tokio::task::spawn_blocking(move || drop(runtimes))
+        .await
+        .unwrap();
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shutdown_asks_no_loader_once_more() {
+    let (_world, larder, users, api) = start(|_| ()).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let hang = {
+        let asked = Arc::clone(&asked);
+        move |_| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<Result<String, LoadError>>()
+        }
+    };
+    let fetch = tokio::spawn({
+        let (users, api) = (users.clone(), api.clone());
+        async move { users.fetch("k", hang).source(&api).keep_warm().await }
+    });
+    until("it is asked", async || asked.load(Ordering::SeqCst) == 1).await;
+    larder.shutdown(SOON).await.unwrap();
+    assert!(matches!(fetch.await.unwrap(), Err(Error::Closed)));
+    until("its place is free", async || {
+        api.stats().calls_in_flight == 0
+    })
+    .await;
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(api.stats().breaker.state, BreakerState::Closed);
+}

@@ -178,7 +178,9 @@ impl<'a, V: Value> Asking<'a, V> {
         let brought = landed.what?.downcast::<Brought<V>>();
         let brought = brought.map_err(|_| Error::Closed)?;
         let now_ms = self.cache.tiers().now_ms();
-        if !has_led && brought.is_overtaken(self.cache, now_ms) {
+        // A load that somebody else has begun may have found what was there.
+        let was_found = self.says.terms.is_forced && brought.attempts == 0;
+        if !has_led && (was_found || brought.is_overtaken(self.cache, now_ms)) {
             return Ok(None);
         }
         Ok(Some(FetchOutcome {

@@ -45,6 +45,9 @@ impl<V: Value> Cache<V> {
     /// # larder.shutdown(Duration::from_secs(5)).await }
     /// ```
     ///
+    /// If it does not compile: a loader that is kept in a variable names what it gets (`|cx: LoadContext<String>|`); an `async` block
+    /// that only ever succeeds, or uses `?`, names its error (`Ok::<_, E>(value)`); what it uses is cloned before `async move`.
+    ///
     /// What is said of the value (`ttl`, `tag`, `priority`) and of the load (`retry`, `classify`) is that of the call that
     /// begins the load.
     ///

@@ -233,7 +233,12 @@ impl<V: Value> FetchingMany<'_, V> {
                         let wait = self.wait(key, seated.seat, has_led, stands.has_fallback);
                         waits.push(async move { (at, wait.await) });
                     }
-                    Err(error) => stands.answer = Some(Err(error)),
+                    Err(error) => {
+                        let because = StaleBecause::Failed(error.clone());
+                        let fallback = Box::pin(self.asking.fallback(key, &because)).await;
+                        stands.answer = Some(fallback.ok_or(error));
+                        stands.is_loaded = true;
+                    }
                 }
             }
             if waits.is_empty() {

@@ -88,9 +88,14 @@ impl<V: Value> Claimed<V> {
                 let (reserved, tags): (Vec<_>, Vec<_>) =
                     tags.cloned().partition(|tag| is_reserved(tag));
                 entry.validator = entry.validator.or_else(|| reserved.into_iter().next());
+                let own = tags.clone();
                 entry.tags.extend(tags);
                 entry.tags.sort_unstable();
                 entry.tags.dedup();
+                if entry.tags.len() > tiers.config.limits.tags_per_entry_max {
+                    // What was just found right is not lost for names that it did without.
+                    entry.tags = own;
+                }
                 there.entry.into_value()
             }
             (What::NotModified, None) => {

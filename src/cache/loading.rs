@@ -66,6 +66,8 @@ pub(super) struct Claimed<V> {
     pub room: Duration,
     /// Something was there already.
     is_refresh: bool,
+    /// Whoever watches has been told that it began, and not yet how it ended.
+    is_told: bool,
 }
 
 impl<V> Claimed<V> {
@@ -76,6 +78,7 @@ impl<V> Claimed<V> {
             claim,
             room: ROOM_MAX,
             is_refresh: false,
+            is_told: false,
         }
     }
 
@@ -85,8 +88,19 @@ impl<V> Claimed<V> {
     }
 }
 
+impl<V> Claimed<V> {
+    fn tells(&self, kind: LoadEventKind) {
+        let tiers = &self.cache.inner.tiers;
+        let news = &tiers.fetches.news;
+        news.tell(&self.id, kind, self.is_refresh, tiers.now_ms());
+    }
+}
+
 impl<V> Drop for Claimed<V> {
     fn drop(&mut self) {
+        if self.is_told {
+            self.tells(LoadEventKind::Cancelled);
+        }
         let (inner, hash) = (&*self.cache.inner, self.hash());
         let mark = self.claim.mark;
         inner.shelf.unclaim(&inner.scope, hash, &self.id.name, mark);
@@ -134,10 +148,12 @@ impl<V: Value> Cache<V> {
             return;
         };
         let held = load.says.attempts.chain.held.clone();
+        let rank = Arc::clone(&load.says.attempts.rank);
         let task = runtime.spawn(claimed.load(pilot, load)).abort_handle();
         brake.set(Box::new(move || {
             task.abort();
             // Its runtime may stand still.
+            rank.give_up();
             held.give_up();
         }));
     }
@@ -173,7 +189,9 @@ impl<V: Value> Claimed<V> {
         if let Some(brought) = self.found(&seen, &says.terms) {
             return Ok(brought);
         }
-        self.begins(&seen);
+        if says.attempts.may_ask() {
+            self.begins(&seen);
+        }
         let tiers = self.cache.tiers();
         let counts = &tiers.fetches.counts;
         Counts::add(&counts.loads);
@@ -194,27 +212,21 @@ impl<V: Value> Claimed<V> {
 
     /// Tells whoever watches that a loader is about to be asked.
     pub(super) fn begins(&mut self, seen: &Looked<V>) {
-        self.is_refresh = seen.there.is_some();
+        (self.is_refresh, self.is_told) = (seen.there.is_some(), true);
         self.tells(LoadEventKind::Began);
     }
 
     /// Tells whoever watches what the load has come to.
-    pub(super) fn tell(&self, brought: &Result<Brought<V>, Error>) {
-        match brought {
+    pub(super) fn tell(&mut self, brought: &Result<Brought<V>, Error>) {
+        if !std::mem::take(&mut self.is_told) {
             // There was something by then: nobody was asked.
-            Ok(brought) if brought.attempts == 0 => {}
-            Ok(brought) if brought.entry.is_none() => self.tells(LoadEventKind::Missing),
-            Ok(_) => self.tells(LoadEventKind::Loaded),
-            Err(error) => self.tells(LoadEventKind::Failed(error.clone())),
+            return;
         }
-    }
-
-    fn tells(&self, kind: LoadEventKind) {
-        let tiers = self.cache.tiers();
-        tiers
-            .fetches
-            .news
-            .tell(&self.id, kind, self.is_refresh, tiers.now_ms());
+        self.tells(match brought {
+            Ok(brought) if brought.entry.is_none() => LoadEventKind::Missing,
+            Ok(_) => LoadEventKind::Loaded,
+            Err(error) => LoadEventKind::Failed(error.clone()),
+        });
     }
 
     /// What there is already, if that will do: somebody else has stored it meanwhile.

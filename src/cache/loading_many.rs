@@ -63,10 +63,12 @@ impl<V: Value> Cache<V> {
             return;
         };
         let held = load.says.attempts.chain.held.clone();
+        let rank = Arc::clone(&load.says.attempts.rank);
         let task = runtime.spawn(many.load(load)).abort_handle();
         brake.set(Box::new(move || {
             task.abort();
             // Its runtime may stand still.
+            rank.give_up();
             held.give_up();
         }));
     }
@@ -106,7 +108,7 @@ impl<V: Value> Many<V> {
         let (cache, tiers) = (self.cache.clone(), self.cache.tiers());
         let counts = &tiers.fetches.counts;
         let wanted = self.wanted().count() as u64;
-        for led in &mut self.led {
+        for led in self.led.iter_mut().filter(|_| load.says.attempts.may_ask()) {
             if let Some((claimed, _)) = &mut led.duty {
                 claimed.begins(&led.seen);
             }
@@ -199,7 +201,7 @@ impl<V: Value> Led<V> {
 
     /// Answers those who wait for this key, if they have no answer yet.
     fn land(&mut self, cache: &Cache<V>, brought: Result<Brought<V>, Error>) {
-        let Some((claimed, pilot)) = self.duty.take() else {
+        let Some((mut claimed, pilot)) = self.duty.take() else {
             return;
         };
         claimed.tell(&brought);

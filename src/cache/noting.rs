@@ -34,8 +34,11 @@ impl<V: Value> Claimed<V> {
     /// That it failed: what can be shown is not loaded again for so long, or as long as the source asked for, if nobody
     /// else remembers that.
     pub(super) fn note_failure(&self, error: &Error, throttle: Duration, has_source: bool) {
-        // A source that is left alone says so itself.
-        let is_known = matches!(error, Error::Closed | Error::SourceUnavailable { .. });
+        // A source that is left alone says so itself, and who was turned away did not ask.
+        let is_known = matches!(
+            error,
+            Error::Closed | Error::SourceUnavailable { .. } | Error::Overloaded { .. }
+        );
         if throttle.is_zero() || is_known {
             return;
         }

@@ -23,6 +23,10 @@ impl<V: Value> Cache<V> {
     /// let page = |_| async { Ok::<_, std::io::Error>(vec!["a letter".to_owned()]) };
     /// let first = inbox.fetch_page("of Ada", "", page).await?;
     /// assert_eq!(first.map(|page| page.len()), Some(1));
+    /// // The next one, by the cursor that the source gave with the first.
+    /// let load = |cursor: &'static str| move |_| async move { Ok::<_, std::io::Error>(vec![format!("after {cursor}")]) };
+    /// let second = inbox.fetch_page("of Ada", "c-17", load("c-17")).await?;
+    /// assert_eq!(*second.expect("it has one"), ["after c-17"]);
     /// // One more letter has come: what is on which page is not known any more.
     /// inbox.drop_pages("of Ada").await?;
     /// # larder.shutdown(std::time::Duration::from_secs(5)).await }

@@ -1,12 +1,12 @@
 //! Loading a key again every so often, while somebody wants to see it.
 
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use smol_str::SmolStr;
 use tokio::task::AbortHandle;
 
-use super::{Cache, Inner};
+use super::Cache;
+use super::watching::Watched;
 use crate::clock::millis;
 use crate::codec::Value;
 use crate::error::Error;
@@ -49,20 +49,18 @@ pub(super) fn poll<V: Value>(
         None => tiers.lines()?.loads.clone(),
     };
     // No handle: or a screen that is forgotten would keep larder running.
-    let cache = Arc::downgrade(&cache.inner);
+    let cache = Watched::of(cache);
     Ok(Polling(
         runtime.spawn(polls(cache, key, every)).abort_handle(),
     ))
 }
 
-async fn polls<V: Value>(cache: Weak<Inner<V>>, key: SmolStr, every: Duration) {
+async fn polls<V: Value>(watched: Watched<V>, key: SmolStr, every: Duration) {
     loop {
-        let Some(inner) = cache.upgrade() else { return };
-        let (clock, runtime) = (
-            inner.tiers.clock.clone(),
-            inner.tiers.timer.runtime().clone(),
-        );
-        drop(inner);
+        let Ok(cache) = watched.upgrade() else { return };
+        let tiers = cache.tiers();
+        let (clock, runtime) = (tiers.clock.clone(), tiers.timer.runtime().clone());
+        drop(cache);
         let at_ms = clock.now_ms().saturating_add(millis(every));
         // larder's clock is read on larder's runtime.
         let sleeps = runtime.spawn(async move { clock.sleep_until(at_ms).await });
@@ -70,8 +68,7 @@ async fn polls<V: Value>(cache: Weak<Inner<V>>, key: SmolStr, every: Duration) {
         if !sleeps.out().await {
             return;
         }
-        let Some(inner) = cache.upgrade() else { return };
-        let cache = Cache { inner };
+        let Ok(cache) = watched.upgrade() else { return };
         let Ok((loader, mut says)) = cache.registered() else {
             return;
         };

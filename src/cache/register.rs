@@ -1,5 +1,6 @@
 //! A loader of a cache's own: how its values are loaded where a call brings no loader.
 
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::{LoadContext, LoadSource, LoadWatch, Loaded, Loader, Retry, Urgency};
+use crate::key::CacheId;
 use crate::shelf::Priority;
+use crate::tiers::Tiers;
 
 /// What a cache's loader is, with what is said of its loads.
 struct Registered<V> {
@@ -20,12 +23,17 @@ struct Registered<V> {
     says: Says,
 }
 
-/// The loader of a cache, where it has one.
+/// The loader of a cache, where it has one: the same for every handle of the name and type.
 pub(super) struct Registry<V>(RwLock<Option<Arc<Registered<V>>>>);
 
-impl<V> Default for Registry<V> {
-    fn default() -> Self {
-        Self(RwLock::new(None))
+impl<V: Value> Registry<V> {
+    pub fn of(tiers: &Tiers, cache: CacheId) -> Arc<Self> {
+        let mut registries = tiers.fetches.registries.lock();
+        let of = registries.entry((cache, TypeId::of::<V>()));
+        let new = || Arc::new(Self(RwLock::new(None))) as Arc<dyn Any + Send + Sync>;
+        let registry = Arc::clone(of.or_insert_with(new)).downcast();
+        // It is found by its type.
+        registry.unwrap_or_else(|_| Arc::new(Self(RwLock::new(None))))
     }
 }
 
@@ -108,8 +116,7 @@ impl<V: Value> Cache<V> {
         self.fetch_slow(key, loader, says).await
     }
 
-    /// Loads what is not there yet, before anybody asks for it: as [`Urgency::Prefetch`], no more than `beside` (16)
-    /// at a time. Replies when all is done; what fails is counted and left.
+    /// Loads what is not there yet, before anybody asks for it: as [`Urgency::Prefetch`], no more than 16 at a time. Replies when all is done; what fails is counted and left.
     ///
     /// # Errors
     ///
@@ -148,7 +155,8 @@ impl<V: Value> Cache<V> {
 
     /// Loads a key again every so often (at least [`POLL_MIN`](super::POLL_MIN)), as [`refresh`](Cache::refresh) does and as
     /// [`Urgency::Background`], until the guard is dropped: for a screen that shows it, beside
-    /// [`watch`](Cache::watch). A failure changes nothing; the next time comes all the same. It is no handle: it ends with larder.
+    /// [`watch`](Cache::watch). The first time is after `every`, each other so long after the one before has ended: with a TTL that
+    /// is not longer than that, there is nothing in between. A failure changes nothing; the next time comes all the same. It is no handle: it ends with larder.
     ///
     /// # Errors
     ///

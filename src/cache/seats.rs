@@ -59,9 +59,12 @@ impl<V: Value> Asking<'_, V> {
         });
         let landed = wait.until(landing, || self.exceeded()).await;
         if let Some(lent) = lent.flatten() {
-            lent.go_on().await;
+            let wait = self.cache.tiers().wait(Some(self.left()));
+            // Past the call's time it goes on without a place.
+            let _ = wait.until(lent.go_on(), || self.exceeded()).await;
         }
         match landed {
+            Ok(Some(landed)) if self.is_late(&landed) => Err(self.exceeded()),
             Ok(Some(landed)) => Ok(Ok(landed)),
             Ok(None) => Err(Error::Closed),
             Err(Error::DeadlineExceeded { .. }) if soft.is_some() => {
@@ -70,6 +73,12 @@ impl<V: Value> Asking<'_, V> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the load failed for want of time, and this call has none either.
+    fn is_late(&self, landed: &Landed<Brings>) -> bool {
+        let is_transient = |error: &Error| error.class() == ErrorClass::Transient;
+        self.left().is_zero() && landed.what.as_ref().is_err_and(is_transient)
     }
 
     /// A place among those who wait.

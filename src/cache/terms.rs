@@ -2,7 +2,7 @@
 
 macro_rules! fetch_options {
     () => {
-        /// The TTL of what is loaded; the cache's default where nothing is said.
+        /// The TTL of what is loaded (at least 1 ms); the cache's default where nothing is said.
         pub fn ttl(mut self, ttl: Duration) -> Self {
             self.says().entry.ttl = Some(Some(ttl));
             self
@@ -27,33 +27,37 @@ macro_rules! fetch_options {
             self
         }
 
-        /// Shows what has expired for so long after, and loads it anew meanwhile. Default: not at all.
+        /// Shows what has expired for so long after, at once (but see `soft_timeout`), and loads it anew meanwhile.
+        /// Default: not at all. What was loaded without this, or `stale_if_error_for`, is not kept for so long: say it
+        /// where it is loaded, or of the cache ([`CacheBuilder::stale_for`](crate::CacheBuilder::stale_for)).
         pub fn stale_for(mut self, time: Duration) -> Self {
             self.says().terms.stale_for = time;
             self
         }
 
-        /// Shows what has expired for so long after, if it cannot be loaded. Default: not at all.
+        /// Shows what has expired for so long after, if it cannot be loaded. Default: not at all. As for `stale_for`,
+        /// say it where it is loaded, too.
         pub fn stale_if_error_for(mut self, time: Duration) -> Self {
             self.says().terms.stale_if_error_for = time;
             self
         }
 
         /// Loads anew, while what is there is shown, once so much of its TTL has passed (more than 0 and less
-        /// than 1). One load at a time.
+        /// than 1). One load at a time. Without a TTL it does nothing.
         pub fn refresh_ahead(mut self, part: f64) -> Self {
             self.says().terms.refresh_ahead = Some(part);
             self
         }
 
-        /// Waits so long at most where there is something stale to show instead. The load goes on, for
+        /// Waits so long at most where there is something stale to show instead: with `stale_for`, too, which without
+        /// this shows it at once. The load goes on, for
         /// [`BACKGROUND_MAX`](crate::fetch::BACKGROUND_MAX) or until the latest deadline of those who have waited for it.
         pub fn soft_timeout(mut self, after: Duration) -> Self {
             self.says().terms.soft_timeout = Some(after);
             self
         }
 
-        /// How long the call may take in all (a day at most). Default: [`DEADLINE`](crate::fetch::DEADLINE).
+        /// How long the call may take in all (more than nothing, a day at most). Default: [`DEADLINE`](crate::fetch::DEADLINE), 60 s.
         pub fn deadline(mut self, after: Duration) -> Self {
             self.says().terms.deadline = Some(after);
             self
@@ -74,7 +78,8 @@ macro_rules! fetch_options {
             self
         }
 
-        /// How often the loader is asked, and when.
+        /// How often the loader is asked, and when. Default: 4 times, with waits of up to 250 ms, 500 ms and 1 s, after
+        /// transient errors; what is not classed counts as one.
         pub fn retry(mut self, retry: Retry) -> Self {
             self.says().retry = retry;
             self

@@ -250,20 +250,20 @@ impl<V: Value> Cache<V> {
 
 /// A cache as its watchers hold it: a subscription, which may be an actor's that nobody ends, keeps no
 /// larder alive.
-struct Watched<V> {
+pub(super) struct Watched<V> {
     home: Weak<Home>,
     definition: Arc<Definition<V>>,
 }
 
 impl<V: Value> Watched<V> {
-    fn of(cache: &Cache<V>) -> Self {
+    pub fn of(cache: &Cache<V>) -> Self {
         Self {
             home: Arc::downgrade(&cache.inner.home),
             definition: Arc::clone(&cache.inner.definition),
         }
     }
 
-    fn upgrade(&self) -> Result<Cache<V>, Error> {
+    pub fn upgrade(&self) -> Result<Cache<V>, Error> {
         let home = self.home.upgrade().ok_or(Error::Closed)?;
         let definition = Arc::clone(&self.definition);
         Ok(Cache {

@@ -14,6 +14,8 @@ pub enum SuggestedAction {
     RetryAfter(Duration),
     /// Sign in again.
     SignIn,
+    /// Nothing: it is over, and nobody need be told.
+    Nothing,
     /// Tell those who run the program: nothing else will help.
     Report,
 }
@@ -33,7 +35,8 @@ impl Error {
     pub fn suggested_action(&self) -> SuggestedAction {
         match self {
             Self::Fetch(error) => error.suggested_action(),
-            Self::Conflict { .. } | Self::Closed | Self::Superseded => SuggestedAction::Retry,
+            Self::Superseded => SuggestedAction::Nothing,
+            Self::Conflict { .. } | Self::Closed => SuggestedAction::Retry,
             other => of(other.class(), other.retry_after()),
         }
     }
@@ -97,5 +100,7 @@ mod tests {
         };
         assert_eq!(invalid.suggested_action(), SuggestedAction::Report);
         assert_eq!(Error::Closed.suggested_action(), SuggestedAction::Retry);
+        let superseded = Error::Superseded.suggested_action();
+        assert_eq!(superseded, SuggestedAction::Nothing);
     }
 }

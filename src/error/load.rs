@@ -23,6 +23,34 @@ use super::{Error, ErrorClass, SuggestedAction};
 /// let lost: LoadError = std::io::Error::from(std::io::ErrorKind::ConnectionReset).into();
 /// assert_eq!(lost.class(), ErrorClass::Transient);
 /// ```
+///
+/// An error type of the host's own that is an [`Error`](std::error::Error) turns into one by itself, so there can be no
+/// `From` for it beside that; a function says what it knows of its kind:
+///
+/// ```
+/// # use larder::{LoadContext, LoadError};
+/// # use std::time::Duration;
+/// # #[derive(Debug)] struct ApiError { status: u16, retry_after: Option<Duration> }
+/// # impl std::fmt::Display for ApiError { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { write!(f, "{}", self.status) } }
+/// # impl std::error::Error for ApiError {}
+/// # async fn user(_: &str) -> Result<String, ApiError> { Ok("Ada".into()) }
+/// fn classed(error: ApiError) -> LoadError {
+///     let pace = error.retry_after;
+///     let error = match error.status {
+///         429 | 500.. => LoadError::transient(error),
+///         401 => LoadError::unauthenticated(error),
+///         _ => LoadError::permanent(error),
+///     };
+///     match pace {
+///         Some(pace) => error.retry_after(pace),
+///         None => error,
+///     }
+/// }
+///
+/// async fn load(cx: LoadContext<String>) -> Result<String, LoadError> {
+///     user(cx.key()).await.map_err(classed)
+/// }
+/// ```
 // Like other errors that any error turns into, it is none itself: `?` could not tell them apart.
 pub struct LoadError {
     class: ErrorClass,
@@ -69,7 +97,8 @@ impl LoadError {
         Self::new(ErrorClass::Device, source)
     }
 
-    /// What the source asked for (`Retry-After`): no attempt is made before.
+    /// What the source asked for (`Retry-After`): no attempt is made before. With a named source
+    /// ([`LoadSource`](crate::LoadSource)) all loads from it are refused until then, if the error is a transient or a device one.
     #[must_use]
     pub fn retry_after(mut self, pace: Duration) -> Self {
         self.retry_after = Some(pace);

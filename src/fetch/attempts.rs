@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::wait::Timer;
 
-/// The least wait before a source is looked at again.
+/// The least wait before a source is looked at again; twice that each time.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 /// A host's loader.
@@ -54,6 +54,7 @@ pub(crate) struct Made<T> {
     pub attempts: u32,
     /// How long the load waited for its turn at its source.
     pub queued: Duration,
+    refusals: u32,
 }
 
 /// What comes after an attempt.
@@ -79,6 +80,7 @@ impl Attempts {
             answer: Err(late().into()),
             attempts: 0,
             queued: Duration::ZERO,
+            refusals: 0,
         };
         let call = |number| {
             call(Attempt {
@@ -110,7 +112,7 @@ impl Attempts {
         rng: &mut fastrand::Rng,
     ) -> Next {
         let began = Clock::instant();
-        let admitted = in_time(timer, until, None, self.admitted()).await;
+        let admitted = in_time(timer, until, || None, self.admitted()).await;
         made.queued += began.elapsed();
         let ticket = match admitted {
             Some(Ok(ticket)) => ticket,
@@ -124,8 +126,12 @@ impl Attempts {
         made.attempts += 1;
         let cut = self.source.as_ref().map(LoadSource::call_max);
         let asked = self.ask(|| call(made.attempts));
-        let asked = in_time(timer, until, cut, asked).await;
-        let is_late = asked.is_none() && (ticket.is_none() || !has_time(until, Duration::ZERO));
+        let began = Clock::instant();
+        // What it waits for other loads is not its source's time.
+        let most = || began.checked_add(cut? + self.chain.held.waited());
+        let asked = in_time(timer, until, most, asked).await;
+        let had_time = has_time(until, Duration::ZERO) && !timer.is_closed();
+        let is_late = asked.is_none() && (ticket.is_none() || !had_time);
         let answer = match asked {
             Some(answer) => answer.map_err(|error| self.classed(error)),
             // Nobody could wait for it any longer.
@@ -170,6 +176,14 @@ impl Attempts {
             wait = wait.max(closed);
         }
         has_time(until, wait).then_some(wait)
+    }
+
+    /// Whether it would not be refused at once.
+    pub fn may_ask(&self) -> bool {
+        self.source
+            .as_ref()
+            .and_then(LoadSource::refuses_for)
+            .is_none()
     }
 
     /// Leave to ask the source, where there is one.
@@ -223,7 +237,8 @@ impl<T> Made<T> {
             (Some(_), Error::SourceUnavailable { retry_after, .. })
                 if has_time(until, retry_after) =>
             {
-                Next::After(retry_after.max(LEAST_WAIT))
+                self.refusals += 1;
+                Next::After(retry_after.max(LEAST_WAIT * (1 << self.refusals.min(12))))
             }
             _ => Next::Nothing,
         }
@@ -240,18 +255,17 @@ fn late() -> LoadError {
     LoadError::transient("the load took longer than anybody had time for")
 }
 
-/// `future`'s outcome, or nothing once time is up, which may become more meanwhile, or after `most`.
+/// `future`'s outcome, or nothing once time is up, which may become more meanwhile, as may what `most` says.
 async fn in_time<T>(
     timer: &Timer,
     until: &impl Fn() -> Option<Instant>,
-    most: Option<Duration>,
+    most: impl Fn() -> Option<Instant>,
     future: impl Future<Output = T>,
 ) -> Option<T> {
     let mut future = pin!(future);
-    let most = most.and_then(|most| Clock::instant().checked_add(most));
     loop {
         let until = until()?;
-        let until = most.map_or(until, |most| most.min(until));
+        let until = most().map_or(until, |most| most.min(until));
         let left = until.saturating_duration_since(Clock::instant());
         if left.is_zero() {
             return None;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
+use super::circuit::Ended;
 use super::source::{Held, LoadSource};
 use super::table::Id;
 
@@ -52,12 +53,17 @@ impl Chain {
         Self::links(self.outer.as_ref()).any(|link| link.held.asks(source))
     }
 
+    /// Tells those that ask this source and need this for it that it has failed.
+    pub(super) fn part_failed(&self, source: &LoadSource, ended: Ended) {
+        Self::links(self.outer.as_ref()).for_each(|link| link.held.part_failed(source, ended));
+    }
+
     /// The present task begins to wait for another load, until what this gives is asked to
     /// [`go_on`](Lent::go_on), or dropped.
     pub fn lend(this: Option<Arc<Self>>) -> Option<Lent> {
         let link = this?;
         link.held.waits();
-        Self::links(Some(&link)).for_each(|link| link.held.give_up());
+        Self::links(Some(&link)).for_each(|link| link.held.lend());
         Some(Lent(Some(link)))
     }
 }

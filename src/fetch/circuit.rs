@@ -9,8 +9,6 @@ use crate::health::Backoff;
 
 /// When to ask again while somebody is finding out, and while somebody has decided that nobody asks.
 const AGAIN_MS: u64 = 100;
-/// Between two calls that hear nothing no more than this passes, if they are to hear the same silence.
-const HEARD_MS: u64 = 1_000;
 /// The longest that a source is believed: a day.
 const PACE_MS_MAX: u64 = 86_400_000;
 
@@ -29,10 +27,8 @@ pub struct Circuit {
     probed_until_ms: Option<Millis>,
     /// Calls under way.
     asking: u32,
-    /// Since when it is being asked without having answered anybody.
-    silent_since_ms: Option<Millis>,
-    /// When somebody could not wait any longer last.
-    cut_ms: Millis,
+    /// How long those have waited in vain, all together, who could not wait longer since it answered last.
+    in_vain_ms: u64,
 }
 
 /// What the end of a call has changed.
@@ -89,8 +85,7 @@ impl Circuit {
             era: 0,
             probed_until_ms: None,
             asking: 0,
-            silent_since_ms: None,
-            cut_ms: 0,
+            in_vain_ms: 0,
         }
     }
 
@@ -139,11 +134,6 @@ impl Circuit {
             self.era += u64::from(self.probed_until_ms.is_some());
             self.probed_until_ms = Some(now_ms.saturating_add(call_ms_max));
         }
-        // A silence that nobody was there to hear any more is none.
-        let is_new = self.asking == 0 && now_ms.saturating_sub(self.cut_ms) >= HEARD_MS;
-        if is_new || self.silent_since_ms.is_none() {
-            self.silent_since_ms = Some(now_ms);
-        }
         self.asking = self.asking.saturating_add(1);
         Ok(Pass {
             era: Some(self.era),
@@ -163,8 +153,8 @@ impl Circuit {
         let Some(era) = pass.era else {
             return Turned::Nothing;
         };
+        let is_silent = self.is_silent(ended, took_ms);
         self.asking = self.asking.saturating_sub(1);
-        let is_silent = self.is_silent(ended, now_ms);
         if era != self.era {
             self.hear(ended, now_ms);
             return Turned::Nothing;
@@ -188,15 +178,18 @@ impl Circuit {
             failed,
             took_ms,
         };
-        let why = match (self.breaker.record(called), pace_ms) {
-            (Some(trip), _) => trip.to_string(),
-            (None, Some(_)) if self.breaker.mode() == BreakerMode::Auto => {
-                "it asked for a pause".to_owned()
+        let own_ms = self.own_ms(random);
+        match (self.breaker.record(called), pace_ms) {
+            (Some(trip), _) => {
+                self.open(own_ms.max(pace_ms.unwrap_or_default()), now_ms);
+                Turned::Opened(trip.to_string())
             }
-            (None, _) => return Turned::Nothing,
-        };
-        self.open(pace_ms, now_ms, random);
-        Turned::Opened(why)
+            (None, Some(pace_ms)) if self.breaker.mode() == BreakerMode::Auto => {
+                self.open(pace_ms, now_ms);
+                Turned::Opened("it asked for a pause".to_owned())
+            }
+            (None, _) => Turned::Nothing,
+        }
     }
 
     /// One has found out.
@@ -209,7 +202,8 @@ impl Circuit {
     ) -> Turned {
         match self.breaker.probed(!failed, now_ms) {
             BreakerState::Open => {
-                self.open(pace_ms, now_ms, random);
+                let own_ms = self.own_ms(random);
+                self.open(own_ms.max(pace_ms.unwrap_or_default()), now_ms);
                 Turned::Opened("it fails, or is slow, as before".into())
             }
             BreakerState::Closed => {
@@ -220,21 +214,16 @@ impl Circuit {
         }
     }
 
-    /// Whether it has been asked for so long without having answered anybody that it had time enough, however
-    /// little each of those who asked could wait.
-    fn is_silent(&mut self, ended: Ended, now_ms: Millis) -> bool {
+    /// Whether it has answered nobody for so long that it had time enough, however little each of those who asked
+    /// could wait: as long as that is for one is it for each of those that ask at once.
+    fn is_silent(&mut self, ended: Ended, took_ms: u64) -> bool {
         match ended {
-            Ended::Answered | Ended::Failed { .. } => {
-                self.silent_since_ms = None;
-                false
-            }
-            Ended::Elsewhere => false,
-            Ended::Cut => {
-                self.cut_ms = now_ms;
-                let since_ms = self.silent_since_ms.unwrap_or(now_ms);
-                now_ms.saturating_sub(since_ms) >= self.breaker.config().slow_ms
-            }
+            Ended::Answered | Ended::Failed { .. } => self.in_vain_ms = 0,
+            Ended::Elsewhere => {}
+            Ended::Cut => self.in_vain_ms = self.in_vain_ms.saturating_add(took_ms),
         }
+        let enough_ms = self.breaker.config().slow_ms;
+        self.in_vain_ms >= enough_ms.saturating_mul(u64::from(self.asking.max(1)))
     }
 
     /// What began before it opened says nothing but how long the source wants to be left alone.
@@ -248,14 +237,20 @@ impl Circuit {
         }
     }
 
-    fn open(&mut self, pace_ms: Option<u64>, now_ms: Millis, random: f64) {
+    /// How long it is left alone where it says nothing itself.
+    fn own_ms(&self, random: f64) -> u64 {
+        // The upper half only: less would be no pause, and all larders of a fleet would ask at once.
+        let openings = self.openings.saturating_add(1);
+        self.reopen.wait_ms(openings, 0.5 + random / 2.0)
+    }
+
+    fn open(&mut self, pause_ms: u64, now_ms: Millis) {
         self.breaker.open(now_ms);
         self.era += 1;
         self.probed_until_ms = None;
+        self.in_vain_ms = 0;
         self.openings = self.openings.saturating_add(1);
-        // The upper half only: less would be no pause, and all larders of a fleet would ask at once.
-        let own_ms = self.reopen.wait_ms(self.openings, 0.5 + random / 2.0);
-        self.until_ms = after(now_ms, own_ms.max(pace_ms.unwrap_or_default()));
+        self.until_ms = after(now_ms, pause_ms);
     }
 
     /// Takes the decision from it, or gives it back.

@@ -89,6 +89,10 @@ impl Terms {
             return wrong("refresh_ahead", reason);
         }
         let deadline = self.deadline.unwrap_or(DEADLINE);
+        if deadline.is_zero() {
+            let reason = "is 0: nothing could be loaded in that time; allowed is up to a day";
+            return wrong("deadline", reason.into());
+        }
         if deadline > DEADLINE_MAX {
             let reason = format!(
                 "is {} s, allowed are {} s",
@@ -213,6 +217,7 @@ mod tests {
                 soft(90_000_000, 90_000_001, 1),
                 "deadline: is 90000 s, allowed are 86400 s",
             ),
+            (soft(0, 0, 1), "deadline: is 0"),
             (ahead(0.0), "refresh_ahead: is 0"),
             (ahead(1.0), "refresh_ahead: is 1"),
             (ahead(f64::NAN), "refresh_ahead: is NaN"),

@@ -227,8 +227,8 @@ impl<V> LoadContext<V> {
         self.attempt
     }
 
-    /// How much time is left before the last who waits has to have an answer. It may become more, when others
-    /// come.
+    /// How much time is left before the last who waits has to have an answer. As it was when this
+    /// attempt began: it may have become more, when others have come.
     pub fn left(&self) -> Duration {
         let grace = Clock::instant() + GRACE;
         self.until.saturating_duration_since(grace)

@@ -43,14 +43,18 @@ pub(crate) use table::{Full, Id, Landed};
 pub use validator::VALIDATOR_BYTES_MAX;
 pub(crate) use validator::is_reserved;
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::error::Error;
+use crate::key::CacheId;
 use crate::shelf::MarkId;
 use crate::version::Version;
 
@@ -91,6 +95,8 @@ pub(crate) struct Fetches {
     pub sources: Sources,
     pub notes: Notes,
     pub news: News,
+    /// Loaders of caches' own, by cache and type: no more than there are caches, for each type.
+    pub registries: Mutex<HashMap<(CacheId, TypeId), Arc<dyn Any + Send + Sync>>>,
     pub counts: FetchCounts,
 }
 
@@ -114,6 +120,7 @@ impl Fetches {
         Self {
             flights: Arc::new(flights::Flights::new(limits.loads_in_flight_max)),
             news: News::new(),
+            registries: Mutex::default(),
             notes: Notes::new(limits.load_notes_max),
             sources: Sources::new(clock, calls_max, limits.sources_max),
             counts: FetchCounts::default(),

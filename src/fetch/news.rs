@@ -14,7 +14,8 @@ use crate::key::CacheId;
 use crate::sync::Arc;
 use crate::wait::Timer;
 
-/// Events that wait for one watcher. One that is slower misses the oldest, and is told how many.
+/// Events of all caches that wait for the watchers. One that is slower misses the oldest, and is told how many, which
+/// may have been others'.
 pub const LOADS_BUFFER_EVENTS: usize = 256;
 /// A wait is made anew that often; nothing hangs on it.
 const ROUND: std::time::Duration = super::DEADLINE_MAX;
@@ -23,7 +24,7 @@ const ROUND: std::time::Duration = super::DEADLINE_MAX;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LoadEventKind {
-    /// A loader is about to be asked.
+    /// A load has begun: it waits for its turn at its source, if it has one, and asks the loader.
     Began,
     /// It brought a value, or said that the one that is there is still right.
     Loaded,
@@ -31,6 +32,8 @@ pub enum LoadEventKind {
     Missing,
     /// It failed. What is there, if it may be shown, is shown on.
     Failed(Error),
+    /// Nobody waits for it any more, or whoever made it is gone.
+    Cancelled,
     /// So many events are missing before this: the watcher was too slow.
     Lagged(u64),
 }
@@ -45,7 +48,7 @@ pub struct LoadEvent {
     pub kind: LoadEventKind,
     /// Whether something was there already: then it is a refresh.
     pub is_refresh: bool,
-    /// When, in unix milliseconds.
+    /// When, in unix milliseconds; 0 for [`LoadEventKind::Lagged`].
     pub at_ms: Millis,
     cache: CacheId,
 }

@@ -46,6 +46,15 @@ use crate::wait::{Timer, Wait};
 /// let third = search_box.latest(pages.fetch("cat", load));
 /// drop(search_box);
 /// assert!(matches!(third.await, Err(Error::Superseded)));
+///
+/// // Where keys come one by one, each call goes its own way: it is called here, and awaited there.
+/// let search_box = larder.fetch_scope();
+/// let struck = |words: String| {
+///     let pages = pages.clone();
+///     tokio::spawn(search_box.latest(async move { pages.fetch(&words, load).await }))
+/// };
+/// let found = struck("cats".to_owned()).await.expect("it does not panic")?;
+/// assert_eq!(*found.expect("the source has it"), "about cats");
 /// # larder.shutdown(Duration::from_secs(5)).await }
 /// ```
 #[derive(Debug)]

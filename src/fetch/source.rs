@@ -205,7 +205,7 @@ impl LoadSource {
     }
 
     /// Leave to ask once, when it is this load's turn.
-    pub(crate) async fn admit(&self, rank: &Rank, chain: &Chain) -> Result<Ticket, Error> {
+    pub(crate) async fn admit(&self, rank: &Rank, chain: &Arc<Chain>) -> Result<Ticket, Error> {
         // IMPORTANT: whoever asks the source for this one may be the one who finds out whether it works.
         let is_part = chain.is_part_of_asking(self);
         loop {
@@ -224,7 +224,7 @@ impl LoadSource {
             return match begun {
                 Ok(pass) => {
                     self.0.calls.fetch_add(1, Ordering::Relaxed);
-                    Ok(Ticket::new(self, pass, place, &chain.held))
+                    Ok(Ticket::new(self, pass, place, chain))
                 }
                 Err(left_ms) => Err(self.refusal(Duration::from_millis(left_ms))),
             };

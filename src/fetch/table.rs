@@ -233,7 +233,8 @@ impl<C, T> Left<C, T> {
 
     /// Tells those who wait that nothing will come, and ends the work.
     pub fn end(self) {
-        drop(self.own);
+        // As in `tell_lost`.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(self.own)));
         self.cancelled.into_iter().for_each(Flight::end);
         if let Some(cancel) = self.cancel {
             cancel();

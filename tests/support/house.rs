@@ -171,7 +171,6 @@ pub const SHARED: &[(&str, &str)] = &[
         "src/cache/register.rs",
         "the loader of a cache: all its handles",
     ),
-    ("src/cache/loading_many.rs", "adds to the counters of loads"),
     (
         "src/fetch/flights.rs",
         "who waits for which load: whoever fetches, and the load",

@@ -22,8 +22,8 @@ pub async fn run(screen: &mut Screen, store: &Path, trace: &Arc<Trace>) -> Resul
     larder.shutdown(Duration::from_secs(10)).await?;
     screen.table(COLUMNS, &[cold.row("cold"), warm.row("warm")]);
     println!(
-        "   Cold, {} calls were for a page that another request was already waiting for: joining\n   \
-         such calls is not built yet.\n",
+        "   Cold, {} calls were for a page that another request was already waiting for: this scene\n   \
+         gets and sets by hand; `fetch` would have joined them.\n",
         grouped(cold.origin.saturating_sub(trace.pages() as u64)),
     );
     screen.claim(

@@ -128,8 +128,9 @@ fn who_cannot_wait_says_nothing_unless_it_had_time_enough() {
     let mut circuit = circuit();
     let passes = [0; 9].map(|_| circuit.begin(0, 30_000).unwrap());
     for pass in passes {
-        assert!(!circuit.ends(pass, Ended::Cut, 4_999, 0, 1.0));
+        assert!(!circuit.ends(pass, Ended::Cut, 499, 0, 1.0));
     }
+    assert!(!circuit.ask(Ended::Answered, 0));
     let opened = [0; 3].map(|_| {
         let pass = circuit.begin(0, 30_000).unwrap();
         circuit.ends(pass, Ended::Cut, 5_000, 0, 1.0)
@@ -231,18 +232,21 @@ fn a_source_that_answers_nobody_fails_however_little_each_can_wait() {
 }
 
 #[test]
-fn whoever_leaves_early_says_nothing_of_a_source_that_answers_others_or_rests() {
+fn whoever_leaves_early_says_nothing_of_a_source_that_answers_others() {
     let mut answers = circuit();
     for now_ms in (0..60_000).step_by(100) {
         let (stays, leaves) = (answers.begin(now_ms, 30_000), answers.begin(now_ms, 30_000));
         assert!(!answers.ends(leaves.unwrap(), Ended::Cut, 50, now_ms + 50, 1.0));
         assert!(!answers.ends(stays.unwrap(), Ended::Answered, 80, now_ms + 80, 1.0));
     }
-    let mut rests = circuit();
-    for now_ms in (0..600_000).step_by(2_000) {
-        let pass = rests.begin(now_ms, 30_000).unwrap();
-        assert!(!rests.ends(pass, Ended::Cut, 50, now_ms + 50, 1.0));
+    // Nor of one that takes its time for somebody who has it.
+    let mut busy = circuit();
+    let long = busy.begin(0, 30_000).unwrap();
+    for now_ms in (0..4_000).step_by(100) {
+        let leaves = busy.begin(now_ms, 30_000).unwrap();
+        assert!(!busy.ends(leaves, Ended::Cut, 20, now_ms + 20, 1.0));
     }
+    assert!(!busy.ends(long, Ended::Answered, 4_500, 4_500, 1.0));
 }
 
 #[test]

@@ -43,7 +43,8 @@ pub struct SourceConfig {
     /// answered nobody for so long; a slow probe is one that has failed.
     pub breaker: BreakerConfig,
     /// How long it is left alone at least: at first between half of `ms_min` and all of it, twice that after each
-    /// probe that fails, up to `ms_max`. Default: 1 s to 30 s. A source that asks for more time gets it.
+    /// probe that fails, up to `ms_max`. Default: 1 s to 30 s. A source that asks for a pause gets that one, or the longer
+    /// of the two if it failed as often as opens the breaker.
     pub reopen: Backoff,
 }
 

@@ -1,10 +1,13 @@
 //! What a load has of its source while it asks: leave to ask once, and a place, which it gives up while it waits
 //! for another load.
 
+use std::time::{Duration, Instant};
+
 use super::turn::{Place, Rank, Turn};
 use super::{LoadSource, Urgency};
-use crate::clock::{Millis, millis};
+use crate::clock::{Clock, Millis, millis};
 use crate::error::{Error, ErrorClass, LoadError};
+use crate::fetch::chain::Chain;
 use crate::fetch::circuit::{Ended, Pass};
 use crate::sync::{Arc, Mutex};
 
@@ -16,8 +19,34 @@ pub(crate) struct Held(Arc<Mutex<Holding>>);
 struct Holding {
     source: Option<LoadSource>,
     place: Option<Place>,
-    /// How many other loads it waits for.
+    /// How many other loads it waits for, since when, and for how long in all.
     waits: usize,
+    waits_since: Option<Instant>,
+    waited: Duration,
+    /// What it asked the same source for in the midst of this failed so.
+    part_failed: Option<Ended>,
+}
+
+impl Holding {
+    fn waited(&self) -> Duration {
+        let now = self
+            .waits_since
+            .map_or(Duration::ZERO, |since| since.elapsed());
+        self.waited + now
+    }
+
+    /// It waits for one other load fewer.
+    fn waits_less(&mut self) {
+        self.waits = self.waits.saturating_sub(1);
+    }
+
+    /// It goes on by itself.
+    fn goes_on(&mut self) {
+        if self.waits == 0 {
+            self.waited = self.waited();
+            self.waits_since = None;
+        }
+    }
 }
 
 impl Held {
@@ -36,32 +65,60 @@ impl Held {
         drop(place);
     }
 
+    /// The same, if it waits for another load.
+    pub fn lend(&self) {
+        let place = {
+            let mut holding = self.0.lock();
+            match holding.waits {
+                0 => None,
+                _ => holding.place.take(),
+            }
+        };
+        drop(place);
+    }
+
+    /// How long it has waited for other loads, and for its place after that: that is not its source's time.
+    pub fn waited(&self) -> Duration {
+        self.0.lock().waited()
+    }
+
     pub fn waits(&self) {
-        self.0.lock().waits += 1;
+        let mut holding = self.0.lock();
+        holding.waits += 1;
+        holding.waits_since.get_or_insert_with(Clock::instant);
     }
 
     pub fn waits_no_more(&self) {
         let mut holding = self.0.lock();
-        holding.waits = holding.waits.saturating_sub(1);
+        holding.waits_less();
+        holding.goes_on();
     }
 
-    /// Waits for a place again, once it waits for nothing else.
+    /// A part of what it asks its source for has failed so.
+    pub fn part_failed(&self, source: &LoadSource, ended: Ended) {
+        let mut holding = self.0.lock();
+        if holding.source.as_ref().is_some_and(|own| own.is(source)) {
+            holding.part_failed = Some(ended);
+        }
+    }
+
+    /// Waits for a place again, once it waits for nothing else. Dropped, it goes on without: it is no new call.
     pub async fn go_on(&self) {
         let source = {
             let mut holding = self.0.lock();
-            holding.waits = holding.waits.saturating_sub(1);
+            holding.waits_less();
             match holding.waits == 0 && holding.place.is_none() {
                 true => holding.source.clone(),
                 false => None,
             }
         };
+        let _goes_on = GoesOn(self);
         let Some(source) = source else { return };
         // Somebody waits for it, and it is half done.
         let rank = Rank::new(Urgency::Foreground);
         if let Turn::Yours(place) = rank.turn(&source, true).await {
             self.take(place);
         }
-        // Where it cannot have one it goes on without: it is no new call.
     }
 
     fn take(&self, place: Place) {
@@ -76,26 +133,42 @@ impl Held {
     }
 }
 
+struct GoesOn<'a>(&'a Held);
+
+impl Drop for GoesOn<'_> {
+    fn drop(&mut self) {
+        self.0.0.lock().goes_on();
+    }
+}
+
 /// Leave to ask once. Dropped, whoever asked could not wait for the answer.
 pub(crate) struct Ticket {
     source: LoadSource,
     pass: Pass,
     began_ms: Millis,
     held: Held,
+    /// What it is loaded for, outermost last.
+    chain: Arc<Chain>,
     has_ended: bool,
 }
 
 impl Ticket {
-    pub(super) fn new(source: &LoadSource, pass: Pass, place: Place, held: &Held) -> Self {
+    pub(super) fn new(source: &LoadSource, pass: Pass, place: Place, chain: &Arc<Chain>) -> Self {
+        let held = &chain.held;
         {
             let mut holding = held.0.lock();
-            (holding.source, holding.place) = (Some(source.clone()), Some(place));
+            *holding = Holding {
+                source: Some(source.clone()),
+                place: Some(place),
+                ..Holding::default()
+            };
         }
         Self {
             source: source.clone(),
             pass,
             began_ms: source.0.shared.clock.awake_ms(),
             held: held.clone(),
+            chain: Arc::clone(chain),
             has_ended: false,
         }
     }
@@ -121,8 +194,21 @@ impl Ticket {
 
     fn settle(&self, ended: Ended) {
         let now_ms = self.source.0.shared.clock.awake_ms();
+        let (waited, part_failed) = {
+            let mut holding = self.held.0.lock();
+            (holding.waited(), holding.part_failed.take())
+        };
+        // Its own error is no news of the source, but that of what it needed of it is.
+        let ended = match (ended, part_failed) {
+            (Ended::Elsewhere, Some(part)) => part,
+            (ended, _) => ended,
+        };
         let took_ms = now_ms.saturating_sub(self.began_ms);
+        let took_ms = took_ms.saturating_sub(millis(waited));
         self.source.ended(self.pass, ended, took_ms);
+        if let Ended::Failed { .. } = ended {
+            self.chain.part_failed(&self.source, ended);
+        }
         // IMPORTANT: after that, so that whoever gets the place knows of it.
         let place = {
             let mut holding = self.held.0.lock();

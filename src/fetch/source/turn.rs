@@ -4,12 +4,10 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::AtomicU8;
-use std::task::{Context, Poll};
-
-use tokio::sync::oneshot;
+use std::task::{Context, Poll, Waker};
 
 use super::{Entered, LoadSource, Ordering, Urgency};
-use crate::sync::Mutex;
+use crate::sync::{Arc, Mutex};
 
 /// What somebody who waits is told.
 pub(super) enum Turn {
@@ -24,7 +22,28 @@ pub(super) enum Turn {
 /// Somebody who waits.
 pub(super) struct Waiter {
     source: LoadSource,
-    tell: oneshot::Sender<Turn>,
+    slot: Arc<Slot>,
+}
+
+/// Where somebody who waits finds its turn. Not a channel: what is told to somebody whose runtime stands still can
+/// be taken back.
+#[derive(Default)]
+struct Slot(Mutex<Told>);
+
+#[derive(Default)]
+struct Told {
+    turn: Option<Turn>,
+    waker: Option<Waker>,
+    is_closed: bool,
+}
+
+impl Slot {
+    /// Nobody looks here any more. What is told already is the caller's to drop, without a lock.
+    fn close(&self) -> Option<Turn> {
+        let mut told = self.0.lock();
+        told.is_closed = true;
+        told.turn.take()
+    }
 }
 
 impl Waiter {
@@ -35,8 +54,17 @@ impl Waiter {
     }
 
     pub fn tell(self, turn: Turn) {
-        // Wakes a host's task: a waker that panics harms its own caller alone.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.tell.send(turn)));
+        let mut told = self.slot.0.lock();
+        let (unwanted, waker) = match told.is_closed {
+            true => (Some(turn), None),
+            false => (told.turn.replace(turn), told.waker.take()),
+        };
+        drop(told);
+        drop(unwanted);
+        if let Some(waker) = waker {
+            // Wakes a host's task: a waker that panics harms its own caller alone.
+            let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
     }
 }
 
@@ -55,7 +83,25 @@ impl Drop for Place {
 pub(crate) struct Rank {
     urgency: AtomicU8,
     /// Where it waits.
-    at: Mutex<Option<(LoadSource, u64)>>,
+    at: Mutex<Option<At>>,
+}
+
+#[derive(Clone)]
+struct At {
+    source: LoadSource,
+    ticket: u64,
+    slot: Arc<Slot>,
+}
+
+impl At {
+    /// Leaves the queue, and what was told there.
+    fn leave(&self) {
+        let known = &*self.source.0;
+        let left = known.shared.queue.lock().leave(known.number, self.ticket);
+        let told = self.slot.close();
+        // Not under a lock: a place goes to the next.
+        drop((left, told));
+    }
 }
 
 impl Rank {
@@ -72,18 +118,24 @@ impl Rank {
         if before <= urgency.as_u8() {
             return;
         }
-        if let Some((source, ticket)) = &*self.at.lock() {
+        if let Some(At { source, ticket, .. }) = &*self.at.lock() {
             let mut queue = source.0.shared.queue.lock();
             queue.lift(source.0.number, *ticket, urgency);
         }
     }
 
+    /// Waits no more, wherever it does: its load is over, though whoever makes it may stand still.
+    pub fn give_up(&self) {
+        let at = self.at.lock().take();
+        at.iter().for_each(At::leave);
+    }
+
     /// Waits for a place of this source.
     pub(super) async fn turn(&self, source: &LoadSource, is_part: bool) -> Turn {
-        let (tell, turn) = oneshot::channel();
+        let slot = Arc::new(Slot::default());
         let waiter = Waiter {
             source: source.clone(),
-            tell,
+            slot: Arc::clone(&slot),
         };
         let entered = {
             // Held together, so that whoever lifts it does so before or after.
@@ -92,7 +144,11 @@ impl Rank {
             let mut queue = source.0.shared.queue.lock();
             let entered = queue.enter(source.0.number, urgency, waiter);
             if let Entered::Waits { ticket, .. } = &entered {
-                *at = Some((source.clone(), *ticket));
+                *at = Some(At {
+                    source: source.clone(),
+                    ticket: *ticket,
+                    slot: Arc::clone(&slot),
+                });
             }
             entered
         };
@@ -105,9 +161,11 @@ impl Rank {
             } => {
                 let waiting = Waiting {
                     rank: self,
-                    source,
-                    ticket,
-                    turn,
+                    at: At {
+                        source: source.clone(),
+                        ticket,
+                        slot,
+                    },
                 };
                 turned_away
                     .into_iter()
@@ -125,26 +183,31 @@ impl Rank {
 /// A place in the queue. Dropped, it is left.
 struct Waiting<'a> {
     rank: &'a Rank,
-    source: &'a LoadSource,
-    ticket: u64,
-    turn: oneshot::Receiver<Turn>,
+    at: At,
 }
 
 impl Future for Waiting<'_> {
     type Output = Turn;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn> {
-        let turn = Pin::new(&mut self.turn).poll(cx);
-        turn.map(|turn| turn.unwrap_or(Turn::Look))
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn> {
+        let mut told = self.at.slot.0.lock();
+        match told.turn.take() {
+            Some(turn) => Poll::Ready(turn),
+            // Its load is over: whoever makes it is about to be dropped.
+            None if told.is_closed => Poll::Ready(Turn::Away),
+            None => {
+                let before = told.waker.replace(cx.waker().clone());
+                drop(told);
+                drop(before);
+                Poll::Pending
+            }
+        }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         *self.rank.at.lock() = None;
-        let known = &*self.source.0;
-        let left = known.shared.queue.lock().leave(known.number, self.ticket);
-        // Not under the lock. A place that was given meanwhile is in the channel, and goes on from there.
-        drop(left);
+        self.at.leave();
     }
 }
