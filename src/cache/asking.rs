@@ -247,7 +247,7 @@ impl<'a, V: Value> Asking<'a, V> {
         let hash = inner.shelf.hash(inner.scope.id, key);
         // A larder that keeps nothing does not know what has been changed.
         !inner.tiers.config.disabled
-            && inner.scope.accepts(claim.began, &[])
+            && inner.scope.accepts_load(claim.began, &[])
             && inner.shelf.claims(&inner.scope, hash, key, claim.mark)
     }
 

@@ -21,7 +21,7 @@ impl<V: Value> Cache<V> {
         };
         // IMPORTANT: nothing has happened to the key since the load began, or it says nothing.
         let hash = inner.shelf.hash(inner.scope.id, &id.name);
-        inner.scope.accepts(missing.began, &missing.tags)
+        inner.scope.accepts_load(missing.began, &missing.tags)
             && inner
                 .shelf
                 .claims(&inner.scope, hash, &id.name, missing.mark)
