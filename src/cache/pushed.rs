@@ -21,7 +21,7 @@ use crate::shelf::Change;
 /// use larder::FeedChange;
 /// use std::time::Duration;
 ///
-/// let ada = FeedChange::set("42", "Ada".to_owned()).ttl(Duration::from_secs(60)).tag("team:7");
+/// let ada: FeedChange<String> = FeedChange::set("42", "Ada".to_owned()).ttl(Duration::from_secs(60)).tag("team:7");
 /// let gone = FeedChange::<String>::remove("43");
 /// # let _ = (ada, gone);
 /// ```
