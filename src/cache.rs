@@ -29,12 +29,16 @@ mod many;
 mod mutate;
 mod mutation;
 mod noting;
+mod pages;
+mod polling;
 mod prepare;
 mod pushed;
 mod read;
+mod register;
 mod report;
 mod retime;
 mod scan;
+mod seats;
 mod update;
 mod watching;
 
@@ -51,7 +55,10 @@ pub use get_many::GetMany;
 pub use many::{RemoveMany, SetMany};
 pub use mutate::{Remove, Set};
 pub use mutation::Mutation;
+pub use pages::FetchPage;
+pub use polling::{POLL_MIN, Polling};
 pub use pushed::FeedChange;
+pub use register::{Register, WarmReport};
 pub use report::{BatchReport, ChunkReport, FAILURES_BYTES_MAX, FAILURES_MAX, ReadChunk, ReadKey};
 pub use retime::{Expire, Touch};
 pub use scan::{Cursor, PAGE_SIZE, Page, Scan};
@@ -70,6 +77,7 @@ use crate::tiers::{Home, Place, Targets, Tiers};
 use crate::typed;
 pub(crate) use prepare::EntryOptions;
 use prepare::{PLAIN, deadline, idle_ms};
+use register::Registry;
 
 /// A boxed future of a call.
 pub type CallFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
@@ -124,6 +132,8 @@ struct Definition<V> {
     proof: Proof,
     /// Its entries lie in memory alone and have nothing by default that few entries have.
     is_plain: bool,
+    /// How its values are loaded where a call brings no loader.
+    registered: Registry<V>,
 }
 
 impl<V> Definition<V> {
@@ -137,6 +147,7 @@ impl<V> Definition<V> {
             defaults,
             weigher,
             proof: Proof::default(),
+            registered: Registry::default(),
         }
     }
 }

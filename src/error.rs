@@ -4,6 +4,8 @@
 //! text holds a key.
 
 // By its path, since a test compiles this file under another roof.
+#[path = "error/action.rs"]
+mod action;
 #[path = "error/class.rs"]
 mod class;
 #[path = "error/load.rs"]
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::version::Version;
+pub use action::SuggestedAction;
 pub use class::ErrorClass;
 pub use load::LoadError;
 
@@ -123,6 +126,9 @@ pub enum Error {
         /// Why, naming the directory.
         reason: Arc<str>,
     },
+    /// A newer call took this one's place, or its [`FetchScope`](crate::FetchScope) ended: nobody asks any more.
+    #[error("superseded by a newer call, or its scope has ended")]
+    Superseded,
     /// larder has been shut down.
     #[error("larder is shut down")]
     Closed,
@@ -143,7 +149,7 @@ impl Error {
             Self::Unavailable { .. } | Self::Corrupt { .. } | Self::Open { .. } => {
                 ErrorClass::Device
             }
-            Self::Conflict { .. } => ErrorClass::Business,
+            Self::Conflict { .. } | Self::Superseded => ErrorClass::Business,
             Self::TooLarge { .. } | Self::Invalid { .. } | Self::Config(_) => ErrorClass::Caller,
             Self::Crypto | Self::Closed => ErrorClass::Permanent,
             Self::Encode { .. } | Self::Decode { .. } => ErrorClass::Bug,
@@ -187,6 +193,7 @@ impl Error {
             Self::Conflict { .. } => "This was changed in the meantime. Please look at it again.",
             Self::TooLarge { .. } => "This is too large to be stored.",
             Self::Fetch(error) => error.user_message(),
+            Self::Superseded => "This is no longer needed.",
             Self::Closed => "The service is shutting down.",
             Self::Crypto => "This could not be read with the key at hand.",
             Self::Invalid { .. } | Self::Config(_) | Self::Encode { .. } | Self::Decode { .. } => {
@@ -304,6 +311,7 @@ mod tests {
                 Device,
                 false,
             ),
+            (Error::Superseded, Business, false),
             (Error::Closed, Permanent, false),
         ]
     }

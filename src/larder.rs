@@ -14,7 +14,7 @@ use crate::cache::{Cache, CacheBuilder};
 use crate::clock::Clock;
 use crate::codec::Value;
 use crate::error::Error;
-use crate::fetch::{Budget, LoadSource, SourceConfig};
+use crate::fetch::{Budget, FetchScope, LoadSource, SourceConfig};
 use crate::health::ActorHealth;
 use crate::messages::hub::Close;
 use crate::messages::larder::Warmed;
@@ -94,6 +94,11 @@ impl Larder {
     /// Time for something of the host's own, a day at most, of which each part takes its share.
     pub fn budget(&self, whole: Duration) -> Budget {
         Budget::new(self.parts.tiers.timer.clone(), whole)
+    }
+
+    /// A scope for calls that end with it, of which the newest takes the place of the one before if so asked.
+    pub fn fetch_scope(&self) -> FetchScope {
+        FetchScope::new(self.parts.tiers.timer.clone())
     }
 
     /// Stores everything that is acknowledged and not stored yet, this safely.

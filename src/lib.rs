@@ -130,11 +130,11 @@ pub use cache::{
 pub use codec::{Codec, Value};
 pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
 pub use entry::{Entry, Source};
-pub use error::{Error, ErrorClass, LoadError};
+pub use error::{Error, ErrorClass, LoadError, SuggestedAction};
 pub use event::{Change, EntryEvent, Old};
 pub use fetch::{
-    Budget, LoadContext, LoadManyContext, LoadSource, Loaded, Retry, SourceConfig, SourceStats,
-    Urgency,
+    Budget, FetchScope, LoadContext, LoadEvent, LoadManyContext, LoadSource, LoadWatch, Loaded,
+    Retry, SourceConfig, SourceStats, Urgency,
 };
 pub use gate::Admission;
 pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
@@ -143,8 +143,8 @@ pub use larder::{DriverHandle, Larder};
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
 pub use shelf::{EventKind, Freshness, Priority};
 pub use stats::{
-    Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, FetchStats, Health, Stats,
-    WatchStats,
+    Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, FetchStats, Health, LoadsHealth,
+    Stats, WatchStats,
 };
 pub use version::Version;
 pub use wiring::HealthWatch;

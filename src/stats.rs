@@ -2,7 +2,7 @@
 
 mod health;
 
-pub use health::{Condition, DriverHealth, Health};
+pub use health::{Condition, DriverHealth, Health, LoadsHealth};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use larder::cache::StaleBecause;
-use larder::{Cache, Error, ErrorClass, Larder, LoadError, LoadManyContext, Loaded, Retry};
+use larder::{
+    Cache, Error, ErrorClass, Larder, LoadError, LoadManyContext, Loaded, Retry, Urgency,
+};
 use tokio::sync::Semaphore;
 use world::{SOON, World, cache, ms, read, secs, text, until};
 
@@ -214,7 +216,7 @@ async fn keys_that_are_being_loaded_are_waited_for_by_fetches_of_one_and_of_many
         }
     });
     until("all wait", async || {
-        larder.stats().await.unwrap().fetch.coalesced == 3
+        larder.stats().await.unwrap().fetch.coalesced == 2
     })
     .await;
     assert_eq!(source.asked(), [vec!["a", "b"], vec!["c"]]);
@@ -265,13 +267,21 @@ async fn the_last_who_leaves_cancels_the_load_and_not_before() {
         larder.stats().await.unwrap().fetch.coalesced == 1
     })
     .await;
-    first.abort();
-    until("one key is left", async || {
-        larder.stats().await.unwrap().fetch.in_flight == 1
+    let leaves = async |caller: tokio::task::JoinHandle<_>| {
+        caller.abort();
+        let left: Result<Result<Found, Error>, _> = caller.await;
+        assert!(left.unwrap_err().is_cancelled());
+    };
+    leaves(first).await;
+    let third = ask(&["a"]);
+    until("it waits", async || {
+        larder.stats().await.unwrap().fetch.coalesced == 2
     })
     .await;
+    leaves(second).await;
     assert_eq!(source.dropped.load(Ordering::SeqCst), 0);
-    second.abort();
+    assert_eq!(source.asked().len(), 1, "it is the load of a, too");
+    leaves(third).await;
     until("the loader is cancelled", async || {
         source.dropped.load(Ordering::SeqCst) == 1
     })
@@ -327,21 +337,16 @@ async fn stale_values_are_shown_and_refreshed_together() {
         }
         world.advance(secs(2));
         let source = Source::open();
-        let fetch = users
-            .fetch_many(["a", "b", "c"], source.load())
-            .stale_for(HOUR);
+        let fetch = users.fetch_many(["a", "b"], source.load()).stale_for(HOUR);
         let outcomes = fetch.outcomes().await.unwrap();
         let because = outcomes[0].1.as_ref().unwrap().stale_because.as_ref();
         assert!(matches!(because, Some(StaleBecause::Refreshing)));
-        assert!(outcomes[2].1.as_ref().unwrap().stale_because.is_none());
         until("they are refreshed", async || {
             read(&users, "a").await == Some(text("loaded a"))
                 && read(&users, "b").await == Some(text("loaded b"))
         })
         .await;
-        let mut asked = source.asked();
-        asked.sort();
-        assert_eq!(asked, [vec!["a", "b"], vec!["c"]], "{}", world.name);
+        assert_eq!(source.asked(), [["a", "b"]], "{}", world.name);
         larder.shutdown(SOON).await.unwrap();
     }
 }
@@ -454,5 +459,71 @@ async fn a_loader_of_many_that_fetches_one_of_them_is_told_instead_of_waiting_fo
         error.to_string().contains("fetches the key itself"),
         "{error}"
     );
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn whoever_waits_for_one_key_of_a_call_lifts_the_load_that_brings_it() {
+    let (larder, users) = start(&World::memory()).await;
+    let mut config = larder::SourceConfig::default();
+    config.calls_in_flight_max = 1;
+    let api = larder.source_with("api", config).unwrap();
+    let source = Source::shut();
+    let ask = |keys: &'static [&'static str], urgency| {
+        let (users, load, api) = (users.clone(), source.load(), api.clone());
+        tokio::spawn(async move {
+            let fetch = users.fetch_many(keys.iter().copied(), load).chunk(2);
+            values(fetch.source(&api).urgency(urgency)).await
+        })
+    };
+    let waiting = async |count| {
+        until("so many wait", async || api.stats().calls_waiting == count).await;
+    };
+    let mut told = vec![ask(&["first"], Urgency::Foreground)];
+    source.is_asked(1).await;
+    told.push(ask(&["a", "b", "c", "d"], Urgency::Prefetch));
+    waiting(2).await;
+    told.push(ask(&["e"], Urgency::Background));
+    waiting(3).await;
+    told.push(ask(&["d"], Urgency::Foreground));
+    until("it joins", async || {
+        larder.stats().await.unwrap().fetch.coalesced == 1
+    })
+    .await;
+    source.doors.add_permits(9);
+    for told in told {
+        assert!(told.await.unwrap().is_ok());
+    }
+    let expected = [vec!["first"], vec!["c", "d"], vec!["e"], vec!["a", "b"]];
+    assert_eq!(source.asked(), expected);
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_becomes_too_old_while_others_are_waited_for_is_not_shown_any_more() {
+    let world = World::memory();
+    let (larder, users) = start(&world).await;
+    let set = users.set("a", text("old")).ttl(secs(1));
+    set.stale_for(HOUR).await.unwrap();
+    world.advance(secs(2));
+    let source = Source::shut();
+    let asked = tokio::spawn({
+        let (users, load) = (users.clone(), source.load());
+        let failing = source.load_as(|_| Err(LoadError::permanent("no")));
+        async move {
+            // Its refresh fails, so that nothing newer takes its place.
+            let first = users.fetch_many(["a"], failing).stale_for(secs(10));
+            first.outcomes().await.unwrap();
+            let fetch = users.fetch_many(["a", "b"], load).stale_for(secs(10));
+            values(fetch.throttle(secs(0))).await
+        }
+    });
+    source.is_asked(1).await;
+    source.doors.add_permits(1);
+    source.is_asked(2).await;
+    world.advance(secs(60));
+    source.doors.add_permits(9);
+    let expected = [("a", Some("loaded a")), ("b", Some("loaded b"))];
+    assert_eq!(asked.await.unwrap().unwrap(), all(&expected));
     larder.shutdown(SOON).await.unwrap();
 }

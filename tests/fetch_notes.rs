@@ -236,3 +236,42 @@ async fn a_failure_is_no_answer_to_whom_nothing_can_be_shown() {
     }
     larder.shutdown(SOON).await.unwrap();
 }
+
+#[tokio::test]
+async fn whatever_happens_to_a_key_ends_that_its_load_is_known_to_have_failed() {
+    let (world, larder, users) = expiring(HOUR).await;
+    let origin = Origin::open();
+    world.advance(secs(2));
+    let ask = || {
+        let fetch = users.fetch("k", failing(&origin)).stale_if_error_for(HOUR);
+        fetch.throttle(HOUR).outcome()
+    };
+    for what in ["first", "set", "removed and set"] {
+        if what != "first" {
+            if what != "set" {
+                users.remove("k").await.unwrap();
+            }
+            let set = users.set("k", text("old")).ttl(secs(1));
+            set.stale_for(HOUR).await.unwrap();
+            world.advance(secs(2));
+        }
+        let asked = origin.asked();
+        assert!(ask().await.unwrap().stale_because.is_some());
+        assert_eq!(origin.asked(), asked + 1, "{what}");
+        assert!(ask().await.unwrap().stale_because.is_some());
+        assert_eq!(origin.asked(), asked + 1, "{what}, and then it is known");
+    }
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_loader_may_say_that_what_is_missing_stays_missing() {
+    let (world, larder, users) = expiring(HOUR).await;
+    let origin = Origin::open();
+    let for_ever = origin.load_as(|_| Ok(Loaded::missing().no_ttl()));
+    users.fetch("never", for_ever.clone()).await.unwrap();
+    world.advance(HOUR * 24 * 365);
+    let later = users.fetch("never", for_ever).outcome().await.unwrap();
+    assert!(later.was_known_missing);
+    larder.shutdown(SOON).await.unwrap();
+}

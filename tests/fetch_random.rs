@@ -55,7 +55,8 @@ struct Truth {
 
 #[derive(Clone)]
 struct Source {
-    /// A stale value that comes up from below keeps others from joining a load.
+    /// A stale value that comes up from below keeps others from joining a load; and one that waits for its turn
+    /// at its source begins to ask after others that were begun later.
     joins_all: bool,
     truth: Arc<Mutex<Truth>>,
     doors: Arc<Semaphore>,
@@ -75,7 +76,7 @@ impl Loading {
     /// does not go on, but may be dropped after its successor has begun.)
     fn goes_on(&self) {
         let truth = self.truth.lock().unwrap();
-        let mut all = truth.loading[self.key].iter();
+        let mut all = truth.loading.get(self.key).into_iter().flatten();
         let twice = all.any(|(nth, changes)| *changes == self.changes && *nth > self.nth);
         assert!(!twice, "two loads of {} at once", self.key);
     }
@@ -83,13 +84,22 @@ impl Loading {
 
 impl Drop for Loading {
     fn drop(&mut self) {
-        let mut truth = self.truth.lock().unwrap();
-        let loading = truth.loading.get_mut(self.key).unwrap();
+        let Ok(mut truth) = self.truth.lock() else {
+            return;
+        };
+        let loading = truth.loading.entry(self.key).or_default();
         loading.retain(|(nth, _)| *nth != self.nth);
     }
 }
 
 impl Source {
+    fn counted(&self, is_counted: bool) -> Self {
+        Self {
+            joins_all: self.joins_all && is_counted,
+            ..self.clone()
+        }
+    }
+
     fn begin(&self, key: &'static str, load: &str) -> (u64, Loading) {
         let mut truth = self.truth.lock().unwrap();
         let changes = truth.changes.get(key).copied().unwrap_or(0);
@@ -98,7 +108,9 @@ impl Source {
         let changes = *begun.or_insert(changes);
         truth.loads += 1;
         let nth = truth.loads;
-        truth.loading.entry(key).or_default().push((nth, changes));
+        if self.joins_all {
+            truth.loading.entry(key).or_default().push((nth, changes));
+        }
         let number = truth.numbers.get(key).copied().unwrap_or(0);
         let loading = Loading {
             truth: Arc::clone(&self.truth),
@@ -275,7 +287,7 @@ impl Play {
         self.callers.push(tokio::spawn(async move {
             let asker = Asker::new(&source, key);
             let load = {
-                let source = source.clone();
+                let source = source.counted(!matches!(terms, 6 | 7));
                 move |cx: larder::LoadContext<String>| {
                     source.clone().load(key, cx.idempotency_key().to_owned())
                 }
@@ -312,6 +324,7 @@ impl Play {
         self.asked += 1;
         self.callers.push(tokio::spawn(async move {
             let askers: Vec<_> = keys.iter().map(|key| Asker::new(&source, key)).collect();
+            let source = source.counted(terms != 2);
             let load = move |cx: larder::LoadManyContext<String>| {
                 let keys = cx.keys().map(str::to_owned).collect();
                 source

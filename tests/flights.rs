@@ -91,6 +91,36 @@ fn one_that_may_not_be_joined_goes_on_beside_its_successor() {
 }
 
 #[test]
+fn what_is_made_together_goes_on_until_nobody_waits_for_any_of_it() {
+    let table = room_for(9);
+    let cancelled = Arc::new(AtomicUsize::new(0));
+    let ((a, pilot_a), (b, pilot_b)) = (join(&table, "a", 1), join(&table, "b", 2));
+    let pilots = [pilot_a.unwrap(), pilot_b.unwrap()];
+    table.group(pilots.iter()).unwrap().set({
+        let cancelled = Arc::clone(&cancelled);
+        Box::new(move || {
+            cancelled.fetch_add(1, Ordering::SeqCst);
+        })
+    });
+    drop(a);
+    let (late, none) = join(&table, "a", 3);
+    assert!(none.is_none(), "it is brought for b's sake");
+    drop(late);
+    assert_eq!(
+        (cancelled.load(Ordering::SeqCst), table.under_way().0),
+        (0, 2)
+    );
+    let [_, pilot_b] = pilots;
+    assert_eq!(pilot_b.land(7), 1);
+    assert_eq!(
+        (cancelled.load(Ordering::SeqCst), table.under_way().0),
+        (1, 0)
+    );
+    drop(b);
+    assert!(table.group([].iter()).is_none());
+}
+
+#[test]
 fn the_last_who_leaves_cancels_and_who_comes_then_begins_anew() {
     let table = room_for(9);
     let cancelled = Arc::new(AtomicUsize::new(0));
@@ -247,6 +277,20 @@ fn a_waker_that_panics_keeps_the_answer_from_nobody_else() {
 struct Model {
     flights: BTreeMap<u64, Modelled>,
     joinable: BTreeMap<usize, u64>,
+    /// Those that are made together, by the first of them.
+    groups: BTreeMap<u64, Vec<u64>>,
+}
+
+impl Model {
+    fn group_of(&self, claim: u64) -> Option<u64> {
+        let mut groups = self.groups.iter();
+        groups.find_map(|(first, claims)| claims.contains(&claim).then_some(*first))
+    }
+
+    fn is_awaited(&self, claim: u64) -> bool {
+        let flight = self.flights.get(&claim);
+        flight.is_some_and(|flight| flight.waiters > 0 || flight.warm)
+    }
 }
 
 struct Modelled {
@@ -342,12 +386,58 @@ impl Play {
         drop(seat);
         if let Some(flight) = self.model.flights.get_mut(&claim) {
             flight.waiters -= 1;
-            if flight.waiters == 0 && !flight.warm {
-                self.ended(claim);
-                assert_eq!(self.cancelled.lock().pop(), Some(claim));
+            match self.model.group_of(claim) {
+                Some(group) => self.looks_after(group),
+                None if self.model.is_awaited(claim) => {}
+                None => {
+                    self.ended(claim);
+                    assert_eq!(self.cancelled.lock().pop(), Some(claim));
+                }
             }
         }
         assert!(self.cancelled.lock().is_empty());
+    }
+
+    /// Several loads are begun that are made together.
+    fn begins_together(&mut self) {
+        let mut claims = Vec::new();
+        for (key, name) in KEYS.iter().enumerate().take(self.rng.usize(1..=KEYS.len())) {
+            let next = self.claims + 1;
+            let (now, later) = now_and_later();
+            let joined = self.table.join(&id(name), later, now, |_| false, || next);
+            let Ok((seat, Some(pilot))) = joined else {
+                break;
+            };
+            self.claims = next;
+            self.model.joinable.insert(key, next);
+            let flight = Modelled {
+                waiters: 1,
+                warm: false,
+            };
+            self.model.flights.insert(next, flight);
+            self.pilots.insert(next, pilot);
+            self.waits.push(Waits { claim: next, seat });
+            claims.push(next);
+        }
+        let pilots = claims.iter().map(|claim| &self.pilots[claim]);
+        let Some(brake) = self.table.group(pilots) else {
+            assert!(claims.is_empty());
+            return;
+        };
+        let (cancelled, first) = (Arc::clone(&self.cancelled), claims[0]);
+        brake.set(Box::new(move || cancelled.lock().push(first)));
+        self.model.groups.insert(first, claims);
+    }
+
+    /// Loads that are made together end together when nobody waits for any of them.
+    fn looks_after(&mut self, group: u64) {
+        let claims = self.model.groups[&group].clone();
+        if claims.iter().any(|claim| self.model.is_awaited(*claim)) {
+            return;
+        }
+        self.model.groups.remove(&group);
+        claims.into_iter().for_each(|claim| self.ended(claim));
+        assert_eq!(self.cancelled.lock().pop(), Some(group));
     }
 
     fn warms(&mut self) {
@@ -378,7 +468,12 @@ impl Play {
             drop(pilot);
             None
         };
+        let (group, was_awaited) = (self.model.group_of(claim), self.model.is_awaited(claim));
         self.ended(claim);
+        if let Some(group) = group.filter(|_| was_awaited) {
+            self.looks_after(group);
+        }
+        assert!(self.cancelled.lock().is_empty());
         let (told, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waits)
             .into_iter()
             .partition(|waits| waits.claim == claim);
@@ -410,7 +505,8 @@ fn at_random_the_table_does_what_its_model_does() {
                 0..=3 => play.joins(),
                 4 => play.refreshes(),
                 5 | 6 => play.leaves(),
-                7 => play.warms(),
+                7 if play.rng.bool() => play.warms(),
+                7 => play.begins_together(),
                 _ => play.lands(),
             }
             assert_eq!(play.table.under_way().0, play.model.flights.len());

@@ -1,20 +1,19 @@
 //! What any fetch asks, of one key or of many: what is there, whether that will do, and for a place among those
 //! who wait for a load.
 
-use std::any::TypeId;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::build::check_jitter;
 use super::fetched::{FetchOutcome, StaleBecause};
-use super::loading::{Brought, LoadSays, lapse};
+use super::loading::{Brought, lapse};
 use super::{Cache, EntryOptions, deadline};
 use crate::clock::Clock;
 use crate::codec::Value;
 use crate::entry::{Entry, Source};
-use crate::error::{Error, ErrorClass, LoadError};
+use crate::error::Error;
 use crate::fetch::{
-    Attempts, BACKGROUND_MAX, Brings, Chain, Claim, Classify, DEADLINE, Full, GRACE, Id, Landed,
-    LoadSource, Pilot, Rank, Retry, Seat, THROTTLE, Terms, Urgency, Verdict, chain, judge,
+    Brings, Classify, DEADLINE, Landed, LoadSource, Noted, Retry, THROTTLE, Terms, Urgency,
+    Verdict, judge,
 };
 use crate::outcome::ReadOutcome;
 use crate::shelf::{Freshness, Look, Seen};
@@ -24,6 +23,7 @@ use crate::tiers::{Counts, Found, ReadOptions};
 const LOADS_RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What a fetch says beside its keys and its loader.
+#[derive(Clone)]
 pub(super) struct Says {
     pub terms: Terms,
     pub entry: EntryOptions,
@@ -52,22 +52,6 @@ impl Default for Says {
     }
 }
 
-/// What waits for a load, and what has to bring something to those who wait.
-pub(super) type Waits = Seat<Claim, Brings>;
-
-/// A load that is to be made.
-pub(super) struct Lead {
-    pub id: Id,
-    pub claim: Claim,
-    pub pilot: Pilot<Claim, Brings>,
-}
-
-/// A place among those who wait, and for the first of them what it has to lead.
-pub(super) struct Seated {
-    pub seat: Waits,
-    pub leads: Option<Lead>,
-}
-
 /// A fetch that memory could not answer at a glance.
 pub(super) struct Asking<'a, V> {
     pub cache: &'a Cache<V>,
@@ -85,6 +69,11 @@ impl<'a, V: Value> Asking<'a, V> {
         says.retry.check()?;
         cache.check_tags(&says.entry.tags)?;
         deadline("ttl", tiers.now_ms(), says.entry.ttl.flatten(), 0.0)?;
+        let jitter = says.entry.ttl_jitter.unwrap_or(0.0);
+        check_jitter(jitter).map_err(|reason| Error::Invalid {
+            field: "ttl_jitter",
+            reason,
+        })?;
         let keep_for = says.terms.keep_for();
         says.entry.stale_for = (!keep_for.is_zero()).then(|| {
             // Other calls of the cache may count on more.
@@ -148,139 +137,17 @@ impl<'a, V: Value> Asking<'a, V> {
 
     /// Whether a load has found that the source has nothing, so lately that nobody need ask again.
     pub fn is_missing(&self, key: &str) -> bool {
-        self.cache.is_missing(&self.id(key))
+        matches!(self.cache.noted(&self.id(key)), Some(Noted::Missing))
     }
 
-    /// Why the last load failed, if that was so lately that it is not to be tried again for what can be shown.
+    /// Why what can be shown is not to be loaded now: its source is left alone, or the last load failed so lately.
     pub fn failed(&self, key: &str) -> Option<Error> {
-        let tiers = self.cache.tiers();
-        tiers.fetches.notes.failed(&self.id(key), tiers.now_ms())
-    }
-
-    /// What a load brings, or that this call does not wait for it any longer.
-    pub async fn wait(
-        &self,
-        seat: &mut Waits,
-        is_soft: bool,
-    ) -> Result<Result<Landed<Brings>, StaleBecause>, Error> {
-        let soft = self.says.terms.soft_timeout.filter(|_| is_soft);
-        let left = soft.map_or(self.left(), |soft| {
-            soft.saturating_sub(self.began.elapsed())
-        });
-        let wait = self.cache.tiers().wait(Some(left));
-        Chain::lend(chain().as_ref());
-        match wait.until(&mut *seat, || self.exceeded()).await {
-            Ok(Some(landed)) => Ok(Ok(landed)),
-            Ok(None) => Err(Error::Closed),
-            Err(Error::DeadlineExceeded { .. }) if soft.is_some() => {
-                seat.warm(Clock::instant() + BACKGROUND_MAX);
-                Ok(Err(StaleBecause::SoftTimeout))
-            }
-            Err(error) => Err(error),
+        if let Some(error) = self.source().and_then(LoadSource::refuses) {
+            return Some(error);
         }
-    }
-
-    /// A place among those who wait.
-    pub fn sit_down(&self, key: &str, rank: impl FnOnce() -> Arc<Rank>) -> Result<Seated, Error> {
-        let (tiers, id, now) = (self.cache.tiers(), self.id(key), Clock::instant());
-        let outer = chain();
-        if Chain::has(outer.as_ref(), &id) {
-            let reason = "the loader of this key fetches the key itself, which would never end";
-            let error = LoadError::new(ErrorClass::Bug, reason);
-            return Err(Error::Fetch(Arc::new(error)));
-        }
-        let mut claim = None;
-        let joined = tiers.fetches.flights.join(
-            &id,
-            now + self.left() + GRACE,
-            now,
-            |claim| self.may_join(key, &claim) && claim.lifted(self.says.urgency),
-            || claim.insert(self.claim(key, rank())).clone(),
-        );
-        let (seat, pilot) = joined.map_err(|Full| self.overloaded())?;
-        if self.says.keeps_warm {
-            seat.warm(now + BACKGROUND_MAX);
-        }
-        let leads = lead(id, pilot, claim);
-        if leads.is_none() {
-            Counts::add(&tiers.fetches.counts.coalesced);
-        }
-        Ok(Seated { seat, leads })
-    }
-
-    /// What a load has to bring that loads anew what is shown meanwhile. If that is under way, or there is no room
-    /// for it, it is not now.
-    pub fn refresh(&self, key: &str, rank: impl FnOnce() -> Arc<Rank>) -> Option<Lead> {
-        let (tiers, id, now) = (self.cache.tiers(), self.id(key), Clock::instant());
-        let mut claim = None;
-        let begun = tiers.fetches.flights.begin(
-            &id,
-            now + BACKGROUND_MAX,
-            now,
-            |claim| self.may_join(key, &claim),
-            || claim.insert(self.claim(key, rank())).clone(),
-        );
-        lead(id, begun.ok().flatten(), claim)
-    }
-
-    pub fn id(&self, key: &str) -> Id {
-        Id {
-            cache: self.cache.inner.scope.id,
-            kind: TypeId::of::<V>(),
-            schema: self.cache.place().schema,
-            name: key.into(),
-        }
-    }
-
-    /// Under the flights' lock, and so beside no other load of the key.
-    fn claim(&self, key: &str, rank: Arc<Rank>) -> Claim {
-        let (inner, now_ms) = (&*self.cache.inner, self.cache.tiers().now_ms());
-        let hash = inner.shelf.hash(inner.scope.id, key);
-        let (mark, began) = inner.shelf.claim(&inner.scope, hash, key, now_ms);
-        Claim { mark, began, rank }
-    }
-
-    /// Whoever asks after a change of the key does not wait for what was loaded before it (the slot
-    /// protocol, rule 4).
-    fn may_join(&self, key: &str, claim: &Claim) -> bool {
-        let inner = &*self.cache.inner;
-        let hash = inner.shelf.hash(inner.scope.id, key);
-        // A larder that keeps nothing does not know what has been changed.
-        !inner.tiers.config.disabled
-            && inner.scope.accepts_load(claim.began, &[])
-            && inner.shelf.claims(&inner.scope, hash, key, claim.mark)
-    }
-
-    pub fn source(&self) -> Option<&LoadSource> {
-        let defaults = &self.cache.inner.definition.defaults;
-        self.says.source.as_ref().or(defaults.source.as_ref())
-    }
-
-    /// How urgent a load is that somebody waits for.
-    pub fn rank(&self) -> Arc<Rank> {
-        Arc::new(Rank::new(self.says.urgency))
-    }
-
-    /// How urgent a load is that nobody waits for.
-    pub fn rank_behind(&self) -> Arc<Rank> {
-        Arc::new(Rank::new(self.says.urgency.max(Urgency::Background)))
-    }
-
-    /// What loads are told.
-    pub fn loads(&self, rank: &Arc<Rank>, chain: Arc<Chain>) -> LoadSays {
-        let says = &self.says;
-        LoadSays {
-            attempts: Attempts {
-                retry: says.retry.clone(),
-                classify: says.classify.clone(),
-                source: self.source().cloned(),
-                rank: Arc::clone(rank),
-                chain,
-            },
-            terms: says.terms.clone(),
-            entry: says.entry.clone(),
-            missing_ttl: says.missing_ttl,
-            throttle: says.throttle,
+        match self.cache.noted(&self.id(key))? {
+            Noted::Failed(error) => Some(error),
+            Noted::Missing => None,
         }
     }
 
@@ -326,17 +193,43 @@ impl<'a, V: Value> Asking<'a, V> {
     pub fn shown(&self, entry: Entry<V>, because: StaleBecause) -> FetchOutcome<V> {
         let mut outcome = FetchOutcome::of(Some(entry), self.began);
         if outcome.freshness == Some(Freshness::Stale) {
-            Counts::add(&self.cache.tiers().fetches.counts.stale);
             outcome.stale_because = Some(because);
         }
         outcome
     }
 
-    fn deadline(&self) -> Duration {
+    /// An answer that may have waited for others: what is stale by now is no answer any more if it has become too old.
+    pub fn in_time(
+        &self,
+        answer: Result<FetchOutcome<V>, Error>,
+    ) -> Result<FetchOutcome<V>, Error> {
+        let now_ms = self.cache.tiers().now_ms();
+        let outcome = answer?;
+        let Some(because) = &outcome.stale_because else {
+            return Ok(outcome);
+        };
+        let is_too_old = |entry| judge(&self.says.terms, lapse(entry), now_ms) == Verdict::Load;
+        match (outcome.entry.as_ref().is_some_and(is_too_old), because) {
+            (false, _) => Ok(outcome),
+            (true, StaleBecause::Failed(error)) => Err(error.clone()),
+            (true, _) => Err(self.exceeded()),
+        }
+    }
+
+    /// Counts an answer that is given.
+    pub fn count(&self, answer: &Result<FetchOutcome<V>, Error>) {
+        if let Ok(outcome) = answer
+            && outcome.stale_because.is_some()
+        {
+            Counts::add(&self.cache.tiers().fetches.counts.stale);
+        }
+    }
+
+    pub fn deadline(&self) -> Duration {
         self.says.terms.deadline.unwrap_or(DEADLINE)
     }
 
-    fn left(&self) -> Duration {
+    pub fn left(&self) -> Duration {
         self.deadline().saturating_sub(self.began.elapsed())
     }
 
@@ -350,9 +243,4 @@ impl<'a, V: Value> Asking<'a, V> {
         let tiers = self.cache.tiers();
         tiers.overloaded("loads_in_flight_max", LOADS_RETRY_AFTER)
     }
-}
-
-fn lead(id: Id, pilot: Option<Pilot<Claim, Brings>>, claim: Option<Claim>) -> Option<Lead> {
-    let (pilot, claim) = pilot.zip(claim)?;
-    Some(Lead { id, claim, pilot })
 }

@@ -268,11 +268,8 @@ impl Defaults {
                 "idle is {idle:?} and ttl is {ttl:?}: entries end before they could be idle for so long; allowed is up to the ttl"
             ));
         }
-        if !(0.0..=JITTER_MAX).contains(&self.ttl_jitter) {
-            problems.push(format!(
-                "ttl_jitter is {}, a share of the ttl; allowed is 0.0 to {JITTER_MAX}",
-                self.ttl_jitter
-            ));
+        if let Err(reason) = check_jitter(self.ttl_jitter) {
+            problems.push(format!("ttl_jitter {reason}"));
         }
         problems
     }
@@ -280,4 +277,14 @@ impl Defaults {
 
 fn other_drivers(cache: &str) -> String {
     format!("cache {cache:?} is open with other drivers")
+}
+
+/// What is wrong with a share that jitter may take off.
+pub(super) fn check_jitter(share: f64) -> Result<(), String> {
+    match (0.0..=JITTER_MAX).contains(&share) {
+        true => Ok(()),
+        false => Err(format!(
+            "is {share}, a share of the ttl; allowed is 0.0 to {JITTER_MAX}"
+        )),
+    }
 }

@@ -111,12 +111,8 @@ where
     ///
     /// As [`Cache::fetch`].
     pub async fn outcome(self) -> Result<FetchOutcome<V>, Error> {
-        let loader = self.loader;
-        let loader: Loader<V> = Arc::new(move |context| {
-            let loading = loader(context);
-            Box::pin(async move { loading.await.map(Into::into).map_err(Into::into) })
-        });
         let says = self.says.map_or_else(Says::default, |says| *says);
+        let loader = erase(self.loader);
         self.cache.fetch_slow(self.key, loader, says).await
     }
 }
@@ -229,4 +225,19 @@ where
             State::Asked(_) | State::Done => Poll::Pending,
         }
     }
+}
+
+/// A host's loader, whatever it returns.
+pub(super) fn erase<V, F, R, A, E>(loader: F) -> Loader<V>
+where
+    V: Value,
+    F: Fn(LoadContext<V>) -> R + Send + Sync + 'static,
+    R: Future<Output = Result<A, E>> + Send + 'static,
+    A: Into<Loaded<V>>,
+    E: Into<LoadError>,
+{
+    Arc::new(move |context| {
+        let loading = loader(context);
+        Box::pin(async move { loading.await.map(Into::into).map_err(Into::into) })
+    })
 }

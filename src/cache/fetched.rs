@@ -32,6 +32,17 @@ pub struct FetchOutcome<V> {
     pub was_known_missing: bool,
 }
 
+impl<V> Clone for FetchOutcome<V> {
+    fn clone(&self) -> Self {
+        Self {
+            entry: self.entry.clone(),
+            stored: self.stored.clone(),
+            stale_because: self.stale_because.clone(),
+            ..*self
+        }
+    }
+}
+
 /// Why something stale is shown.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

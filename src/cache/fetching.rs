@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::Cache;
-use super::asking::{Asking, Lead, Says};
+use super::asking::{Asking, Says};
 use super::fetched::{FetchOutcome, StaleBecause};
 use super::loading::Load;
+use super::seats::Lead;
 use crate::codec::Value;
 use crate::error::Error;
 use crate::fetch::{Chain, Loader, Verdict, chain};
@@ -28,7 +29,9 @@ impl<V: Value> Cache<V> {
             key,
             loader,
         };
-        fetching.run().await
+        let answer = fetching.run().await;
+        fetching.asking.count(&answer);
+        answer
     }
 }
 
@@ -40,8 +43,11 @@ struct Fetching<'a, V> {
 }
 
 impl<V: Value> Fetching<'_, V> {
-    async fn run(self) -> Result<FetchOutcome<V>, Error> {
+    async fn run(&self) -> Result<FetchOutcome<V>, Error> {
         let (asking, key) = (&self.asking, self.key);
+        if asking.says.terms.is_forced {
+            return self.loaded(false).await?.map_err(|_| asking.exceeded());
+        }
         let shows_stale = asking.shows_stale();
         let there = match asking.look_in_memory(key).await {
             // Boxed, as few fetches come this way and all are moved about.

@@ -1,24 +1,31 @@
 //! The way of a fetch of many keys: what is there, one load for all that is not, and what is there if that
 //! fails.
 
-use std::future::{Future, poll_fn};
+use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 
+use futures_core::Stream;
+use futures_util::stream::FuturesUnordered;
+use hashbrown::HashMap;
 use smol_str::SmolStr;
 
-use super::asking::{Asking, Lead, Says, Waits};
+use super::asking::{Asking, Says};
 use super::chunks::CHUNK_COUNT_MAX;
 use super::fetch_many::FetchMany;
 use super::fetched::{FetchOutcome, StaleBecause};
 use super::fetching::FOLLOWS_MAX;
-use super::loading_many::LoadMany;
+use super::loading_many::{LoadMany, ManyLoader};
+use super::seats::{Lead, Waits};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
 use crate::fetch::{Chain, Rank, Verdict, chain};
 use crate::tiers::{Found, ReadOptions};
+
+/// The share of all loads that one call may have under way, as a divisor.
+const LOADS_SHARE: usize = 4;
 
 /// What a call has found out about one key.
 struct Stands<V> {
@@ -26,6 +33,28 @@ struct Stands<V> {
     answer: Option<Result<FetchOutcome<V>, Error>>,
     /// Meanwhile, or if that fails, what is there may be shown.
     has_fallback: bool,
+    /// It has been waited for.
+    is_loaded: bool,
+}
+
+impl<V> Stands<V> {
+    fn new() -> Self {
+        Self {
+            answer: None,
+            is_loaded: false,
+            has_fallback: false,
+        }
+    }
+
+    /// Whether its answer is one, whatever else is waited for.
+    fn stays(&self) -> bool {
+        match &self.answer {
+            None => false,
+            Some(_) if self.is_loaded => true,
+            Some(Ok(outcome)) => outcome.stale_because.is_none(),
+            Some(Err(_)) => true,
+        }
+    }
 }
 
 /// What there is of a key, and what is to be done about it.
@@ -43,48 +72,89 @@ impl<V: Value> FetchMany<'_, V> {
                 reason,
             });
         }
-        let many = FetchingMany { asking, many: self };
-        Box::pin(many.run()).await
+        // A key that is named twice is looked for once.
+        let mut places = HashMap::with_capacity(self.keys.len());
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for key in &self.keys {
+            places.entry(key.clone()).or_insert_with(|| {
+                keys.push(key.clone());
+                keys.len() - 1
+            });
+        }
+        let many = FetchingMany {
+            asking,
+            keys,
+            loader: self.loader,
+            chunk: self.chunk,
+        };
+        let answers = Box::pin(many.run()).await?;
+        let answer = |key: SmolStr| {
+            let answer = places.get(&key).and_then(|at| answers.get(*at));
+            let answer = answer.map_or(Err(Error::Closed), Clone::clone);
+            (key, answer)
+        };
+        Ok(self.keys.into_iter().map(answer).collect())
     }
 }
 
 struct FetchingMany<'a, V> {
     asking: Asking<'a, V>,
-    many: FetchMany<'a, V>,
+    /// Each once.
+    keys: Vec<SmolStr>,
+    loader: ManyLoader<V>,
+    chunk: usize,
 }
 
 impl<V: Value> FetchingMany<'_, V> {
-    async fn run(self) -> Result<Outcomes<V>, Error> {
-        let keys = &self.many.keys;
-        let mut stands = self.look().await?;
-        self.load(&mut stands).await?;
-        let mut outcomes = Vec::with_capacity(keys.len());
-        for (key, stands) in keys.iter().zip(stands) {
-            let overloaded = || Err(self.asking.overloaded());
-            let outcome = stands.answer.unwrap_or_else(overloaded);
-            outcomes.push((key.clone(), outcome));
+    async fn run(self) -> Result<Vec<Result<FetchOutcome<V>, Error>>, Error> {
+        // One call takes no more than its part of the loads there may be.
+        let loads_max = self.asking.cache.tiers().config.limits.loads_in_flight_max;
+        let wave_max = (loads_max / LOADS_SHARE).max(1);
+        let mut stands: Vec<_> = self.keys.iter().map(|_| Stands::new()).collect();
+        for _ in 0..FOLLOWS_MAX {
+            self.look(&mut stands).await?;
+            let wanted = stands.iter().enumerate();
+            let wanted = wanted.filter(|(_, stands)| stands.answer.is_none());
+            let wanted: Vec<_> = wanted.map(|(at, _)| at).collect();
+            if wanted.is_empty() {
+                break;
+            }
+            for wave in wanted.chunks(wave_max) {
+                self.load(&mut stands, wave).await;
+            }
+            // IMPORTANT: time has passed. What is stale may have gone, or have become too old to be shown.
         }
-        Ok(outcomes)
+        let overloaded = || Err(self.asking.overloaded());
+        let answers = stands.into_iter().map(|stands| {
+            let answer = self
+                .asking
+                .in_time(stands.answer.unwrap_or_else(overloaded));
+            self.asking.count(&answer);
+            answer
+        });
+        Ok(answers.collect())
     }
 
-    /// What is there of each key, and what is loaded anew meanwhile.
-    async fn look(&self) -> Result<Vec<Stands<V>>, Error> {
-        let (asking, keys) = (&self.asking, &self.many.keys);
-        let mut there = Vec::with_capacity(keys.len());
-        for key in keys {
+    /// What is there of each key that has no answer that stays, and what is loaded anew meanwhile.
+    async fn look(&self, stands: &mut [Stands<V>]) -> Result<(), Error> {
+        let asking = &self.asking;
+        let asked = stands.iter_mut().zip(&self.keys);
+        let mut asked: Vec<_> = asked.filter(|(stands, _)| !stands.stays()).collect();
+        let mut there = Vec::with_capacity(asked.len());
+        for (_, key) in &asked {
             there.push(match asking.cache.check_key(key) {
                 Ok(()) => Ok(asking.look_in_memory(key).await),
                 Err(error) => Err(error),
             });
         }
         if asking.shows_stale() {
-            self.look_below(&mut there).await?;
+            let keys: Vec<_> = asked.iter().map(|(_, key)| *key).collect();
+            self.look_below(&keys, &mut there).await?;
         }
-        let (mut refreshes, rank) = (Vec::new(), asking.rank_behind());
-        let mut stands = Vec::with_capacity(keys.len());
-        for (key, there) in keys.iter().zip(there) {
-            let mut has_fallback = false;
-            let answer = match there {
+        let (mut refreshes, ranks) = (Vec::new(), Ranks::new(self.chunk, || asking.rank_behind()));
+        for ((stands, key), there) in asked.iter_mut().zip(there) {
+            stands.has_fallback = matches!(there, Ok(Some((_, Verdict::LoadOr))));
+            stands.answer = match there {
                 Err(error) => Some(Err(error)),
                 Ok(Some((entry, Verdict::Show))) => {
                     Some(Ok(FetchOutcome::of(Some(entry), asking.began)))
@@ -92,32 +162,27 @@ impl<V: Value> FetchingMany<'_, V> {
                 Ok(Some((entry, Verdict::ShowAndRefresh))) => {
                     let because = asking.failed(key).map(StaleBecause::Failed);
                     let because = because.unwrap_or_else(|| {
-                        refreshes.extend(asking.refresh(key, || Arc::clone(&rank)));
+                        refreshes.extend(asking.refresh(key, || ranks.next()));
                         StaleBecause::Refreshing
                     });
                     Some(Ok(asking.shown(entry, because)))
                 }
                 Ok(Some((entry, Verdict::LoadOr))) => {
-                    has_fallback = true;
                     let failed = asking.failed(key).map(StaleBecause::Failed);
                     failed.map(|because| Ok(asking.shown(entry, because)))
                 }
                 Ok(None) if asking.is_missing(key) => Some(Ok(FetchOutcome::missing(asking.began))),
                 Ok(_) => None,
             };
-            stands.push(Stands {
-                answer,
-                has_fallback,
-            });
         }
-        self.lead(refreshes, &rank, false);
-        Ok(stands)
+        self.lead(refreshes, false);
+        Ok(())
     }
 
     /// Asks the tiers below together for all that memory does not have.
-    async fn look_below(&self, there: &mut [There<V>]) -> Result<(), Error> {
+    async fn look_below(&self, keys: &[&SmolStr], there: &mut [There<V>]) -> Result<(), Error> {
         let (asking, cache) = (&self.asking, self.asking.cache);
-        let absent = there.iter_mut().zip(&self.many.keys);
+        let absent = there.iter_mut().zip(keys);
         let absent = absent.filter(|(there, _)| matches!(there, Ok(None)));
         let (slots, names): (Vec<_>, Vec<&str>) =
             absent.map(|(there, key)| (there, key.as_str())).unzip();
@@ -148,37 +213,39 @@ impl<V: Value> FetchingMany<'_, V> {
         Ok(())
     }
 
-    /// Has all that is wanted loaded, and waits for it.
-    async fn load(&self, stands: &mut [Stands<V>]) -> Result<(), Error> {
+    /// Has these loaded, and waits for them.
+    async fn load(&self, stands: &mut [Stands<V>], wave: &[usize]) {
         for _ in 0..FOLLOWS_MAX {
-            let (asking, rank) = (&self.asking, self.asking.rank());
-            let (mut seats, mut leads) = (Vec::new(), Vec::new());
-            for (at, (key, stands)) in self.many.keys.iter().zip(stands.iter_mut()).enumerate() {
+            let ranks = Ranks::new(self.chunk, || self.asking.rank());
+            let (mut waits, mut leads) = (FuturesUnordered::new(), Vec::new());
+            for at in wave.iter().copied() {
+                let (Some(key), Some(stands)) = (self.keys.get(at), stands.get_mut(at)) else {
+                    continue;
+                };
                 if stands.answer.is_some() {
                     continue;
                 }
-                match asking.sit_down(key, || Arc::clone(&rank)) {
+                match self.asking.sit_down(key, || ranks.next()) {
                     Ok(mut seated) => {
-                        let led = seated.leads.take();
-                        let has_led = led.is_some();
-                        leads.extend(led);
-                        let waits = self.wait(key, seated.seat, has_led, stands.has_fallback);
-                        seats.push(Wait::new(at, waits));
+                        let lead = seated.leads.take();
+                        let has_led = lead.is_some();
+                        leads.extend(lead);
+                        let wait = self.wait(key, seated.seat, has_led, stands.has_fallback);
+                        waits.push(async move { (at, wait.await) });
                     }
                     Err(error) => stands.answer = Some(Err(error)),
                 }
             }
-            if seats.is_empty() {
-                return Ok(());
+            if waits.is_empty() {
+                return;
             }
-            self.lead(leads, &rank, true);
-            for (at, outcome) in all(seats).await {
+            self.lead(leads, true);
+            while let Some((at, answer)) = poll_fn(|cx| Pin::new(&mut waits).poll_next(cx)).await {
                 if let Some(stands) = stands.get_mut(at) {
-                    stands.answer = outcome;
+                    (stands.answer, stands.is_loaded) = (answer, true);
                 }
             }
         }
-        Ok(())
     }
 
     /// What becomes of one key; nothing, if it is to be loaded once more.
@@ -218,55 +285,47 @@ impl<V: Value> FetchingMany<'_, V> {
         })
     }
 
-    fn lead(&self, mut leads: Vec<Lead>, rank: &Arc<Rank>, is_waited_for: bool) {
-        let (asking, many) = (&self.asking, &self.many);
-        while !leads.is_empty() {
-            let rest = leads.split_off(many.chunk.min(leads.len()));
-            let ids = leads.iter().map(|lead| lead.id.clone()).collect();
+    fn lead(&self, leads: Vec<Lead>, is_waited_for: bool) {
+        let asking = &self.asking;
+        let mut leads = leads.into_iter();
+        loop {
+            let chunk: Vec<_> = leads.by_ref().take(self.chunk).collect();
+            let Some(rank) = chunk.first().map(|lead| Arc::clone(&lead.claim.rank)) else {
+                return;
+            };
+            let ids: Vec<_> = chunk.iter().map(|lead| lead.id.clone()).collect();
             // What nobody waits for may be part of anything.
             let outer = if is_waited_for { chain() } else { None };
             let load = LoadMany {
-                loader: Arc::clone(&many.loader),
-                says: asking.loads(rank, Chain::new(ids, outer)),
+                loader: Arc::clone(&self.loader),
+                says: asking.loads(&rank, Chain::new(ids, outer)),
             };
-            asking.cache.lead_many(leads, load);
-            leads = rest;
+            asking.cache.lead_many(chunk, load);
         }
     }
 }
 
-/// One of the keys that are waited for.
-struct Wait<'a, T> {
-    at: usize,
-    waits: Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>,
+/// How urgent the loads are that one call begins: those that are made together are one.
+struct Ranks<F> {
+    chunk: usize,
+    make: F,
+    now: Cell<(usize, Option<Arc<Rank>>)>,
 }
 
-impl<'a, T> Wait<'a, T> {
-    fn new(at: usize, waits: impl Future<Output = T> + Send + 'a) -> Self {
+impl<F: Fn() -> Arc<Rank>> Ranks<F> {
+    fn new(chunk: usize, make: F) -> Self {
         Self {
-            at,
-            waits: Some(Box::pin(waits)),
+            chunk,
+            make,
+            now: Cell::new((0, None)),
         }
     }
-}
 
-/// All of them.
-async fn all<T>(mut waits: Vec<Wait<'_, T>>) -> Vec<(usize, T)> {
-    let mut done = Vec::with_capacity(waits.len());
-    poll_fn(|cx| {
-        for wait in &mut waits {
-            if let Some(future) = &mut wait.waits
-                && let Poll::Ready(outcome) = future.as_mut().poll(cx)
-            {
-                wait.waits = None;
-                done.push((wait.at, outcome));
-            }
-        }
-        match done.len() == waits.len() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        }
-    })
-    .await;
-    done
+    fn next(&self) -> Arc<Rank> {
+        let (count, rank) = self.now.take();
+        let rank = rank.filter(|_| !count.is_multiple_of(self.chunk));
+        let rank = rank.unwrap_or_else(&self.make);
+        self.now.set((count + 1, Some(Arc::clone(&rank))));
+        rank
+    }
 }

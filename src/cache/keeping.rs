@@ -9,7 +9,7 @@ use super::prepare::EntryOptions;
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};
-use crate::fetch::{Loaded, What};
+use crate::fetch::{Loaded, What, is_reserved};
 use crate::outcome::Durability;
 use crate::shelf::{Change, Condition};
 use crate::tiers::{Counts, Order};
@@ -30,7 +30,8 @@ impl<V: Value> Claimed<V> {
             Ok(loaded) => loaded,
             Err(error) => {
                 if has_fallback {
-                    self.note_failure(&error, says.throttle);
+                    let has_source = says.attempts.source.is_some();
+                    self.note_failure(&error, says.throttle, has_source);
                 }
                 return Err(error);
             }
@@ -41,7 +42,7 @@ impl<V: Value> Claimed<V> {
                 keeps: true,
                 ttl,
                 ..
-            } => ttl.flatten().unwrap_or(says.missing_ttl),
+            } => ttl.map_or(says.missing_ttl, |ttl| ttl.unwrap_or(Duration::MAX)),
             _ => Duration::ZERO,
         };
         let is_there = has_fallback || seen.is_unsure;
@@ -77,12 +78,17 @@ impl<V: Value> Claimed<V> {
         let (tiers, version) = (self.cache.tiers(), self.claim.began);
         entry.ttl = loaded.ttl.or(entry.ttl);
         entry.tags.extend(loaded.tags);
+        entry.validator = loaded.validator;
         let value = match (loaded.what, there) {
             (What::Value(value), _) => value,
             (What::NotModified, Some(there)) => {
                 // It is the same entry with other times.
                 entry.priority = entry.priority.or(Some(there.slot.priority));
-                entry.tags.extend_from_slice(there.slot.tags());
+                let tags = there.slot.tags().iter();
+                let (reserved, tags): (Vec<_>, Vec<_>) =
+                    tags.cloned().partition(|tag| is_reserved(tag));
+                entry.validator = entry.validator.or_else(|| reserved.into_iter().next());
+                entry.tags.extend(tags);
                 entry.tags.sort_unstable();
                 entry.tags.dedup();
                 there.entry.into_value()

@@ -8,16 +8,17 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use super::Cache;
-use super::asking::Lead;
 use super::fetched::Stored;
 use super::keeping::ROOM_MAX;
 use super::prepare::EntryOptions;
+use super::seats::Lead;
 use crate::clock::{Clock, Millis};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::{
-    Attempts, Brings, Claim, Guarded, Id, Lapse, LoadContext, Loader, Pilot, Terms, Verdict, judge,
+    Attempts, Brings, Claim, Guarded, Id, Lapse, LoadContext, LoadEventKind, Loader, Pilot, Stale,
+    Terms, Verdict, judge,
 };
 use crate::runtime::host;
 use crate::shelf::Slot;
@@ -63,6 +64,8 @@ pub(super) struct Claimed<V> {
     pub claim: Claim,
     /// How long it waits for room to store what was loaded.
     pub room: Duration,
+    /// Something was there already.
+    is_refresh: bool,
 }
 
 impl<V> Claimed<V> {
@@ -72,6 +75,7 @@ impl<V> Claimed<V> {
             id,
             claim,
             room: ROOM_MAX,
+            is_refresh: false,
         }
     }
 
@@ -111,8 +115,9 @@ impl<V> Looked<V> {
     }
 
     /// The value that is there already.
-    pub fn stale(&self) -> Option<Entry<V>> {
-        self.there.as_ref().map(|there| there.entry.clone())
+    pub fn stale(&self) -> Stale<V> {
+        let there = self.there.as_ref();
+        Stale::of(there.map(|there| (there.entry.clone(), there.slot.tags())))
     }
 }
 
@@ -128,19 +133,25 @@ impl<V: Value> Cache<V> {
         let Some(runtime) = host().or_else(own) else {
             return;
         };
+        let held = load.says.attempts.chain.held.clone();
         let task = runtime.spawn(claimed.load(pilot, load)).abort_handle();
-        brake.set(Box::new(move || task.abort()));
+        brake.set(Box::new(move || {
+            task.abort();
+            // Its runtime may stand still.
+            held.give_up();
+        }));
     }
 }
 
 impl<V: Value> Claimed<V> {
     /// Makes a load and answers those who wait. Dropped, it answers them that nothing will come.
-    async fn load(self, pilot: Pilot<Claim, Brings>, load: Load<V>) {
+    async fn load(mut self, pilot: Pilot<Claim, Brings>, load: Load<V>) {
         // A host's code, its values' too, may panic anywhere in there.
         let brought = Guarded::new(self.bring(&pilot, load)).await;
         let brought = brought.unwrap_or_else(|| {
             Err(LoadError::new(ErrorClass::Bug, "what is loaded panicked").into())
         });
+        self.tell(&brought);
         let brings = match brought {
             Ok(brought) => Ok(Arc::new(brought) as _),
             Err(error) => {
@@ -153,15 +164,17 @@ impl<V: Value> Claimed<V> {
     }
 
     async fn bring(
-        &self,
+        &mut self,
         pilot: &Pilot<Claim, Brings>,
         load: Load<V>,
     ) -> Result<Brought<V>, Error> {
-        let (tiers, says) = (self.cache.tiers(), load.says);
+        let says = load.says;
         let seen = self.look(pilot).await;
         if let Some(brought) = self.found(&seen, &says.terms) {
             return Ok(brought);
         }
+        self.begins(&seen);
+        let tiers = self.cache.tiers();
         let counts = &tiers.fetches.counts;
         Counts::add(&counts.loads);
         let stale = seen.stale();
@@ -179,9 +192,34 @@ impl<V: Value> Claimed<V> {
         Ok(brought)
     }
 
+    /// Tells whoever watches that a loader is about to be asked.
+    pub(super) fn begins(&mut self, seen: &Looked<V>) {
+        self.is_refresh = seen.there.is_some();
+        self.tells(LoadEventKind::Began);
+    }
+
+    /// Tells whoever watches what the load has come to.
+    pub(super) fn tell(&self, brought: &Result<Brought<V>, Error>) {
+        match brought {
+            // There was something by then: nobody was asked.
+            Ok(brought) if brought.attempts == 0 => {}
+            Ok(brought) if brought.entry.is_none() => self.tells(LoadEventKind::Missing),
+            Ok(_) => self.tells(LoadEventKind::Loaded),
+            Err(error) => self.tells(LoadEventKind::Failed(error.clone())),
+        }
+    }
+
+    fn tells(&self, kind: LoadEventKind) {
+        let tiers = self.cache.tiers();
+        tiers
+            .fetches
+            .news
+            .tell(&self.id, kind, self.is_refresh, tiers.now_ms());
+    }
+
     /// What there is already, if that will do: somebody else has stored it meanwhile.
     pub(super) fn found(&self, seen: &Looked<V>, terms: &Terms) -> Option<Brought<V>> {
-        let there = seen.there.as_ref()?;
+        let there = seen.there.as_ref().filter(|_| !terms.is_forced)?;
         let now_ms = self.cache.tiers().now_ms();
         (judge(terms, lapse(&there.entry), now_ms) == Verdict::Show).then(|| Brought {
             version: there.entry.version(),

@@ -2,21 +2,23 @@
 //! look below and one call of the host's loader for all.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 
 use super::Cache;
-use super::asking::Lead;
 use super::fetched::Stored;
 use super::keeping::ROOM_MAX;
 use super::loading::{Brought, Claimed, LoadSays, Looked};
+use super::seats::Lead;
 use crate::clock::Clock;
 use crate::codec::Value;
 use crate::error::{Error, ErrorClass, LoadError};
-use crate::fetch::{Brings, Claim, Guarded, LoadContext, LoadManyContext, Loaded, Loading, Pilot};
+use crate::fetch::{
+    Brings, Claim, Guarded, LoadContext, LoadManyContext, Loaded, Loading, Pilot, Stale,
+};
 use crate::runtime::host;
 use crate::tiers::{Counts, ReadOptions};
 
@@ -38,22 +40,13 @@ struct Led<V> {
     seen: Looked<V>,
 }
 
-/// How many keys somebody still waits for.
-#[derive(Clone)]
-struct Left(Arc<AtomicUsize>);
-
-impl Left {
-    /// One fewer. Whether there are no more.
-    fn one_less(&self) -> bool {
-        self.0.fetch_sub(1, Ordering::AcqRel) <= 1
-    }
-}
-
 impl<V: Value> Cache<V> {
     /// Has a load made, on the caller's runtime where there is one: a host's clients live there.
     pub(super) fn lead_many(&self, leads: Vec<Lead>, load: LoadMany<V>) {
-        let left = Left(Arc::new(AtomicUsize::new(leads.len())));
-        let brakes: Vec<_> = leads.iter().map(|lead| lead.pilot.brake()).collect();
+        let flights = &self.tiers().fetches.flights;
+        let Some(brake) = flights.group(leads.iter().map(|lead| &lead.pilot)) else {
+            return;
+        };
         // IMPORTANT: before the future, which may be dropped without having been polled.
         let led = leads.into_iter().map(|lead| Led {
             name: lead.id.name.clone(),
@@ -63,29 +56,25 @@ impl<V: Value> Cache<V> {
         let many = Many {
             cache: self.clone(),
             led: led.collect(),
-            left: left.clone(),
         };
         let own = || Some(self.tiers().lines().ok()?.loads.clone());
         // Dropped, it answers.
         let Some(runtime) = host().or_else(own) else {
             return;
         };
+        let held = load.says.attempts.chain.held.clone();
         let task = runtime.spawn(many.load(load)).abort_handle();
-        for brake in brakes {
-            let (left, task) = (left.clone(), task.clone());
-            brake.set(Box::new(move || {
-                if left.one_less() {
-                    task.abort();
-                }
-            }));
-        }
+        brake.set(Box::new(move || {
+            task.abort();
+            // Its runtime may stand still.
+            held.give_up();
+        }));
     }
 }
 
 struct Many<V> {
     cache: Cache<V>,
     led: Vec<Led<V>>,
-    left: Left,
 }
 
 impl<V: Value> Many<V> {
@@ -97,7 +86,7 @@ impl<V: Value> Many<V> {
             let error = LoadError::new(ErrorClass::Bug, "what is loaded panicked");
             let error = Error::from(error);
             for led in &mut self.led {
-                led.land(&self.cache, &self.left, Err(error.clone()));
+                led.land(&self.cache, Err(error.clone()));
             }
         }
     }
@@ -108,7 +97,7 @@ impl<V: Value> Many<V> {
             let found = led.duty.as_ref();
             let found = found.and_then(|(claimed, _)| claimed.found(&led.seen, &load.says.terms));
             if let Some(found) = found {
-                led.land(&self.cache, &self.left, Ok(found));
+                led.land(&self.cache, Ok(found));
             }
         }
         if self.until().is_none() {
@@ -117,6 +106,11 @@ impl<V: Value> Many<V> {
         let (cache, tiers) = (self.cache.clone(), self.cache.tiers());
         let counts = &tiers.fetches.counts;
         let wanted = self.wanted().count() as u64;
+        for led in &mut self.led {
+            if let Some((claimed, _)) = &mut led.duty {
+                claimed.begins(&led.seen);
+            }
+        }
         counts.loads.fetch_add(wanted, Ordering::Relaxed);
         let call = |attempt| {
             let keys = self
@@ -124,7 +118,7 @@ impl<V: Value> Many<V> {
                 .map(|led| (led.name.clone(), led.seen.stale()));
             (load.loader)(LoadManyContext {
                 keys: keys.collect(),
-                any: LoadContext::new(attempt, SmolStr::default(), None, &tiers.timer),
+                any: LoadContext::new(attempt, SmolStr::default(), Stale::of(None), &tiers.timer),
             })
         };
         let attempts = &load.says.attempts;
@@ -149,12 +143,12 @@ impl<V: Value> Many<V> {
             let mut brought = claimed.settle(&load.says, answer, seen).await;
             if let Ok(brought) = &mut brought {
                 (brought.attempts, brought.queued) = (made.attempts, made.queued);
-                if let Stored::Refused(_) = brought.stored {
+                if let Stored::Refused(Error::Overloaded { .. }) = brought.stored {
                     // The others do not wait for room once more, each for itself.
                     room = Duration::ZERO;
                 }
             }
-            led.land(&cache, &self.left, brought);
+            led.land(&cache, brought);
         }
     }
 
@@ -185,9 +179,10 @@ impl<V: Value> Many<V> {
         }
     }
 
-    /// Those that somebody still waits for.
+    /// Those that have no answer yet. IMPORTANT: each of them is asked for, whoever has left meanwhile: what the
+    /// source does not return it does not have.
     fn wanted(&self) -> impl Iterator<Item = &Led<V>> {
-        self.led.iter().filter(|led| led.until().is_some())
+        self.led.iter().filter(|led| led.duty.is_some())
     }
 
     /// Until when there is time: that of the latest of all who wait.
@@ -203,10 +198,11 @@ impl<V: Value> Led<V> {
     }
 
     /// Answers those who wait for this key, if they have no answer yet.
-    fn land(&mut self, cache: &Cache<V>, left: &Left, brought: Result<Brought<V>, Error>) {
+    fn land(&mut self, cache: &Cache<V>, brought: Result<Brought<V>, Error>) {
         let Some((claimed, pilot)) = self.duty.take() else {
             return;
         };
+        claimed.tell(&brought);
         let brings: Brings = match brought {
             Ok(brought) => Ok(Arc::new(brought) as _),
             Err(error) => {
@@ -215,10 +211,6 @@ impl<V: Value> Led<V> {
             }
         };
         drop(claimed);
-        // One that was cancelled has been counted by its brake.
-        if pilot.until().is_some() {
-            left.one_less();
-        }
         pilot.land(brings);
     }
 }

@@ -8,6 +8,7 @@ use super::Cache;
 use crate::clock::{Millis, NEVER, millis};
 use crate::codec::Value;
 use crate::error::Error;
+use crate::fetch::is_reserved;
 use crate::shelf::{Draft, Extra, Fresh, Priority};
 use crate::tiers::Counts;
 use crate::typed;
@@ -16,19 +17,31 @@ use crate::typed;
 #[derive(Clone, Default)]
 pub(crate) struct EntryOptions {
     pub ttl: Option<Option<Duration>>,
+    pub ttl_jitter: Option<f64>,
     pub idle: Option<Option<Duration>>,
     pub stale_for: Option<Duration>,
     pub priority: Option<Priority>,
     pub tags: Vec<smol_str::SmolStr>,
+    /// The tag that is none of the host's.
+    pub validator: Option<smol_str::SmolStr>,
+}
+
+impl EntryOptions {
+    /// The host's tags and the one that is not.
+    pub fn all_tags(&self) -> impl Iterator<Item = smol_str::SmolStr> {
+        self.tags.iter().chain(&self.validator).cloned()
+    }
 }
 
 /// All of it is left to the cache.
 pub(super) static PLAIN: EntryOptions = EntryOptions {
     ttl: None,
+    ttl_jitter: None,
     idle: None,
     stale_for: None,
     priority: None,
     tags: Vec::new(),
+    validator: None,
 };
 
 impl<V: Value> Cache<V> {
@@ -43,7 +56,8 @@ impl<V: Value> Cache<V> {
         let defaults = &inner.defaults;
         let idle_ms = idle_ms(options.idle.unwrap_or(defaults.idle))?;
         let ttl = options.ttl.unwrap_or(defaults.ttl);
-        let ends_ms = deadline("ttl", now_ms, ttl, defaults.ttl_jitter)?;
+        let jitter = options.ttl_jitter.unwrap_or(defaults.ttl_jitter);
+        let ends_ms = deadline("ttl", now_ms, ttl, jitter)?;
         let mut expires_ms = ends_ms;
         if idle_ms > 0 {
             expires_ms = expires_ms.min(now_ms + Millis::from(idle_ms));
@@ -73,8 +87,11 @@ impl<V: Value> Cache<V> {
             Some(encoded) if defaults.suppress_unchanged => fingerprint(&encoded.payload),
             _ => 0,
         };
-        let is_plain =
-            options.tags.is_empty() && idle_ms == 0 && keep_ms == expires_ms && fingerprint == 0;
+        let is_plain = options.tags.is_empty()
+            && options.validator.is_none()
+            && idle_ms == 0
+            && keep_ms == expires_ms
+            && fingerprint == 0;
         Ok(Draft {
             body: typed::erase(value),
             encoded,
@@ -88,7 +105,7 @@ impl<V: Value> Cache<V> {
                     ends_ms,
                     fingerprint,
                     skipped: crate::shelf::TierSet::NONE,
-                    tags: options.tags.clone().into(),
+                    tags: options.all_tags().collect(),
                 })
             }),
             schema: inner.place.schema,
@@ -152,6 +169,12 @@ impl<V: Value> Cache<V> {
             return Err(Error::Invalid {
                 field: "tag",
                 reason: format!("is empty, allowed are 1 to {limit} bytes"),
+            });
+        }
+        if is_reserved(tag) {
+            return Err(Error::Invalid {
+                field: "tag",
+                reason: "begins with a zero byte and a v, which no host's tag may".into(),
             });
         }
         if tag.len() > limit {

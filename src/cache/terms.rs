@@ -8,6 +8,13 @@ macro_rules! fetch_options {
             self
         }
 
+        /// Takes a random share of up to this much off the TTL (0.0 to 0.9), so that what was loaded together does not
+        /// expire together. Default: as the cache does.
+        pub fn ttl_jitter(mut self, share: f64) -> Self {
+            self.says().entry.ttl_jitter = Some(share);
+            self
+        }
+
         /// A name under which what is loaded can be invalidated.
         pub fn tag(mut self, tag: impl Into<smol_str::SmolStr>) -> Self {
             self.says().entry.tags.push(tag.into());
@@ -78,7 +85,7 @@ macro_rules! fetch_options {
         where
             C: Fn(&LoadError) -> Option<ErrorClass> + Send + Sync + 'static,
         {
-            self.says().classify = Some(Arc::new(classify));
+            self.says().classify = Some(std::sync::Arc::new(classify));
             self
         }
 

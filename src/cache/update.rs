@@ -9,6 +9,7 @@ use super::{Cache, CallFuture, EntryOptions};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
+use crate::fetch::is_reserved;
 use crate::outcome::{Durability, WriteOutcome};
 use crate::shelf::{Change, Condition};
 use crate::tiers::ReadOptions;
@@ -105,8 +106,9 @@ impl<'a, V: Value, F: Fn(Option<&V>) -> V + Send + 'a> Update<'a, V, F> {
             let current = found.slot.as_ref().map(|(slot, ..)| slot);
             self.call.terms().condition = match current.filter(|slot| cache.reads(slot)) {
                 Some(slot) => {
-                    // It is the same entry with another value.
-                    self.entry.tags = slot.tags().to_vec();
+                    // It is the same entry with another value, which its source knows nothing of.
+                    let tags = slot.tags().iter().filter(|tag| !is_reserved(tag));
+                    self.entry.tags = tags.cloned().collect();
                     self.entry.priority = Some(slot.priority);
                     Condition::Version(slot.version)
                 }

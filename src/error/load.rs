@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use super::{Error, ErrorClass};
+use super::{Error, ErrorClass, SuggestedAction};
 
 /// What a loader fails with. Any error turns into one, and is classed by what it is: larder's own errors
 /// keep their class, an [`io::Error`] among the causes decides by its kind, everything else is
@@ -27,6 +27,7 @@ use super::{Error, ErrorClass};
 pub struct LoadError {
     class: ErrorClass,
     retry_after: Option<Duration>,
+    action: Option<SuggestedAction>,
     source: Cause,
 }
 
@@ -38,6 +39,7 @@ impl LoadError {
         Self {
             class,
             retry_after: None,
+            action: None,
             source: source.into(),
         }
     }
@@ -50,6 +52,11 @@ impl LoadError {
     /// It will not work until somebody changes something: validation, authentication.
     pub fn permanent(source: impl Into<Cause>) -> Self {
         Self::new(ErrorClass::Permanent, source)
+    }
+
+    /// Whoever asks is not known to the source, or not any more: a permanent error that signing in mends.
+    pub fn unauthenticated(source: impl Into<Cause>) -> Self {
+        Self::permanent(source).suggest(SuggestedAction::SignIn)
     }
 
     /// The answer is no, for a reason of the business at hand: a quota, a lock.
@@ -67,6 +74,17 @@ impl LoadError {
     pub fn retry_after(mut self, pace: Duration) -> Self {
         self.retry_after = Some(pace);
         self
+    }
+
+    /// What a person can do about it, where that does not follow from its class.
+    #[must_use]
+    pub fn suggest(mut self, action: SuggestedAction) -> Self {
+        self.action = Some(action);
+        self
+    }
+
+    pub(super) fn suggestion(&self) -> Option<SuggestedAction> {
+        self.action
     }
 
     /// What kind of trouble it is.
@@ -89,12 +107,20 @@ impl LoadError {
         self.source.downcast_ref()
     }
 
+    /// The error of larder's among its causes, if there is one.
+    pub(crate) fn larders(&self) -> Option<&Error> {
+        causes(&*self.source).find_map(|error| error.downcast_ref())
+    }
+
     pub(crate) fn classed(self, class: ErrorClass) -> Self {
         Self { class, ..self }
     }
 
     /// A short sentence fit for a person who uses the host program.
     pub fn user_message(&self) -> &'static str {
+        if self.action == Some(SuggestedAction::SignIn) {
+            return "Please sign in again.";
+        }
         match self.class {
             ErrorClass::Device => "There is no connection at the moment.",
             ErrorClass::Transient => "The data could not be loaded. Please try again in a moment.",
@@ -129,6 +155,7 @@ impl<E: Into<Cause>> From<E> for LoadError {
         Self {
             class,
             retry_after,
+            action: None,
             source,
         }
     }
@@ -137,17 +164,26 @@ impl<E: Into<Cause>> From<E> for LoadError {
 /// The causes of an error that are looked at.
 const CAUSES_MAX: usize = 16;
 
+fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    let mut next = Some(error);
+    let cause = move || {
+        let cause = next?;
+        next = cause.source();
+        Some(cause)
+    };
+    std::iter::from_fn(cause).take(CAUSES_MAX)
+}
+
 fn judge(error: &(dyn StdError + 'static)) -> (ErrorClass, Option<Duration>) {
-    let mut cause = Some(error);
-    for _ in 0..CAUSES_MAX {
-        let Some(error) = cause else { break };
+    for error in causes(error) {
         if let Some(own) = error.downcast_ref::<Error>() {
             return (own.class(), own.retry_after());
         }
         if let Some(io) = error.downcast_ref::<io::Error>() {
             return (class_of(io.kind()), None);
         }
-        cause = error.source();
     }
     (ErrorClass::Transient, None)
 }

@@ -20,6 +20,9 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::wait::Timer;
 
+/// The least wait before a source is looked at again.
+const LEAST_WAIT: Duration = Duration::from_millis(1);
+
 /// A host's loader.
 pub(crate) type Loader<V> = Arc<dyn Fn(LoadContext<V>) -> Loading<Loaded<V>> + Send + Sync>;
 /// One call of one.
@@ -53,6 +56,14 @@ pub(crate) struct Made<T> {
     pub queued: Duration,
 }
 
+/// What comes after an attempt.
+enum Next {
+    /// Another one, after so long.
+    After(Duration),
+    /// Nothing.
+    Nothing,
+}
+
 impl Attempts {
     /// Makes them, until `until` says that time is up.
     pub async fn make<T>(
@@ -69,56 +80,76 @@ impl Attempts {
             attempts: 0,
             queued: Duration::ZERO,
         };
-        loop {
-            let began = Clock::instant();
-            let Some(ticket) = in_time(timer, &until, None, self.admitted()).await else {
-                return made;
-            };
-            made.queued += began.elapsed();
-            let ticket = match ticket {
-                Ok(ticket) => ticket,
-                // What the source said itself says more.
-                Err(_) if made.attempts > 0 => return made,
-                Err(error) => {
-                    made.answer = Err(error);
-                    return made;
-                }
-            };
-            made.attempts += 1;
-            let attempt = Attempt {
-                number: made.attempts,
+        let call = |number| {
+            call(Attempt {
+                number,
                 until: until().unwrap_or_else(Clock::instant),
                 idempotency_key: idempotency_key.clone(),
-            };
-            let cut = self.source.as_ref().map(LoadSource::call_max);
-            let Some(answer) = in_time(timer, &until, cut, self.ask(|| call(attempt))).await else {
-                drop(ticket);
-                // Cut by its source's bound, it may be tried again; else there is no time for that.
-                let wait = self.again(&mut made, late(), &until, &mut rng);
-                match wait {
-                    Some(wait) => timer.wait(wait).out().await,
-                    None => return made,
-                }
-                continue;
-            };
-            let answer = answer.map_err(|error| self.classed(error));
-            if let Some(ticket) = ticket {
-                ticket.end(&answer);
-            }
-            let error = match answer {
-                Ok(loaded) => {
-                    made.answer = Ok(loaded);
-                    return made;
-                }
-                Err(error) => error,
-            };
-            let Some(wait) = self.again(&mut made, error, &until, &mut rng) else {
-                return made;
-            };
+            })
+        };
+        while let Next::After(wait) = self
+            .attempt(timer, &until, &call, &mut made, &mut rng)
+            .await
+        {
             timer.wait(wait).out().await;
+            // IMPORTANT: or nothing would ever be waited for again.
             if timer.is_closed() {
-                return made;
+                break;
             }
+        }
+        made
+    }
+
+    /// Makes one, when it is its turn.
+    async fn attempt<T>(
+        &self,
+        timer: &Timer,
+        until: &impl Fn() -> Option<Instant>,
+        call: &impl Fn(u32) -> Loading<T>,
+        made: &mut Made<T>,
+        rng: &mut fastrand::Rng,
+    ) -> Next {
+        let began = Clock::instant();
+        let admitted = in_time(timer, until, None, self.admitted()).await;
+        made.queued += began.elapsed();
+        let ticket = match admitted {
+            Some(Ok(ticket)) => ticket,
+            Some(Err(error)) => return made.refused(error, until),
+            None => return Next::Nothing,
+        };
+        // What waited for its turn may have come too late.
+        if !has_time(until, Duration::ZERO) {
+            return Next::Nothing;
+        }
+        made.attempts += 1;
+        let cut = self.source.as_ref().map(LoadSource::call_max);
+        let asked = self.ask(|| call(made.attempts));
+        let asked = in_time(timer, until, cut, asked).await;
+        let is_late = asked.is_none() && (ticket.is_none() || !has_time(until, Duration::ZERO));
+        let answer = match asked {
+            Some(answer) => answer.map_err(|error| self.classed(error)),
+            // Nobody could wait for it any longer.
+            None if is_late => Err(late()),
+            // The source's own bound: its failure.
+            None => Err(LoadError::transient(format!(
+                "the source did not answer within call_ms_max, {} ms",
+                cut.unwrap_or_default().as_millis()
+            ))),
+        };
+        match (ticket, &answer) {
+            (Some(ticket), Ok(_)) => ticket.answered(),
+            (Some(ticket), Err(error)) if !is_late => ticket.failed(error),
+            _ => {}
+        }
+        match answer {
+            Ok(loaded) => {
+                made.answer = Ok(loaded);
+                Next::Nothing
+            }
+            Err(error) => match self.again(made, error, until, rng) {
+                Some(wait) => Next::After(wait),
+                None => Next::Nothing,
+            },
         }
     }
 
@@ -138,16 +169,13 @@ impl Attempts {
             pace?;
             wait = wait.max(closed);
         }
-        // Whoever waits has no use for an attempt that begins too late.
-        let now = Clock::instant() + GRACE;
-        let left = until()?.saturating_duration_since(now);
-        (left > wait).then_some(wait)
+        has_time(until, wait).then_some(wait)
     }
 
     /// Leave to ask the source, where there is one.
     async fn admitted(&self) -> Result<Option<Ticket>, Error> {
         match &self.source {
-            Some(source) => source.admit(&self.rank, &self.chain.held).await.map(Some),
+            Some(source) => source.admit(&self.rank, &self.chain).await.map(Some),
             None => Ok(None),
         }
     }
@@ -179,6 +207,33 @@ impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         Self::Fetch(Arc::new(error))
     }
+}
+
+impl<T> Made<T> {
+    /// The source is not asked now, or too many wait for it.
+    fn refused(&mut self, error: Error, until: &impl Fn() -> Option<Instant>) -> Next {
+        if self.attempts == 0 {
+            self.answer = Err(error);
+            return Next::Nothing;
+        }
+        // What the source said itself says more.
+        let said = self.answer.as_ref().err().and_then(Error::retry_after);
+        match (said, error) {
+            // It comes back when it was told to, and finds somebody else finding out.
+            (Some(_), Error::SourceUnavailable { retry_after, .. })
+                if has_time(until, retry_after) =>
+            {
+                Next::After(retry_after.max(LEAST_WAIT))
+            }
+            _ => Next::Nothing,
+        }
+    }
+}
+
+/// Whether there is more time than this: whoever waits has no use for an attempt that begins too late.
+fn has_time(until: &impl Fn() -> Option<Instant>, wait: Duration) -> bool {
+    let now = Clock::instant() + GRACE;
+    until().is_some_and(|until| until.saturating_duration_since(now) > wait)
 }
 
 fn late() -> LoadError {

@@ -1,16 +1,21 @@
 //! What the load is about that a task is part of, and what that is loaded for: a loader may fetch, too.
+//!
+//! A load that waits for another one has no place at its source meanwhile: or those that wait could have all
+//! the places that those need which they wait for.
 
 use std::sync::Arc;
 
-use super::source::Held;
+use hashbrown::HashSet;
+
+use super::source::{Held, LoadSource};
 use super::table::Id;
 
 /// What a load is about.
 pub(crate) struct Chain {
-    ids: Vec<Id>,
+    ids: HashSet<Id>,
     /// What it is loaded for.
     outer: Option<Arc<Chain>>,
-    /// Its place at its source, while it is asked.
+    /// What it has of its source, while that is asked.
     pub held: Held,
 }
 
@@ -25,9 +30,9 @@ pub(crate) fn chain() -> Option<Arc<Chain>> {
 
 impl Chain {
     /// A load of these, for that.
-    pub fn new(ids: Vec<Id>, outer: Option<Arc<Self>>) -> Arc<Self> {
+    pub fn new(ids: impl IntoIterator<Item = Id>, outer: Option<Arc<Self>>) -> Arc<Self> {
         Arc::new(Self {
-            ids,
+            ids: ids.into_iter().collect(),
             outer,
             held: Held::default(),
         })
@@ -42,13 +47,37 @@ impl Chain {
         Self::links(this).any(|link| link.ids.contains(id))
     }
 
-    /// Gives up the places of loads that wait for another one.
-    ///
-    /// IMPORTANT: or those that wait could have all the places that those need which they wait for.
-    pub fn lend(this: Option<&Arc<Self>>) {
-        for link in Self::links(this) {
-            let place = link.held.lock().take();
-            drop(place);
+    /// Whether it is loaded for one that is asking this source.
+    pub(super) fn is_part_of_asking(&self, source: &LoadSource) -> bool {
+        Self::links(self.outer.as_ref()).any(|link| link.held.asks(source))
+    }
+
+    /// The present task begins to wait for another load, until what this gives is asked to
+    /// [`go_on`](Lent::go_on), or dropped.
+    pub fn lend(this: Option<Arc<Self>>) -> Option<Lent> {
+        let link = this?;
+        link.held.waits();
+        Self::links(Some(&link)).for_each(|link| link.held.give_up());
+        Some(Lent(Some(link)))
+    }
+}
+
+/// That a load waits for another one.
+pub(crate) struct Lent(Option<Arc<Chain>>);
+
+impl Lent {
+    /// It goes on, once it has a place again if it had one.
+    pub async fn go_on(mut self) {
+        if let Some(link) = self.0.take() {
+            link.held.go_on().await;
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(link) = self.0.take() {
+            link.held.waits_no_more();
         }
     }
 }

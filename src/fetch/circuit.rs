@@ -9,6 +9,8 @@ use crate::health::Backoff;
 
 /// When to ask again while somebody is finding out, and while somebody has decided that nobody asks.
 const AGAIN_MS: u64 = 100;
+/// Between two calls that hear nothing no more than this passes, if they are to hear the same silence.
+const HEARD_MS: u64 = 1_000;
 /// The longest that a source is believed: a day.
 const PACE_MS_MAX: u64 = 86_400_000;
 
@@ -23,14 +25,41 @@ pub struct Circuit {
     openings: u32,
     /// Names the times between two openings: what began before one says nothing after it.
     era: u64,
-    is_probed: bool,
+    /// Until when the one who finds out has time: whoever asks may stand still for ever.
+    probed_until_ms: Option<Millis>,
+    /// Calls under way.
+    asking: u32,
+    /// Since when it is being asked without having answered anybody.
+    silent_since_ms: Option<Millis>,
+    /// When somebody could not wait any longer last.
+    cut_ms: Millis,
+}
+
+/// What the end of a call has changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Turned {
+    /// Nothing.
+    Nothing,
+    /// Nobody asks from now on, for this reason.
+    Opened(String),
+    /// It is asked again.
+    Closed,
 }
 
 /// Leave to ask once.
 #[derive(Clone, Copy, Debug)]
 pub struct Pass {
-    era: u64,
+    /// None for what is part of asking: it says nothing of its own.
+    era: Option<u64>,
     is_probe: bool,
+}
+
+impl Pass {
+    /// For a load that one is waiting for who has a pass himself.
+    pub const PART: Self = Self {
+        era: None,
+        is_probe: false,
+    };
 }
 
 /// How asking ended.
@@ -42,6 +71,8 @@ pub enum Ended {
     Failed { pace_ms: Option<u64> },
     /// Whoever asked could not wait.
     Cut,
+    /// It failed for a reason that is not the source's.
+    Elsewhere,
 }
 
 impl Circuit {
@@ -56,8 +87,24 @@ impl Circuit {
             until_ms: 0,
             openings: 0,
             era: 0,
-            is_probed: false,
+            probed_until_ms: None,
+            asking: 0,
+            silent_since_ms: None,
+            cut_ms: 0,
         }
+    }
+
+    /// The same with other rules from now on: who decides, and for how long nobody asks, stays.
+    pub fn with_rules(&self, config: BreakerConfig, reopen: Backoff, now_ms: Millis) -> Self {
+        let mut new = Self::new(config, reopen, now_ms);
+        (new.era, new.asking) = (self.era + 1, self.asking);
+        if self.breaker.state() != BreakerState::Closed && self.breaker.mode() == BreakerMode::Auto
+        {
+            new.breaker.open(now_ms);
+            (new.until_ms, new.openings) = (self.until_ms, self.openings);
+        }
+        new.breaker.force(self.breaker.mode(), now_ms);
+        new
     }
 
     /// For how long nobody is to ask, in milliseconds; nothing, if somebody may.
@@ -69,12 +116,17 @@ impl Circuit {
                 let left_ms = self.until_ms.saturating_sub(now_ms);
                 (left_ms > 0).then_some(left_ms)
             }
-            BreakerState::HalfOpen => self.is_probed.then_some(AGAIN_MS),
+            BreakerState::HalfOpen => {
+                let is_probed = self
+                    .probed_until_ms
+                    .is_some_and(|until_ms| now_ms < until_ms);
+                is_probed.then_some(AGAIN_MS)
+            }
         }
     }
 
-    /// Leave to ask now, or for how long nobody is to.
-    pub fn begin(&mut self, now_ms: Millis) -> Result<Pass, u64> {
+    /// Leave to ask now, for so long at most, or for how long nobody is to.
+    pub fn begin(&mut self, now_ms: Millis, call_ms_max: u64) -> Result<Pass, u64> {
         if let Some(left_ms) = self.refuses_for(now_ms) {
             return Err(left_ms);
         }
@@ -82,14 +134,24 @@ impl Circuit {
             self.breaker.half_open(now_ms);
         }
         let is_probe = self.breaker.state() == BreakerState::HalfOpen;
-        self.is_probed |= is_probe;
+        if is_probe {
+            // One whose time is up has found out nothing, and says nothing any more.
+            self.era += u64::from(self.probed_until_ms.is_some());
+            self.probed_until_ms = Some(now_ms.saturating_add(call_ms_max));
+        }
+        // A silence that nobody was there to hear any more is none.
+        let is_new = self.asking == 0 && now_ms.saturating_sub(self.cut_ms) >= HEARD_MS;
+        if is_new || self.silent_since_ms.is_none() {
+            self.silent_since_ms = Some(now_ms);
+        }
+        self.asking = self.asking.saturating_add(1);
         Ok(Pass {
-            era: self.era,
+            era: Some(self.era),
             is_probe,
         })
     }
 
-    /// Asking has ended, after so long. Whether nobody is to ask from now on. `random` is in `0.0..1.0`.
+    /// Asking has ended, after so long. `random` is in `0.0..1.0`.
     pub fn end(
         &mut self,
         pass: Pass,
@@ -97,53 +159,103 @@ impl Circuit {
         took_ms: u64,
         now_ms: Millis,
         random: f64,
-    ) -> bool {
-        if pass.era != self.era {
-            return false;
+    ) -> Turned {
+        let Some(era) = pass.era else {
+            return Turned::Nothing;
+        };
+        self.asking = self.asking.saturating_sub(1);
+        let is_silent = self.is_silent(ended, now_ms);
+        if era != self.era {
+            self.hear(ended, now_ms);
+            return Turned::Nothing;
         }
         if pass.is_probe {
-            self.is_probed = false;
+            self.probed_until_ms = None;
         }
+        let slow_ms = self.breaker.config().slow_ms;
         let (failed, pace_ms) = match ended {
             Ended::Answered => (false, None),
             Ended::Failed { pace_ms } => (true, pace_ms),
-            // It had time enough to answer.
-            Ended::Cut if took_ms >= self.breaker.config().slow_ms => (true, None),
-            Ended::Cut => return false,
+            // It had time enough to answer, this call or those before it.
+            Ended::Cut if took_ms >= slow_ms || is_silent => (true, None),
+            Ended::Cut | Ended::Elsewhere => return Turned::Nothing,
         };
-        let opens = if pass.is_probe {
-            match self.breaker.probed(!failed, now_ms) {
-                BreakerState::Open => true,
-                BreakerState::Closed => {
-                    self.openings = 0;
-                    false
-                }
-                BreakerState::HalfOpen => false,
-            }
-        } else {
-            let called = Called {
-                writes: false,
-                failed,
-                took_ms,
-            };
-            let tripped = self.breaker.record(called).is_some();
-            tripped || (pace_ms.is_some() && self.breaker.mode() == BreakerMode::Auto)
-        };
-        if opens {
-            self.open(pace_ms, now_ms, random);
+        if pass.is_probe {
+            return self.probed(failed || took_ms >= slow_ms, pace_ms, now_ms, random);
         }
-        opens
+        let called = Called {
+            writes: false,
+            failed,
+            took_ms,
+        };
+        let why = match (self.breaker.record(called), pace_ms) {
+            (Some(trip), _) => trip.to_string(),
+            (None, Some(_)) if self.breaker.mode() == BreakerMode::Auto => {
+                "it asked for a pause".to_owned()
+            }
+            (None, _) => return Turned::Nothing,
+        };
+        self.open(pace_ms, now_ms, random);
+        Turned::Opened(why)
+    }
+
+    /// One has found out.
+    fn probed(
+        &mut self,
+        failed: bool,
+        pace_ms: Option<u64>,
+        now_ms: Millis,
+        random: f64,
+    ) -> Turned {
+        match self.breaker.probed(!failed, now_ms) {
+            BreakerState::Open => {
+                self.open(pace_ms, now_ms, random);
+                Turned::Opened("it fails, or is slow, as before".into())
+            }
+            BreakerState::Closed => {
+                self.openings = 0;
+                Turned::Closed
+            }
+            BreakerState::HalfOpen => Turned::Nothing,
+        }
+    }
+
+    /// Whether it has been asked for so long without having answered anybody that it had time enough, however
+    /// little each of those who asked could wait.
+    fn is_silent(&mut self, ended: Ended, now_ms: Millis) -> bool {
+        match ended {
+            Ended::Answered | Ended::Failed { .. } => {
+                self.silent_since_ms = None;
+                false
+            }
+            Ended::Elsewhere => false,
+            Ended::Cut => {
+                self.cut_ms = now_ms;
+                let since_ms = self.silent_since_ms.unwrap_or(now_ms);
+                now_ms.saturating_sub(since_ms) >= self.breaker.config().slow_ms
+            }
+        }
+    }
+
+    /// What began before it opened says nothing but how long the source wants to be left alone.
+    fn hear(&mut self, ended: Ended, now_ms: Millis) {
+        if let Ended::Failed {
+            pace_ms: Some(pace_ms),
+        } = ended
+            && self.breaker.state() == BreakerState::Open
+        {
+            self.until_ms = self.until_ms.max(after(now_ms, pace_ms));
+        }
     }
 
     fn open(&mut self, pace_ms: Option<u64>, now_ms: Millis, random: f64) {
         self.breaker.open(now_ms);
         self.era += 1;
-        self.is_probed = false;
+        self.probed_until_ms = None;
         self.openings = self.openings.saturating_add(1);
         // The upper half only: less would be no pause, and all larders of a fleet would ask at once.
         let own_ms = self.reopen.wait_ms(self.openings, 0.5 + random / 2.0);
-        let pace_ms = pace_ms.unwrap_or_default().min(PACE_MS_MAX);
-        self.until_ms = now_ms.saturating_add(own_ms.max(pace_ms));
+        self.until_ms = after(now_ms, own_ms.max(pace_ms.unwrap_or_default()));
     }
 
     /// Takes the decision from it, or gives it back.
@@ -157,13 +269,17 @@ impl Circuit {
             self.openings = 0;
         }
         self.era += 1;
-        self.is_probed = false;
+        self.probed_until_ms = None;
     }
 
     /// What it has counted.
     pub fn stats(&self, now_ms: Millis) -> BreakerStats {
         self.breaker.stats(now_ms)
     }
+}
+
+fn after(now_ms: Millis, pause_ms: u64) -> Millis {
+    now_ms.saturating_add(pause_ms.min(PACE_MS_MAX))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smol_str::SmolStr;
 
-use super::loaded::LoadContext;
+use super::loaded::{LoadContext, Stale};
 use crate::entry::Entry;
 
 use super::budget::Budget;
@@ -28,7 +28,7 @@ use super::budget::Budget;
 /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
 /// ```
 pub struct LoadManyContext<V> {
-    pub(crate) keys: Vec<(SmolStr, Option<Entry<V>>)>,
+    pub(crate) keys: Vec<(SmolStr, Stale<V>)>,
     /// What is the same for all of them.
     pub(crate) any: LoadContext<V>,
 }
@@ -52,7 +52,13 @@ impl<V> LoadManyContext<V> {
     /// The values that are there already, which mostly have expired, with their keys.
     pub fn stale(&self) -> impl Iterator<Item = (&str, &Entry<V>)> {
         let all = self.keys.iter();
-        all.filter_map(|(key, stale)| Some((key.as_str(), stale.as_ref()?)))
+        all.filter_map(|(key, stale)| Some((key.as_str(), stale.entry.as_ref()?)))
+    }
+
+    /// What the source tells the version of a key's value by, if a load has said so ([`Loaded::validator`](super::Loaded::validator)).
+    pub fn validator(&self, key: &str) -> Option<&[u8]> {
+        let mut all = self.keys.iter();
+        all.find(|(own, _)| own == key)?.1.validator.as_deref()
     }
 
     /// Which attempt this is; the first is 1.

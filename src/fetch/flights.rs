@@ -9,12 +9,15 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::table::{Cancel, Flight, Full, Id, Landed, Table};
 use crate::sync::{Arc, Mutex};
+
+/// How often all loads are looked through at most, where there is no more room.
+const SWEEP_EVERY: Duration = Duration::from_millis(10);
 
 /// Loads under way. `C` is what a load claimed when it began, `T` what it brings.
 pub struct Flights<C, T> {
@@ -137,34 +140,48 @@ impl<C, T> Flights<C, T> {
         let own = table.joinable.get(id).copied();
         let is_over =
             |(serial, flight): (&u64, &Flight<C, T>)| (flight.until <= now).then_some(*serial);
-        let over: Vec<u64> = match table.flights.len() >= self.count_max {
-            true => table.flights.iter().filter_map(is_over).collect(),
+        let is_full = table.flights.len() >= self.count_max;
+        let sweeps = is_full && table.swept.is_none_or(|swept| now >= swept + SWEEP_EVERY);
+        let over: Vec<u64> = match sweeps {
+            true => {
+                table.swept = Some(now);
+                table.flights.iter().filter_map(is_over).collect()
+            }
             false => {
                 let own = own.and_then(|serial| table.flights.get_key_value(&serial));
                 own.and_then(is_over).into_iter().collect()
             }
         };
-        let ended: Vec<_> = over
-            .iter()
-            .filter_map(|serial| table.end(*serial))
-            .collect();
+        let ended: Vec<_> = over.iter().map(|serial| table.end_all(*serial)).collect();
         drop(table);
-        ended.into_iter().for_each(Flight::end);
+        for (flight, left) in ended {
+            flight.into_iter().for_each(Flight::end);
+            left.end();
+        }
     }
 
     fn leave(&self, serial: u64, number: u64) {
-        let mut table = self.table.lock();
-        let Some(flight) = table.flights.get_mut(&serial) else {
-            return;
-        };
-        let own = flight.waiters.remove(&number);
-        let is_last = own.is_some() && flight.waiters.is_empty() && !flight.is_warm;
-        let cancelled = if is_last { table.end(serial) } else { None };
-        drop(table);
-        drop(own);
-        if let Some(flight) = cancelled {
-            flight.end();
-        }
+        let left = self.table.lock().leave(serial, number);
+        left.end();
+    }
+}
+
+impl<C: Clone, T: Clone> Flights<C, T> {
+    /// Has the loads of these pilots made together: nobody's leaving ends one of them while anybody waits for
+    /// any. Where it is said what ends the work; nothing, if there are none.
+    pub fn group<'a>(
+        self: &Arc<Self>,
+        pilots: impl Iterator<Item = &'a Pilot<C, T>>,
+    ) -> Option<GroupBrake<C, T>>
+    where
+        C: 'a,
+        T: 'a,
+    {
+        let serials = pilots.map(|pilot| pilot.serial).collect();
+        Some(GroupBrake {
+            name: self.table.lock().group(serials)?,
+            flights: Arc::clone(self),
+        })
     }
 }
 
@@ -185,7 +202,8 @@ impl<C: Clone, T: Clone> Pilot<C, T> {
 
     /// Answers all who wait. Returns how many those were.
     pub fn land(self, what: T) -> usize {
-        let flight = self.flights.table.lock().end(self.serial);
+        let (flight, left) = self.flights.table.lock().end_all(self.serial);
+        left.end();
         let Some(flight) = flight else { return 0 };
         let waiters = flight.waiters.len();
         for tell in flight.waiters.into_values() {
@@ -197,6 +215,25 @@ impl<C: Clone, T: Clone> Pilot<C, T> {
             let _ = catch_unwind(AssertUnwindSafe(|| tell.send(landed)));
         }
         waiters
+    }
+}
+
+/// Ends the work of loads that are made together, when nobody waits for any of them any more.
+pub struct GroupBrake<C, T> {
+    flights: Arc<Flights<C, T>>,
+    name: u64,
+}
+
+impl<C, T> GroupBrake<C, T> {
+    /// What ends the work: at once, if nobody waits any more.
+    pub fn set(self, cancel: Cancel) {
+        let mut table = self.flights.table.lock();
+        if let Some(group) = table.groups.get_mut(&self.name) {
+            group.cancel = Some(cancel);
+            return;
+        }
+        drop(table);
+        cancel();
     }
 }
 
@@ -215,15 +252,22 @@ impl<C, T> Brake<C, T> {
 
 impl<C, T> Drop for Pilot<C, T> {
     fn drop(&mut self) {
-        let flight = self.flights.table.lock().end(self.serial);
+        let (flight, left) = self.flights.table.lock().end_all(self.serial);
         if let Some(flight) = flight {
             // There is no work to end: whoever did it is gone.
             drop(flight.tell_lost());
         }
+        left.end();
     }
 }
 
 impl<C: Clone, T: Clone> Seat<C, T> {
+    /// When the load began; nothing, if it is over.
+    pub fn began(&self) -> Option<Instant> {
+        let table = self.flights.table.lock();
+        Some(table.flights.get(&self.serial)?.began)
+    }
+
     /// Lets the load go on without anybody, until then at least.
     pub fn warm(&self, until: Instant) {
         let mut table = self.flights.table.lock();

@@ -19,6 +19,8 @@ pub(crate) struct Terms {
     pub soft_timeout: Option<Duration>,
     /// How long the call may take.
     pub deadline: Option<Duration>,
+    /// It is loaded whatever there is.
+    pub is_forced: bool,
 }
 
 /// When an entry was made, and when it ends.

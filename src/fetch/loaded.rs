@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 use super::GRACE;
 use super::attempts::Attempt;
 use super::budget::Budget;
+use super::validator::{among, to_tag};
 use crate::clock::Clock;
 use crate::entry::Entry;
 use crate::wait::Timer;
@@ -29,6 +30,7 @@ pub struct Loaded<V> {
     pub(crate) ttl: Option<Option<Duration>>,
     pub(crate) tags: Vec<SmolStr>,
     pub(crate) keeps: bool,
+    pub(crate) validator: Option<SmolStr>,
 }
 
 pub(crate) enum What<V> {
@@ -44,6 +46,7 @@ impl<V> Loaded<V> {
             ttl: None,
             tags: Vec::new(),
             keeps: true,
+            validator: None,
         }
     }
 
@@ -81,6 +84,30 @@ impl<V> Loaded<V> {
     #[must_use]
     pub fn tag(mut self, tag: impl Into<SmolStr>) -> Self {
         self.tags.push(tag.into());
+        self
+    }
+
+    /// What the source tells this version of the value by: an ETag, a date, any bytes up to
+    /// [`VALIDATOR_BYTES_MAX`](super::VALIDATOR_BYTES_MAX) (longer ones are not kept). It is kept with the value, in every tier, and
+    /// the next load has it in [`LoadContext::validator`], to ask only for what is newer and answer
+    /// [`Loaded::not_modified`].
+    ///
+    /// ```
+    /// # use larder::{LoadContext, Loaded};
+    /// # struct Response { status: u16, etag: String, body: String }
+    /// # async fn get(_: &str, if_none_match: Option<&str>) -> std::io::Result<Response> {
+    /// #   Ok(Response { status: 200, etag: "7".into(), body: "Ada".into() }) }
+    /// async fn load(cx: LoadContext<String>) -> std::io::Result<Loaded<String>> {
+    ///     let response = get(cx.key(), cx.validator_text()).await?;
+    ///     Ok(match response.status {
+    ///         304 => Loaded::not_modified(),
+    ///         _ => Loaded::value(response.body).validator(response.etag),
+    ///     })
+    /// }
+    /// ```
+    #[must_use]
+    pub fn validator(mut self, validator: impl AsRef<[u8]>) -> Self {
+        self.validator = to_tag(validator.as_ref());
         self
     }
 
@@ -124,10 +151,37 @@ impl<V> fmt::Debug for Loaded<V> {
     }
 }
 
+/// The value that is there already, and what its source tells its version by.
+pub(crate) struct Stale<V> {
+    pub entry: Option<Entry<V>>,
+    pub validator: Option<Arc<[u8]>>,
+}
+
+impl<V> Stale<V> {
+    /// What an entry with these tags has.
+    pub fn of(there: Option<(Entry<V>, &[SmolStr])>) -> Self {
+        let validator = there.as_ref().and_then(|(_, tags)| among(tags));
+        Self {
+            entry: there.map(|(entry, _)| entry),
+            validator: validator.map(Arc::from),
+        }
+    }
+}
+
+impl<V> Clone for Stale<V> {
+    fn clone(&self) -> Self {
+        Self {
+            entry: self.entry.clone(),
+            validator: self.validator.clone(),
+        }
+    }
+}
+
 /// What a loader is given. Dropping the loader's future is the signal that nobody waits any more.
 pub struct LoadContext<V> {
     pub(crate) key: SmolStr,
     pub(crate) stale: Option<Entry<V>>,
+    pub(crate) validator: Option<Arc<[u8]>>,
     pub(crate) attempt: u32,
     pub(crate) until: Instant,
     pub(crate) idempotency_key: SmolStr,
@@ -135,15 +189,11 @@ pub struct LoadContext<V> {
 }
 
 impl<V> LoadContext<V> {
-    pub(crate) fn new(
-        attempt: Attempt,
-        key: SmolStr,
-        stale: Option<Entry<V>>,
-        timer: &Timer,
-    ) -> Self {
+    pub(crate) fn new(attempt: Attempt, key: SmolStr, stale: Stale<V>, timer: &Timer) -> Self {
         Self {
             key,
-            stale,
+            stale: stale.entry,
+            validator: stale.validator,
             attempt: attempt.number,
             until: attempt.until,
             idempotency_key: attempt.idempotency_key,
@@ -160,6 +210,16 @@ impl<V> LoadContext<V> {
     /// answer [`Loaded::not_modified`].
     pub fn stale(&self) -> Option<&Entry<V>> {
         self.stale.as_ref()
+    }
+
+    /// What the source tells the version of that value by, if a load has said so ([`Loaded::validator`]).
+    pub fn validator(&self) -> Option<&[u8]> {
+        self.validator.as_deref()
+    }
+
+    /// The same, if it is text.
+    pub fn validator_text(&self) -> Option<&str> {
+        std::str::from_utf8(self.validator()?).ok()
     }
 
     /// Which attempt this is; the first is 1.
@@ -193,6 +253,7 @@ impl<V> Clone for LoadContext<V> {
         Self {
             key: self.key.clone(),
             stale: self.stale.clone(),
+            validator: self.validator.clone(),
             attempt: self.attempt,
             until: self.until,
             idempotency_key: self.idempotency_key.clone(),

@@ -12,11 +12,14 @@ mod context;
 mod flights;
 mod judge;
 mod loaded;
+mod news;
 mod notes;
 mod queue;
 mod retry;
+mod scope;
 mod source;
 mod table;
+mod validator;
 
 pub(crate) use attempts::{Attempts, Classify, Guarded, Loader, Loading};
 pub use budget::{Budget, CONNECT, READ};
@@ -24,16 +27,21 @@ pub(crate) use chain::{Chain, chain};
 pub use context::LoadManyContext;
 pub(crate) use flights::{Pilot, Seat};
 pub(crate) use judge::{Lapse, Terms, Verdict, judge};
-pub(crate) use loaded::What;
 pub use loaded::{LoadContext, Loaded};
-pub(crate) use notes::{Missing, Note, Notes};
+pub(crate) use loaded::{Stale, What};
+pub(crate) use news::News;
+pub use news::{LOADS_BUFFER_EVENTS, LoadEvent, LoadEventKind, LoadWatch};
+pub(crate) use notes::{Note, Noted, Notes, Proof};
 pub use queue::Urgency;
 pub use retry::{ATTEMPTS, BASE, CAP, FACTOR, Retry};
+pub use scope::FetchScope;
 pub use source::{
     CALL_MS_MAX, CALLS_IN_FLIGHT, CALLS_WAITING, LoadSource, SourceConfig, SourceStats,
 };
 pub(crate) use source::{Rank, Sources};
 pub(crate) use table::{Full, Id, Landed};
+pub use validator::VALIDATOR_BYTES_MAX;
+pub(crate) use validator::is_reserved;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -82,6 +90,7 @@ pub(crate) struct Fetches {
     pub flights: Arc<flights::Flights<Claim, Brings>>,
     pub sources: Sources,
     pub notes: Notes,
+    pub news: News,
     pub counts: FetchCounts,
 }
 
@@ -104,6 +113,7 @@ impl Fetches {
         let calls_max = limits.source_calls_in_flight_max;
         Self {
             flights: Arc::new(flights::Flights::new(limits.loads_in_flight_max)),
+            news: News::new(),
             notes: Notes::new(limits.load_notes_max),
             sources: Sources::new(clock, calls_max, limits.sources_max),
             counts: FetchCounts::default(),

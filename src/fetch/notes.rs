@@ -17,16 +17,25 @@ use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 use crate::version::Version;
 
 /// What is remembered of the last load of a key.
-pub(crate) enum Note {
-    /// The source has nothing.
-    Missing { missing: Missing, until_ms: Millis },
-    /// It could not be loaded.
-    Failed { error: Error, until_ms: Millis },
+pub(crate) struct Note {
+    pub what: Noted,
+    /// What proves that nothing has happened to the key since.
+    pub proof: Proof,
+    pub until_ms: Millis,
 }
 
-/// What proves that nothing has happened to a key since a load found it missing.
+/// What the last load of a key came to.
 #[derive(Clone)]
-pub(crate) struct Missing {
+pub(crate) enum Noted {
+    /// The source has nothing.
+    Missing,
+    /// It could not be loaded.
+    Failed(Error),
+}
+
+/// What proves that nothing has happened to a key since a load of it began.
+#[derive(Clone)]
+pub(crate) struct Proof {
     pub scope: Arc<Scope>,
     pub mark: MarkId,
     pub began: Version,
@@ -49,8 +58,9 @@ struct Table {
     issued: u64,
 }
 
-/// Claims of notes that are no more: the caller is to give them back.
-pub(crate) type Dropped = Vec<(Id, Missing)>;
+/// Notes that are no more: the caller is to give back their claims. (It also drops them, which is a host's code,
+/// without the lock.)
+pub(crate) type Dropped = Vec<(Id, Note)>;
 
 impl Notes {
     /// Room for so many.
@@ -69,10 +79,7 @@ impl Notes {
         let serial = table.issued;
         table.order.push_back((id.clone(), serial));
         let before = table.notes.insert(id.clone(), (serial, note));
-        let mut dropped: Dropped = before
-            .and_then(|(_, note)| note.of(id))
-            .into_iter()
-            .collect();
+        let mut dropped: Dropped = before.map(|(_, note)| (id, note)).into_iter().collect();
         while table.notes.len() > self.count_max || table.begins_with_one_that_is_over(now_ms) {
             let Some((id, serial)) = table.order.pop_front() else {
                 break;
@@ -80,7 +87,7 @@ impl Notes {
             if table.notes.get(&id).is_some_and(|(own, _)| *own == serial)
                 && let Some((_, note)) = table.notes.remove(&id)
             {
-                dropped.extend(note.of(id));
+                dropped.push((id, note));
             }
         }
         if table.order.len() > 2 * table.notes.len() + 16 {
@@ -91,33 +98,20 @@ impl Notes {
         dropped
     }
 
-    /// That the source of a key has nothing, if that is remembered.
-    pub fn missing(&self, id: &Id, now_ms: Millis) -> Option<Missing> {
-        self.get(id, |note| match note {
-            Note::Missing { missing, until_ms } if now_ms < *until_ms => Some(missing.clone()),
-            _ => None,
-        })
-    }
-
-    /// Why a key could not be loaded, if that is remembered.
-    pub fn failed(&self, id: &Id, now_ms: Millis) -> Option<Error> {
-        self.get(id, |note| match note {
-            Note::Failed { error, until_ms } if now_ms < *until_ms => Some(error.clone()),
-            _ => None,
-        })
+    /// What the last load of a key came to, if that is remembered; whether it still says anything is for the
+    /// proof to show.
+    pub fn of(&self, id: &Id, now_ms: Millis) -> Option<(Noted, Proof)> {
+        if self.len() == 0 {
+            return None;
+        }
+        let table = self.table.lock();
+        let (_, note) = table.notes.get(id)?;
+        (now_ms < note.until_ms).then(|| (note.what.clone(), note.proof.clone()))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Acquire)
-    }
-
-    fn get<T>(&self, id: &Id, read: impl FnOnce(&Note) -> Option<T>) -> Option<T> {
-        if self.len() == 0 {
-            return None;
-        }
-        let table = self.table.lock();
-        table.notes.get(id).and_then(|(_, note)| read(note))
     }
 }
 
@@ -125,23 +119,8 @@ impl Table {
     fn begins_with_one_that_is_over(&self, now_ms: Millis) -> bool {
         self.order.front().is_some_and(|(id, serial)| {
             let note = self.notes.get(id).filter(|(own, _)| own == serial);
-            note.is_none_or(|(_, note)| note.until_ms() <= now_ms)
+            note.is_none_or(|(_, note)| note.until_ms <= now_ms)
         })
-    }
-}
-
-impl Note {
-    fn until_ms(&self) -> Millis {
-        match self {
-            Self::Missing { until_ms, .. } | Self::Failed { until_ms, .. } => *until_ms,
-        }
-    }
-
-    fn of(self, id: Id) -> Option<(Id, Missing)> {
-        match self {
-            Self::Missing { missing, .. } => Some((id, missing)),
-            Self::Failed { .. } => None,
-        }
     }
 }
 
@@ -161,36 +140,55 @@ mod tests {
     }
 
     fn failed(until_ms: Millis) -> Note {
-        let error = Error::Closed;
-        Note::Failed { error, until_ms }
+        let bounds = crate::shelf::Bounds {
+            events_max: 1,
+            events_bytes_max: 1,
+            deadlines_max: 1,
+            distrusted_max: 1,
+        };
+        let versions = Arc::new(crate::version::VersionClock::new(0));
+        let shelf = crate::shelf::Shelf::new(1, 1 << 16, 1, bounds, versions);
+        let scope = shelf.scope("users");
+        let (mark, began) = shelf.claim(&scope, 0, "k", 0);
+        Note {
+            what: Noted::Failed(Error::Closed),
+            proof: Proof {
+                scope,
+                mark,
+                began,
+                tags: Arc::new([]),
+            },
+            until_ms,
+        }
+    }
+
+    fn knows(notes: &Notes, name: u32, now_ms: Millis) -> bool {
+        notes.of(&id(name), now_ms).is_some()
     }
 
     #[test]
     fn a_note_is_forgotten_when_its_time_is_over() {
         let notes = Notes::new(9);
-        assert!(notes.failed(&id(1), 0).is_none());
+        assert!(!knows(&notes, 1, 0));
         notes.put(id(1), failed(100), 0);
-        assert!(notes.failed(&id(1), 99).is_some());
-        assert!(notes.failed(&id(1), 100).is_none());
-        assert!(notes.missing(&id(1), 0).is_none(), "it is none of these");
-        notes.put(id(2), failed(300), 200);
-        assert_eq!(notes.len(), 1);
+        assert!(knows(&notes, 1, 99) && !knows(&notes, 1, 100));
+        let dropped = notes.put(id(2), failed(300), 200);
+        assert_eq!((notes.len(), dropped.len()), (1, 1));
     }
 
     #[test]
     fn past_their_bound_the_oldest_are_forgotten_and_one_made_again_is_young() {
         let notes = Notes::new(3);
-        for name in [1, 2, 3, 1, 4] {
-            notes.put(id(name), failed(100), 0);
-        }
-        let known = [1, 2, 3, 4].map(|name| notes.failed(&id(name), 0).is_some());
+        let dropped = [1, 2, 3, 1, 4].map(|name| notes.put(id(name), failed(100), 0).len());
+        assert_eq!(dropped, [0, 0, 0, 1, 1], "each claim is given back once");
+        let known = [1, 2, 3, 4].map(|name| knows(&notes, name, 0));
         assert_eq!(known, [true, false, true, true]);
     }
 
     #[test]
     fn one_key_that_is_noted_again_and_again_takes_the_room_of_one() {
         let notes = Notes::new(3);
-        for at_ms in 0..10_000 {
+        for at_ms in 0..1_000 {
             notes.put(id(1), failed(at_ms + 100), at_ms);
         }
         assert_eq!(notes.len(), 1);

@@ -4,25 +4,29 @@
 //! over the places of all sources, one over the circuit of each, and who waits is told through a channel.
 
 mod config;
+mod stats;
 mod ticket;
+mod turn;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use serde::Serialize;
 use smol_str::SmolStr;
 
-use super::circuit::{Circuit, Ended, Pass};
+use super::chain::Chain;
+use super::circuit::{Circuit, Ended, Pass, Turned};
 use super::queue::{Bounds, Entered, Number, Queue, Urgency};
-use crate::breaker::{BreakerMode, BreakerStats};
+use crate::breaker::BreakerMode;
 use crate::clock::{Clock, Millis};
 use crate::error::Error;
 use crate::sync::{Arc, Mutex};
 pub use config::{CALL_MS_MAX, CALLS_IN_FLIGHT, CALLS_WAITING, SourceConfig};
-pub(crate) use ticket::{Held, Rank, Ticket};
-use ticket::{Turn, Waiter};
+pub use stats::SourceStats;
+pub(crate) use ticket::{Held, Ticket};
+pub(crate) use turn::Rank;
+use turn::{Turn, Waiter};
 
 /// When it is worth trying again where as many calls wait as may.
 const QUEUE_RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -76,30 +80,6 @@ struct State {
     config: SourceConfig,
     circuit: Circuit,
     rng: fastrand::Rng,
-}
-
-/// What a source comes to.
-#[derive(Clone, Debug, Serialize)]
-#[non_exhaustive]
-pub struct SourceStats {
-    /// Its name.
-    pub name: String,
-    /// Calls of loaders under way.
-    pub calls_in_flight: usize,
-    /// Loads that wait for their turn.
-    pub calls_waiting: usize,
-    /// Calls of loaders.
-    pub calls: u64,
-    /// Those that failed: transient and device errors, panics, and what was cut.
-    pub failures: u64,
-    /// Loads that were refused because its breaker was open.
-    pub refused: u64,
-    /// Loads that were turned away because too many waited.
-    pub turned_away: u64,
-    /// Whether it is asked, since when, and for how much of the time.
-    pub breaker: BreakerStats,
-    /// How long nobody asks it from now on, in milliseconds; `None` if it is asked.
-    pub refuses_for_ms: Option<u64>,
 }
 
 impl Sources {
@@ -188,39 +168,28 @@ impl LoadSource {
         &self.0.name
     }
 
-    /// What it comes to.
-    pub fn stats(&self) -> SourceStats {
-        let (known, now_ms) = (&*self.0, self.now_ms());
-        let (calls_in_flight, calls_waiting) = {
-            let queue = known.shared.queue.lock();
-            (queue.in_flight(known.number), queue.waiting(known.number))
-        };
-        let state = known.state.lock();
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        SourceStats {
-            name: known.name.to_string(),
-            calls_in_flight,
-            calls_waiting,
-            calls: count(&known.calls),
-            failures: count(&known.failures),
-            refused: count(&known.refused),
-            turned_away: count(&known.turned_away),
-            breaker: state.circuit.stats(now_ms),
-            refuses_for_ms: state.circuit.refuses_for(now_ms),
-        }
-    }
-
     /// Takes the decision whether it is asked from its breaker, or gives it back: for instance while it is
     /// known to be under repair.
     pub fn force(&self, mode: BreakerMode) {
         let now_ms = self.now_ms();
         self.0.state.lock().circuit.force(mode, now_ms);
-        self.look_again();
+        if self.refuses_for().is_some() {
+            self.look_again();
+        }
     }
 
     /// How long one call of a loader may take.
     pub(crate) fn call_max(&self) -> Duration {
         Duration::from_millis(self.0.state.lock().config.call_ms_max)
+    }
+
+    /// Why a load need not be made now; nothing, if it may be.
+    pub(crate) fn refuses(&self) -> Option<Error> {
+        let retry_after = self.refuses_for()?;
+        Some(Error::SourceUnavailable {
+            name: Arc::clone(&self.0.name),
+            retry_after,
+        })
     }
 
     /// For how long nobody is to ask it; nothing, if somebody may.
@@ -230,27 +199,41 @@ impl LoadSource {
         refuses_for.map(Duration::from_millis)
     }
 
-    /// Leave to ask once, when it is this load's turn. Its place is held there meanwhile.
-    pub(crate) async fn admit(&self, rank: &Rank, held: &Held) -> Result<Ticket, Error> {
+    /// Whether the two are one.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Leave to ask once, when it is this load's turn.
+    pub(crate) async fn admit(&self, rank: &Rank, chain: &Chain) -> Result<Ticket, Error> {
+        // IMPORTANT: whoever asks the source for this one may be the one who finds out whether it works.
+        let is_part = chain.is_part_of_asking(self);
         loop {
-            if let Some(left) = self.refuses_for() {
+            if let Some(left) = self.refuses_for().filter(|_| !is_part) {
                 return Err(self.refusal(left));
             }
-            let place = match rank.turn(self).await {
+            let place = match rank.turn(self, is_part).await {
                 Turn::Yours(place) => place,
                 Turn::Away => return Err(self.full()),
                 Turn::Look => continue,
             };
-            let now_ms = self.now_ms();
-            let begun = self.0.state.lock().circuit.begin(now_ms);
+            let begun = match is_part {
+                true => Ok(Pass::PART),
+                false => self.begin(),
+            };
             return match begun {
                 Ok(pass) => {
                     self.0.calls.fetch_add(1, Ordering::Relaxed);
-                    Ok(Ticket::new(self, pass, place, held))
+                    Ok(Ticket::new(self, pass, place, &chain.held))
                 }
                 Err(left_ms) => Err(self.refusal(Duration::from_millis(left_ms))),
             };
         }
+    }
+
+    fn begin(&self) -> Result<Pass, u64> {
+        let (now_ms, state) = (self.now_ms(), &mut *self.0.state.lock());
+        state.circuit.begin(now_ms, state.config.call_ms_max)
     }
 
     fn configure(&self, config: SourceConfig) {
@@ -262,29 +245,33 @@ impl LoadSource {
             .resize(known.number, config.bounds());
         in_now.into_iter().for_each(Waiter::has_place);
         let mut state = known.state.lock();
-        // What it knows of the source goes with other rules for it only.
-        if (&state.config.breaker, state.config.reopen) == (&config.breaker, config.reopen) {
-            state.config = config;
-        } else {
-            *state = State::new(config, now_ms);
+        if (&state.config.breaker, state.config.reopen) != (&config.breaker, config.reopen) {
+            let breaker = config.breaker.clone();
+            state.circuit = state.circuit.with_rules(breaker, config.reopen, now_ms);
         }
-        drop(state);
-        self.look_again();
+        state.config = config;
     }
 
     fn ended(&self, pass: Pass, ended: Ended, took_ms: u64) {
-        if ended != Ended::Answered {
+        if !matches!(ended, Ended::Answered | Ended::Elsewhere) {
             self.0.failures.fetch_add(1, Ordering::Relaxed);
         }
         let now_ms = self.now_ms();
-        let opens = {
+        let (turned, pause) = {
             let state = &mut *self.0.state.lock();
             let random = state.rng.f64();
-            state.circuit.end(pass, ended, took_ms, now_ms, random)
+            let turned = state.circuit.end(pass, ended, took_ms, now_ms, random);
+            (turned, state.circuit.refuses_for(now_ms))
         };
-        if opens {
-            tracing::warn!(source = self.name(), "the source fails and is left alone");
-            self.look_again();
+        match turned {
+            Turned::Opened(why) => {
+                let pause_ms = pause.unwrap_or_default();
+                let name = self.name();
+                tracing::warn!(source = name, %why, pause_ms, "the source is left alone");
+                self.look_again();
+            }
+            Turned::Closed => tracing::info!(source = self.name(), "the source is asked again"),
+            Turned::Nothing => {}
         }
     }
 

@@ -29,6 +29,18 @@ pub struct Table<C, T> {
     /// The one of each key that may be joined.
     pub joinable: HashMap<Id, u64>,
     pub flights: HashMap<u64, Flight<C, T>>,
+    /// Loads that are made together, by the serial of the first of them.
+    pub groups: HashMap<u64, Group>,
+    /// When all were looked through for those whose time is up.
+    pub swept: Option<Instant>,
+}
+
+/// Loads of several keys that one piece of work makes: it goes on while anybody waits for any of them.
+pub struct Group {
+    serials: Vec<u64>,
+    /// Those that somebody waits for, or that go on without.
+    awaited: usize,
+    pub cancel: Option<Cancel>,
 }
 
 /// One load.
@@ -41,6 +53,8 @@ pub struct Flight<C, T> {
     pub waiters: HashMap<u64, oneshot::Sender<Landed<T>>>,
     /// Goes on when nobody waits.
     pub is_warm: bool,
+    /// What it is made together with.
+    pub group: Option<u64>,
     pub cancel: Option<Cancel>,
 }
 
@@ -66,6 +80,8 @@ impl<C, T> Default for Table<C, T> {
             issued: 0,
             joinable: HashMap::new(),
             flights: HashMap::new(),
+            groups: HashMap::new(),
+            swept: None,
         }
     }
 }
@@ -97,6 +113,7 @@ impl<C, T> Table<C, T> {
             seats: 0,
             waiters: HashMap::new(),
             is_warm: false,
+            group: None,
             cancel: None,
         };
         self.flights.insert(serial, flight);
@@ -106,16 +123,89 @@ impl<C, T> Table<C, T> {
 
     pub fn sit_down(&mut self, serial: u64) -> (u64, oneshot::Receiver<Landed<T>>) {
         let (tell, waiting) = oneshot::channel();
-        let number = self.flights.get_mut(&serial).map_or(0, |flight| {
-            flight.seats += 1;
-            flight.waiters.insert(flight.seats, tell);
-            flight.seats
-        });
-        (number, waiting)
+        let Some(flight) = self.flights.get_mut(&serial) else {
+            return (0, waiting);
+        };
+        let group = flight.group.filter(|_| !flight.is_awaited());
+        if let Some(group) = group.and_then(|group| self.groups.get_mut(&group)) {
+            group.awaited += 1;
+        }
+        flight.seats += 1;
+        flight.waiters.insert(flight.seats, tell);
+        (flight.seats, waiting)
+    }
+
+    /// Has these made together from now on.
+    pub fn group(&mut self, serials: Vec<u64>) -> Option<u64> {
+        let name = *serials.first()?;
+        let mut awaited = 0;
+        for serial in &serials {
+            if let Some(flight) = self.flights.get_mut(serial) {
+                flight.group = Some(name);
+                awaited += usize::from(flight.is_awaited());
+            }
+        }
+        if awaited > 0 {
+            let group = Group {
+                serials,
+                awaited,
+                cancel: None,
+            };
+            self.groups.insert(name, group);
+        }
+        Some(name)
+    }
+
+    /// Somebody who waits leaves; what is to be dropped without the lock.
+    pub fn leave(&mut self, serial: u64, number: u64) -> Left<C, T> {
+        let mut left = Left::nothing();
+        let Some(flight) = self.flights.get_mut(&serial) else {
+            return left;
+        };
+        left.own = flight.waiters.remove(&number);
+        if left.own.is_none() || flight.is_awaited() {
+            return left;
+        }
+        match flight.group {
+            None => left.cancelled.extend(self.end(serial)),
+            // The others' load brings it, too.
+            Some(name) => self.count_down(name, &mut left),
+        }
+        left
+    }
+
+    /// A load ends; what is to be told and dropped without the lock.
+    pub fn end_all(&mut self, serial: u64) -> (Option<Flight<C, T>>, Left<C, T>) {
+        let mut left = Left::nothing();
+        let flight = self.end(serial);
+        if let Some(flight) = &flight
+            && let Some(name) = flight.group
+            && flight.is_awaited()
+        {
+            self.count_down(name, &mut left);
+        }
+        (flight, left)
+    }
+
+    /// One fewer of them is awaited. With the last the others end.
+    fn count_down(&mut self, name: u64, left: &mut Left<C, T>) {
+        let Some(group) = self.groups.get_mut(&name) else {
+            return;
+        };
+        group.awaited = group.awaited.saturating_sub(1);
+        if group.awaited > 0 {
+            return;
+        }
+        if let Some(group) = self.groups.remove(&name) {
+            let others = group.serials.iter();
+            left.cancelled
+                .extend(others.filter_map(|serial| self.end(*serial)));
+            left.cancel = group.cancel;
+        }
     }
 
     /// Takes a load out; what is in it is to be dropped without the lock.
-    pub fn end(&mut self, serial: u64) -> Option<Flight<C, T>> {
+    fn end(&mut self, serial: u64) -> Option<Flight<C, T>> {
         let flight = self.flights.remove(&serial)?;
         if self.joinable.get(&flight.id) == Some(&serial) {
             self.joinable.remove(&flight.id);
@@ -124,7 +214,39 @@ impl<C, T> Table<C, T> {
     }
 }
 
+/// What is over, to be ended without the lock.
+#[must_use = "it is to be ended without the lock"]
+pub struct Left<C, T> {
+    own: Option<oneshot::Sender<Landed<T>>>,
+    cancelled: Vec<Flight<C, T>>,
+    cancel: Option<Cancel>,
+}
+
+impl<C, T> Left<C, T> {
+    fn nothing() -> Self {
+        Self {
+            own: None,
+            cancelled: Vec::new(),
+            cancel: None,
+        }
+    }
+
+    /// Tells those who wait that nothing will come, and ends the work.
+    pub fn end(self) {
+        drop(self.own);
+        self.cancelled.into_iter().for_each(Flight::end);
+        if let Some(cancel) = self.cancel {
+            cancel();
+        }
+    }
+}
+
 impl<C, T> Flight<C, T> {
+    /// Whether it is to go on for its own sake.
+    fn is_awaited(&self) -> bool {
+        self.is_warm || !self.waiters.is_empty()
+    }
+
     /// Tells those who wait that nothing will come, and ends the work.
     pub fn end(self) {
         if let Some(cancel) = self.tell_lost() {

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::breaker::{BreakerMode, BreakerState, BreakerStats};
-use crate::clock::Millis;
+use crate::clock::{Millis, millis};
+use crate::fetch::Fetches;
 use crate::health::{ActorHealth, ActorState};
 use crate::port::Port;
 use crate::shelf::Owed;
@@ -30,6 +31,33 @@ pub struct Health {
     pub drivers: Vec<DriverHealth>,
     /// Every actor.
     pub actors: Vec<ActorHealth>,
+    /// Loads by hosts' loaders. They say nothing of larder itself.
+    pub loads: LoadsHealth,
+}
+
+/// How the loads by hosts' loaders are.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct LoadsHealth {
+    /// Loads under way.
+    pub in_flight: usize,
+    /// The age of the oldest of them, in milliseconds; also of one that hangs, until its time is up.
+    pub oldest_ms: Option<u64>,
+    /// The sources that are not asked at present, by name.
+    pub sources_left_alone: Vec<String>,
+}
+
+impl LoadsHealth {
+    pub(crate) fn of(fetches: &Fetches) -> Self {
+        let (in_flight, oldest) = fetches.flights.under_way();
+        let sources = fetches.sources.stats().into_iter();
+        let left_alone = sources.filter(|source| source.refuses_for_ms.is_some());
+        Self {
+            in_flight,
+            oldest_ms: oldest.map(|began| millis(began.elapsed())),
+            sources_left_alone: left_alone.map(|source| source.name).collect(),
+        }
+    }
 }
 
 /// How one driver is.
@@ -59,7 +87,12 @@ pub struct DriverHealth {
 }
 
 impl Health {
-    pub(crate) fn of(drivers: Vec<DriverHealth>, actors: Vec<ActorHealth>, closed: bool) -> Self {
+    pub(crate) fn of(
+        drivers: Vec<DriverHealth>,
+        actors: Vec<ActorHealth>,
+        loads: LoadsHealth,
+        closed: bool,
+    ) -> Self {
         let all_up = drivers.iter().all(|d| d.condition == Condition::Up)
             && actors.iter().all(|a| a.state == ActorState::Up);
         let condition = match (closed, all_up) {
@@ -71,6 +104,7 @@ impl Health {
             condition,
             drivers,
             actors,
+            loads,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::Parts;
 use crate::breaker::BreakerMode;
 use crate::error::Error;
 use crate::port::Port;
-use crate::stats::{Condition, DriverHealth, Health};
+use crate::stats::{Condition, DriverHealth, Health, LoadsHealth};
 use crate::sync::Ordering;
 
 impl Parts {
@@ -20,7 +20,8 @@ impl Parts {
         let ports = self.tiers.ports.iter();
         let drivers = ports.map(|port| self.driver_health(port)).collect();
         let closed = self.tiers.closed.load(Ordering::Acquire);
-        Health::of(drivers, self.book.health(), closed)
+        let loads = LoadsHealth::of(&self.tiers.fetches);
+        Health::of(drivers, self.book.health(), loads, closed)
     }
 
     /// How one driver is.

@@ -110,7 +110,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "larder",
-        "clock error breaker health codec runtime port outcome stats messages tiers cache wiring builder",
+        "clock error breaker health codec fetch runtime port outcome stats messages tiers cache wiring builder",
     ),
     ("addresses", "error cache messages actors::desk larder"),
     (
@@ -148,14 +148,39 @@ pub const SHARED: &[(&str, &str)] = &[
         "the places of all sources, and the circuit of each: loads, and whoever ends one",
     ),
     (
+        "src/fetch/source/stats.rs",
+        "counters of a source, read by whoever asks",
+    ),
+    (
         "src/fetch/source/ticket.rs",
+        "the place of a load: the load, those that it waits for, and whoever cancels it",
+    ),
+    (
+        "src/fetch/source/turn.rs",
         "how urgent a load is and where it waits: the load, and whoever joins it",
     ),
+    (
+        "src/fetch/notes.rs",
+        "what is remembered of loads: whoever fetches, and loads",
+    ),
+    (
+        "src/fetch/news.rs",
+        "how many watch loads: the watchers, and loads",
+    ),
+    (
+        "src/cache/register.rs",
+        "the loader of a cache: all its handles",
+    ),
+    ("src/cache/loading_many.rs", "adds to the counters of loads"),
     (
         "src/fetch/flights.rs",
         "who waits for which load: whoever fetches, and the load",
     ),
     ("src/fetch/mod.rs", "what loads come to: counters"),
+    (
+        "src/fetch/scope.rs",
+        "until when the calls of a scope may run: the scope, and each of them",
+    ),
     (
         "src/actors/batch/supply.rs",
         "how far a drain has come: the commit thread's, until the batch writer takes it back",

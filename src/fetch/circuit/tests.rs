@@ -24,8 +24,21 @@ const FAILED: Ended = Ended::Failed { pace_ms: None };
 impl Circuit {
     /// Asks once; whether that opened it.
     fn ask(&mut self, ended: Ended, now_ms: Millis) -> bool {
-        let pass = self.begin(now_ms).unwrap();
-        self.end(pass, ended, 1, now_ms, 1.0)
+        let pass = self.begin(now_ms, 30_000).unwrap();
+        self.ends(pass, ended, 1, now_ms, 1.0)
+    }
+
+    /// Whether that opens it.
+    fn ends(
+        &mut self,
+        pass: Pass,
+        ended: Ended,
+        took_ms: u64,
+        now_ms: Millis,
+        random: f64,
+    ) -> bool {
+        let turned = self.end(pass, ended, took_ms, now_ms, random);
+        matches!(turned, Turned::Opened(_))
     }
 
     fn fail(&mut self, now_ms: Millis) {
@@ -42,16 +55,16 @@ fn failures_in_a_row_open_it_and_answers_between_them_do_not() {
     assert_eq!(circuit.refuses_for(0), None);
     assert!(circuit.ask(FAILED, 0));
     assert_eq!(circuit.refuses_for(0), Some(1_000));
-    assert_eq!(circuit.begin(400).unwrap_err(), 600);
+    assert_eq!(circuit.begin(400, 30_000).unwrap_err(), 600);
 }
 
 #[test]
 fn once_its_time_is_over_one_finds_out_for_all() {
     let mut circuit = circuit();
     circuit.fail(0);
-    let probe = circuit.begin(1_000).unwrap();
-    assert_eq!(circuit.begin(1_000).unwrap_err(), AGAIN_MS);
-    assert!(!circuit.end(probe, Ended::Answered, 1, 1_001, 0.0));
+    let probe = circuit.begin(1_000, 30_000).unwrap();
+    assert_eq!(circuit.begin(1_000, 30_000).unwrap_err(), AGAIN_MS);
+    assert!(!circuit.ends(probe, Ended::Answered, 1, 1_001, 0.0));
     assert_eq!(circuit.refuses_for(1_001), None);
     assert_eq!(circuit.stats(1_001).state, BreakerState::Closed);
 }
@@ -76,9 +89,9 @@ fn each_failed_probe_doubles_the_time_up_to_its_bound() {
 fn the_pause_is_at_least_half_of_what_it_may_be() {
     for random in [0.0, 0.5, 0.99] {
         let mut circuit = circuit();
-        let passes = [0; 3].map(|_| circuit.begin(0).unwrap());
+        let passes = [0; 3].map(|_| circuit.begin(0, 30_000).unwrap());
         for pass in passes {
-            circuit.end(pass, FAILED, 1, 0, random);
+            circuit.ends(pass, FAILED, 1, 0, random);
         }
         let pause = circuit.refuses_for(0).unwrap();
         assert!((500..=1_000).contains(&pause), "{pause}");
@@ -100,30 +113,30 @@ fn the_time_that_a_source_asks_for_is_kept_after_one_failure_by_all() {
 #[test]
 fn what_began_before_it_opened_says_nothing_after_it() {
     let mut circuit = circuit();
-    let slow = circuit.begin(0).unwrap();
+    let slow = circuit.begin(0, 30_000).unwrap();
     circuit.fail(0);
-    let probe = circuit.begin(1_000).unwrap();
-    assert!(!circuit.end(slow, FAILED, 1_000, 1_000, 1.0));
-    assert!(!circuit.end(slow, Ended::Answered, 1_000, 1_000, 1.0));
+    let probe = circuit.begin(1_000, 30_000).unwrap();
+    assert!(!circuit.ends(slow, FAILED, 1_000, 1_000, 1.0));
+    assert!(!circuit.ends(slow, Ended::Answered, 1_000, 1_000, 1.0));
     assert_eq!(circuit.refuses_for(1_000), Some(AGAIN_MS), "still probed");
-    circuit.end(probe, Ended::Answered, 1, 1_000, 1.0);
+    circuit.ends(probe, Ended::Answered, 1, 1_000, 1.0);
     assert_eq!(circuit.refuses_for(1_000), None);
 }
 
 #[test]
 fn who_cannot_wait_says_nothing_unless_it_had_time_enough() {
     let mut circuit = circuit();
-    let passes = [0; 9].map(|_| circuit.begin(0).unwrap());
+    let passes = [0; 9].map(|_| circuit.begin(0, 30_000).unwrap());
     for pass in passes {
-        assert!(!circuit.end(pass, Ended::Cut, 4_999, 0, 1.0));
+        assert!(!circuit.ends(pass, Ended::Cut, 4_999, 0, 1.0));
     }
     let opened = [0; 3].map(|_| {
-        let pass = circuit.begin(0).unwrap();
-        circuit.end(pass, Ended::Cut, 5_000, 0, 1.0)
+        let pass = circuit.begin(0, 30_000).unwrap();
+        circuit.ends(pass, Ended::Cut, 5_000, 0, 1.0)
     });
     assert_eq!(opened, [false, false, true]);
-    let probe = circuit.begin(1_000).unwrap();
-    circuit.end(probe, Ended::Cut, 10, 1_000, 1.0);
+    let probe = circuit.begin(1_000, 30_000).unwrap();
+    circuit.ends(probe, Ended::Cut, 10, 1_000, 1.0);
     assert_eq!(circuit.refuses_for(1_000), None, "the next one finds out");
 }
 
@@ -143,4 +156,113 @@ fn whoever_decides_for_it_is_obeyed_until_the_decision_is_given_back() {
     circuit.force(BreakerMode::Auto, 0);
     circuit.fail(0);
     assert_eq!(circuit.refuses_for(0), Some(1_000));
+}
+
+#[test]
+fn one_that_finds_out_and_stands_still_gives_way_to_another() {
+    let mut circuit = circuit();
+    circuit.fail(0);
+    let lost = circuit.begin(1_000, 30_000).unwrap();
+    assert_eq!(circuit.refuses_for(30_999), Some(AGAIN_MS));
+    let next = circuit.begin(31_000, 30_000).unwrap();
+    assert!(!circuit.ends(lost, FAILED, 30_000, 31_000, 1.0));
+    circuit.ends(next, Ended::Answered, 1, 31_000, 1.0);
+    assert_eq!(circuit.stats(31_000).state, BreakerState::Closed);
+}
+
+#[test]
+fn the_longest_time_that_a_source_asks_for_counts_whoever_hears_it() {
+    let mut circuit = circuit();
+    let [first, second, third] = [0; 3].map(|_| circuit.begin(0, 30_000).unwrap());
+    let busy = |pace_ms| Ended::Failed {
+        pace_ms: Some(pace_ms),
+    };
+    assert!(circuit.ends(first, busy(2_000), 1, 0, 1.0));
+    assert!(!circuit.ends(second, busy(60_000), 1, 0, 1.0));
+    assert!(!circuit.ends(third, busy(3_000), 1, 0, 1.0));
+    assert_eq!(circuit.refuses_for(0), Some(60_000));
+}
+
+#[test]
+fn other_rules_leave_who_decides_and_for_how_long_nobody_asks() {
+    let mut open = circuit();
+    open.fail(0);
+    let straggler = Pass {
+        era: Some(0),
+        is_probe: false,
+    };
+    let mut changed = open.with_rules(BreakerConfig::default(), REOPEN, 100);
+    assert_eq!(changed.refuses_for(100), Some(900));
+    assert!(!changed.ends(straggler, FAILED, 1, 100, 1.0));
+    let mut forced = circuit();
+    forced.force(BreakerMode::ForcedOpen, 0);
+    let changed = forced.with_rules(BreakerConfig::default(), REOPEN, 100);
+    assert_eq!(changed.refuses_for(100), Some(AGAIN_MS));
+    let closed = circuit().with_rules(BreakerConfig::default(), REOPEN, 100);
+    assert_eq!(closed.refuses_for(100), None);
+}
+
+#[test]
+fn what_failed_elsewhere_says_nothing_of_the_source() {
+    let mut circuit = circuit();
+    for _ in 0..9 {
+        assert!(!circuit.ask(Ended::Elsewhere, 0));
+        let part = circuit.ends(Pass::PART, FAILED, 1, 0, 1.0);
+        assert!(!part);
+    }
+    assert_eq!(circuit.refuses_for(0), None);
+}
+
+#[test]
+fn a_source_that_answers_nobody_fails_however_little_each_can_wait() {
+    let mut circuit = circuit();
+    let mut opened_ms = None;
+    for now_ms in (0..20_000).step_by(100) {
+        if circuit.refuses_for(now_ms).is_some() {
+            break;
+        }
+        let pass = circuit.begin(now_ms, 30_000).unwrap();
+        if circuit.ends(pass, Ended::Cut, 100, now_ms + 100, 1.0) {
+            opened_ms = Some(now_ms + 100);
+        }
+    }
+    // slow_ms is 5,000, and three failures in a row open it.
+    assert_eq!(opened_ms, Some(5_200));
+}
+
+#[test]
+fn whoever_leaves_early_says_nothing_of_a_source_that_answers_others_or_rests() {
+    let mut answers = circuit();
+    for now_ms in (0..60_000).step_by(100) {
+        let (stays, leaves) = (answers.begin(now_ms, 30_000), answers.begin(now_ms, 30_000));
+        assert!(!answers.ends(leaves.unwrap(), Ended::Cut, 50, now_ms + 50, 1.0));
+        assert!(!answers.ends(stays.unwrap(), Ended::Answered, 80, now_ms + 80, 1.0));
+    }
+    let mut rests = circuit();
+    for now_ms in (0..600_000).step_by(2_000) {
+        let pass = rests.begin(now_ms, 30_000).unwrap();
+        assert!(!rests.ends(pass, Ended::Cut, 50, now_ms + 50, 1.0));
+    }
+}
+
+#[test]
+fn a_slow_probe_has_found_out_that_nothing_is_better() {
+    let mut circuit = circuit();
+    circuit.fail(0);
+    let probe = circuit.begin(1_000, 30_000).unwrap();
+    assert!(circuit.ends(probe, Ended::Answered, 5_000, 6_000, 1.0));
+    let probe = circuit.begin(8_000, 30_000).unwrap();
+    let turned = circuit.end(probe, Ended::Answered, 4_999, 12_999, 1.0);
+    assert_eq!(turned, Turned::Closed);
+}
+
+#[test]
+fn it_says_why_it_opens() {
+    let mut circuit = circuit();
+    for _ in 0..2 {
+        circuit.ask(FAILED, 0);
+    }
+    let pass = circuit.begin(0, 30_000).unwrap();
+    let turned = circuit.end(pass, FAILED, 1, 0, 1.0);
+    assert_eq!(turned, Turned::Opened("3 calls in a row failed".into()));
 }

@@ -14,7 +14,7 @@ pub const CALLS_WAITING: usize = 1_024;
 /// How long one call of a loader may take where nothing else is said, in milliseconds.
 pub const CALL_MS_MAX: u64 = 30_000;
 /// How long a call may take before it counts as slow where nothing else is said, in milliseconds.
-const SLOW_MS: u64 = 10_000;
+const SLOW_MS: u64 = 5_000;
 /// The longest name, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 const DAY_MS: u64 = 86_400_000;
@@ -39,7 +39,8 @@ pub struct SourceConfig {
     /// one is cut: a transient error.
     pub call_ms_max: u64,
     /// When it is left alone. `hung_ms` has no meaning here. Default: as for drivers, but that a call counts as
-    /// slow after 10 s.
+    /// slow after 5 s. Calls that end sooner because nobody could wait for them count as failures once the source has
+    /// answered nobody for so long; a slow probe is one that has failed.
     pub breaker: BreakerConfig,
     /// How long it is left alone at least: at first between half of `ms_min` and all of it, twice that after each
     /// probe that fails, up to `ms_max`. Default: 1 s to 30 s. A source that asks for more time gets it.

@@ -1,154 +1,78 @@
-//! What a load holds of its source: how urgent it is, its turn in the queue, its place, and the leave to ask
-//! once.
+//! What a load has of its source while it asks: leave to ask once, and a place, which it gives up while it waits
+//! for another load.
 
-use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::atomic::AtomicU8;
-use std::task::{Context, Poll};
-
-use tokio::sync::oneshot;
-
-use super::{Entered, LoadSource, Ordering, Urgency};
+use super::turn::{Place, Rank, Turn};
+use super::{LoadSource, Urgency};
 use crate::clock::{Millis, millis};
-use crate::error::{ErrorClass, LoadError};
+use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::circuit::{Ended, Pass};
 use crate::sync::{Arc, Mutex};
 
-/// What somebody who waits is told.
-pub(super) enum Turn {
-    /// It is its turn.
-    Yours(Place),
-    /// Others are more urgent, and there is no room for all.
-    Away,
-    /// Something has changed: it is to look again.
-    Look,
+/// What a load has of its source at present.
+#[derive(Clone, Default)]
+pub(crate) struct Held(Arc<Mutex<Holding>>);
+
+#[derive(Default)]
+struct Holding {
+    source: Option<LoadSource>,
+    place: Option<Place>,
+    /// How many other loads it waits for.
+    waits: usize,
 }
 
-/// Somebody who waits.
-pub(super) struct Waiter {
-    source: LoadSource,
-    tell: oneshot::Sender<Turn>,
-}
-
-impl Waiter {
-    /// It has a place. IMPORTANT: without a lock held, here as below. If nobody takes it any more, it goes to the next.
-    pub fn has_place(self) {
-        let place = Place(self.source.clone());
-        self.tell(Turn::Yours(place));
+impl Held {
+    /// Whether this source is being asked.
+    pub fn asks(&self, source: &LoadSource) -> bool {
+        self.0
+            .lock()
+            .source
+            .as_ref()
+            .is_some_and(|own| own.is(source))
     }
 
-    pub fn tell(self, turn: Turn) {
-        // Wakes a host's task: a waker that panics harms its own caller alone.
-        let _ = catch_unwind(AssertUnwindSafe(|| self.tell.send(turn)));
-    }
-}
-
-/// One of the places of a source. Dropped, it goes to the next who waits.
-pub(crate) struct Place(LoadSource);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let known = &*self.0.0;
-        let next = known.shared.queue.lock().give_back(known.number);
-        next.into_iter().for_each(Waiter::has_place);
-    }
-}
-
-/// The place of a call, if it has one at present.
-pub(crate) type Held = Arc<Mutex<Option<Place>>>;
-
-/// How urgent a load is: as the most urgent of those who wait for it.
-pub(crate) struct Rank {
-    urgency: AtomicU8,
-    /// Where it waits.
-    at: Mutex<Option<(LoadSource, u64)>>,
-}
-
-impl Rank {
-    pub fn new(urgency: Urgency) -> Self {
-        Self {
-            urgency: AtomicU8::new(urgency.as_u8()),
-            at: Mutex::new(None),
-        }
+    /// Gives up the place.
+    pub fn give_up(&self) {
+        let place = self.0.lock().place.take();
+        drop(place);
     }
 
-    /// Somebody joins who is as urgent as this.
-    pub fn lift(&self, urgency: Urgency) {
-        let before = self.urgency.fetch_min(urgency.as_u8(), Ordering::AcqRel);
-        if before <= urgency.as_u8() {
-            return;
-        }
-        if let Some((source, ticket)) = &*self.at.lock() {
-            let mut queue = source.0.shared.queue.lock();
-            queue.lift(source.0.number, *ticket, urgency);
-        }
+    pub fn waits(&self) {
+        self.0.lock().waits += 1;
     }
 
-    /// Waits for a place of this source.
-    pub(super) async fn turn(&self, source: &LoadSource) -> Turn {
-        let (tell, turn) = oneshot::channel();
-        let waiter = Waiter {
-            source: source.clone(),
-            tell,
-        };
-        let entered = {
-            // Held together, so that whoever lifts it does so before or after.
-            let mut at = self.at.lock();
-            let urgency = Urgency::from_u8(self.urgency.load(Ordering::Acquire));
-            let mut queue = source.0.shared.queue.lock();
-            let entered = queue.enter(source.0.number, urgency, waiter);
-            if let Entered::Waits { ticket, .. } = &entered {
-                *at = Some((source.clone(), *ticket));
+    pub fn waits_no_more(&self) {
+        let mut holding = self.0.lock();
+        holding.waits = holding.waits.saturating_sub(1);
+    }
+
+    /// Waits for a place again, once it waits for nothing else.
+    pub async fn go_on(&self) {
+        let source = {
+            let mut holding = self.0.lock();
+            holding.waits = holding.waits.saturating_sub(1);
+            match holding.waits == 0 && holding.place.is_none() {
+                true => holding.source.clone(),
+                false => None,
             }
-            entered
         };
-        match entered {
-            Entered::In(_) => Turn::Yours(Place(source.clone())),
-            Entered::Full(_) => Turn::Away,
-            Entered::Waits {
-                ticket,
-                turned_away,
-            } => {
-                let waiting = Waiting {
-                    rank: self,
-                    source,
-                    ticket,
-                    turn,
-                };
-                turned_away
-                    .into_iter()
-                    .for_each(|waiter| waiter.tell(Turn::Away));
-                waiting.await
-            }
+        let Some(source) = source else { return };
+        // Somebody waits for it, and it is half done.
+        let rank = Rank::new(Urgency::Foreground);
+        if let Turn::Yours(place) = rank.turn(&source, true).await {
+            self.take(place);
         }
+        // Where it cannot have one it goes on without: it is no new call.
     }
-}
 
-/// A place in the queue. Dropped, it is left.
-struct Waiting<'a> {
-    rank: &'a Rank,
-    source: &'a LoadSource,
-    ticket: u64,
-    turn: oneshot::Receiver<Turn>,
-}
-
-impl Future for Waiting<'_> {
-    type Output = Turn;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Turn> {
-        let turn = Pin::new(&mut self.turn).poll(cx);
-        turn.map(|turn| turn.unwrap_or(Turn::Look))
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        *self.rank.at.lock() = None;
-        let known = &*self.source.0;
-        let left = known.shared.queue.lock().leave(known.number, self.ticket);
-        // Not under the lock. A place that was given meanwhile is in the channel, and goes on from there.
-        drop(left);
+    fn take(&self, place: Place) {
+        let mut holding = self.0.lock();
+        let is_wanted = holding.source.is_some() && holding.waits == 0 && holding.place.is_none();
+        let unused = match is_wanted {
+            true => holding.place.replace(place),
+            false => Some(place),
+        };
+        drop(holding);
+        drop(unused);
     }
 }
 
@@ -163,30 +87,36 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     pub(super) fn new(source: &LoadSource, pass: Pass, place: Place, held: &Held) -> Self {
-        *held.lock() = Some(place);
+        {
+            let mut holding = held.0.lock();
+            (holding.source, holding.place) = (Some(source.clone()), Some(place));
+        }
         Self {
             source: source.clone(),
             pass,
             began_ms: source.0.shared.clock.awake_ms(),
-            held: Arc::clone(held),
+            held: held.clone(),
             has_ended: false,
         }
     }
 
-    /// The source has answered, or has not.
-    pub fn end<T>(mut self, answer: &Result<T, LoadError>) {
+    /// The source has answered.
+    pub fn answered(mut self) {
         self.has_ended = true;
-        let ended = match answer {
-            Err(error) if is_failure(error.class()) => Ended::Failed {
-                pace_ms: error.pace().map(millis),
-            },
-            // A "no" that comes with a time asks to be left alone, too.
-            Err(error) if error.pace().is_some() => Ended::Failed {
-                pace_ms: error.pace().map(millis),
-            },
-            _ => Ended::Answered,
-        };
-        self.settle(ended);
+        self.settle(Ended::Answered);
+    }
+
+    /// The source has not answered, or that is what it said.
+    pub fn failed(mut self, error: &LoadError) {
+        self.has_ended = true;
+        self.settle(if is_elsewhere(error) {
+            Ended::Elsewhere
+        } else if is_failure(error.class()) {
+            let pace_ms = error.pace().map(millis).filter(|pace_ms| *pace_ms > 0);
+            Ended::Failed { pace_ms }
+        } else {
+            Ended::Answered
+        });
     }
 
     fn settle(&self, ended: Ended) {
@@ -194,7 +124,11 @@ impl Ticket {
         let took_ms = now_ms.saturating_sub(self.began_ms);
         self.source.ended(self.pass, ended, took_ms);
         // IMPORTANT: after that, so that whoever gets the place knows of it.
-        let place = self.held.lock().take();
+        let place = {
+            let mut holding = self.held.0.lock();
+            holding.source = None;
+            holding.place.take()
+        };
         drop(place);
     }
 }
@@ -213,4 +147,11 @@ fn is_failure(class: ErrorClass) -> bool {
         class,
         ErrorClass::Transient | ErrorClass::Device | ErrorClass::Bug
     )
+}
+
+/// Whether it is an error of larder's, which another source, a driver or a limit is the reason of. A budget that
+/// is used up is this source's.
+fn is_elsewhere(error: &LoadError) -> bool {
+    let own = error.larders();
+    own.is_some_and(|own| !matches!(own, Error::DeadlineExceeded { .. }))
 }
