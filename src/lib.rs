@@ -127,7 +127,10 @@ pub use actors::desk::Desk;
 pub use addresses::{DriverAddress, MemoryAddress};
 pub use breaker::{BreakerConfig, BreakerMode, BreakerState, BreakerStats};
 pub use builder::Builder;
-pub use cache::{BatchReport, Cache, CacheBuilder, ChunkReport, FetchOutcome};
+pub use cache::{
+    BatchReport, Cache, CacheBuilder, ChunkReport, Feed, FeedChange, FeedEnd, FeedState, FeedStats,
+    FetchOutcome, OnGap,
+};
 pub use codec::{Codec, Value};
 pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
 pub use entry::{Entry, Source};

@@ -140,7 +140,7 @@ impl<V: Value> Claimed<V> {
     /// Removes what is older than what was loaded.
     async fn remove(&self) -> Stored {
         // A fence leaves the claim alone.
-        if !self.cache.inner.scope.accepts(self.claim.began, &[]) {
+        if !self.cache.inner.scope.accepts_load(self.claim.began, &[]) {
             return Stored::Fenced;
         }
         match self.store(Change::Remove).await {

@@ -294,7 +294,11 @@ impl<V> Brought<V> {
         // What was loaded was made after anybody had begun to wait for it.
         let was_found = self.attempts == 0;
         let has_expired = |entry: &Entry<V>| was_found && now_ms >= entry.expires_ms();
-        !cache.inner.scope.accepts(self.version, &self.tags)
-            || self.entry.as_ref().is_some_and(has_expired)
+        let scope = &cache.inner.scope;
+        let is_accepted = match was_found {
+            true => scope.accepts(self.version, &self.tags),
+            false => scope.accepts_load(self.version, &self.tags),
+        };
+        !is_accepted || self.entry.as_ref().is_some_and(has_expired)
     }
 }

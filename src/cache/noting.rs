@@ -19,7 +19,7 @@ impl<V: Value> Cache<V> {
         let (what, proof) = tiers.fetches.notes.of(id, tiers.now_ms())?;
         // IMPORTANT: since the load began, or it says nothing.
         let hash = inner.shelf.hash(inner.scope.id, &id.name);
-        let holds = inner.scope.accepts(proof.began, &proof.tags)
+        let holds = inner.scope.accepts_load(proof.began, &proof.tags)
             && inner.shelf.claims(&inner.scope, hash, &id.name, proof.mark);
         holds.then_some(what)
     }

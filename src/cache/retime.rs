@@ -25,6 +25,17 @@ pub(super) struct Times {
     pub ends_ms: Millis,
 }
 
+impl Times {
+    /// Those of an entry that has just expired and is kept so long as a fallback.
+    pub fn over(now_ms: Millis, keep: Duration) -> Self {
+        Self {
+            expires_ms: now_ms,
+            keep_ms: now_ms.saturating_add(millis(keep)),
+            ends_ms: now_ms,
+        }
+    }
+}
+
 impl<V: Value> Cache<V> {
     /// Gives a live entry a new TTL. A mutation: the entry gets a new version. Replies with it, or
     /// `None` if there is no live entry. It keeps its sliding expiry, which begins anew, and how long
@@ -87,11 +98,11 @@ impl<V: Value> Cache<V> {
         }
     }
 
-    /// Sets other times for a live entry, whatever its value is.
-    async fn retime(
+    /// Sets other times for a live entry, whatever its value is; not, if there are none to set.
+    pub(super) async fn retime(
         &self,
         call: &Call<'_, V>,
-        times: impl Fn(&Slot, Millis) -> Result<Times, Error>,
+        times: impl Fn(&Slot, Millis) -> Result<Option<Times>, Error>,
     ) -> Result<Option<Version>, Error> {
         self.check_key(call.key)?;
         let tiers = self.tiers();
@@ -113,7 +124,10 @@ impl<V: Value> Cache<V> {
                 Counts::add(&tiers.counts.schema_misses);
                 return Ok(None);
             }
-            let draft = self.retimed(slot, times(slot, tiers.now_ms())?)?;
+            let Some(times) = times(slot, tiers.now_ms())? else {
+                return Ok(None);
+            };
+            let draft = self.retimed(slot, times)?;
             let mut order = call.order(Change::Put(draft));
             order.condition = Condition::Version(slot.version);
             order.wait = Some(wait.left());
@@ -149,11 +163,11 @@ impl<V: Value> Touch<'_, V> {
                 NEVER => stale_for,
                 _ => slot.fallback_ms(),
             };
-            Ok(Times {
+            Ok(Some(Times {
                 expires_ms,
                 keep_ms: expires_ms.saturating_add(fallback_ms),
                 ends_ms,
-            })
+            }))
         };
         cache.retime(&self.call, times).await
     }
@@ -179,17 +193,15 @@ impl<V: Value> Expire<'_, V> {
 
     async fn run(self) -> Result<Option<Version>, Error> {
         let cache = self.call.cache;
-        let keep = millis(
-            self.keep
-                .unwrap_or(cache.inner.definition.defaults.expired_keep),
-        );
-        let times = |_: &Slot, now_ms: Millis| {
-            Ok(Times {
-                expires_ms: now_ms,
-                keep_ms: now_ms.saturating_add(keep),
-                ends_ms: now_ms,
-            })
-        };
+        let keep = self
+            .keep
+            .unwrap_or(cache.inner.definition.defaults.expired_keep);
+        let inner = &*cache.inner;
+        let hash = inner.shelf.hash(inner.scope.id, self.call.key);
+        // IMPORTANT: first, and whether there is anything to expire or not. A load that is under way, of a key
+        // that is not there, would else be kept although it asked its source before this.
+        inner.shelf.overtake(&inner.scope, hash, self.call.key);
+        let times = |_: &Slot, now_ms| Ok(Some(Times::over(now_ms, keep)));
         cache.retime(&self.call, times).await
     }
 }

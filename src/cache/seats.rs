@@ -148,7 +148,7 @@ impl<V: Value> Asking<'_, V> {
         let hash = inner.shelf.hash(inner.scope.id, key);
         // A larder that keeps nothing does not know what has been changed.
         !inner.tiers.config.disabled
-            && inner.scope.accepts(claim.began, &[])
+            && inner.scope.accepts_load(claim.began, &[])
             && inner.shelf.claims(&inner.scope, hash, key, claim.mark)
     }
 

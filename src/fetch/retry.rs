@@ -132,6 +132,28 @@ impl Retry {
         Some(most.max(error.pace().unwrap_or_default()))
     }
 
+    /// How long to wait before something is tried once more that has failed so often in a row, whatever it
+    /// failed with and however often it may: at least half of `base` and `least`, so that nothing is tried in
+    /// a circle, and at least what the source asked for, up to a day.
+    pub(crate) fn pace(
+        &self,
+        failures: u32,
+        least: Duration,
+        error: &LoadError,
+        rng: &mut fastrand::Rng,
+    ) -> Duration {
+        let least = (self.base / 2).max(least);
+        let most = self.most(failures).max(least);
+        let wait = least + (most - least).mul_f64(rng.f64());
+        let asked = error.pace().unwrap_or_default();
+        wait.max(asked.min(super::DEADLINE_MAX))
+    }
+
+    /// The most any wait may be.
+    pub(crate) fn longest(&self) -> Duration {
+        self.cap
+    }
+
     /// The most to wait after this attempt.
     fn most(&self, attempt: u32) -> Duration {
         let times = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
@@ -220,6 +242,25 @@ mod tests {
         let busy = LoadError::transient("429").retry_after(ms(60_000));
         let wait = Retry::default().next(1, &busy, &mut rng);
         assert_eq!(wait, Some(ms(60_000)));
+    }
+
+    #[test]
+    fn what_is_tried_without_end_is_tried_at_a_pace() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let none = Retry::default().base(ms(0)).cap(ms(0));
+        let no = LoadError::permanent("no");
+        assert_eq!(none.pace(1, ms(10), &no, &mut rng), ms(10));
+        let retry = Retry::default().attempts(1);
+        for (failures, most) in [(1, 250), (3, 1_000), (u32::MAX, 10_000)] {
+            let waits: Vec<_> = (0..1_000)
+                .map(|_| retry.pace(failures, ms(10), &no, &mut rng))
+                .collect();
+            assert!(waits.iter().all(|wait| (ms(125)..=ms(most)).contains(wait)));
+            assert!(waits.iter().any(|wait| *wait > ms(most * 3 / 4)));
+        }
+        let busy = LoadError::transient("429").retry_after(Duration::MAX);
+        let day = retry.pace(1, ms(10), &busy, &mut rng);
+        assert_eq!(day, Duration::from_secs(86_400));
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Stripe {
             Change::Renew(_) => current.is_some(),
             Change::Fetched(draft, began) => {
                 let tags = draft.extra.as_ref().map_or(&[][..], |extra| &extra.tags);
-                call.scope.accepts(*began, tags)
+                call.scope.accepts_load(*began, tags)
             }
         };
         if holds && makes_sense {

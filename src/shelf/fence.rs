@@ -20,6 +20,8 @@ pub struct Scope {
     /// Its name, as stored.
     pub name: Arc<str>,
     fence: AtomicU64,
+    /// Loads that were begun up to here are not kept, whatever they bring.
+    loads: AtomicU64,
     has_tags: AtomicBool,
     tags: RwLock<HashMap<SmolStr, u64>>,
     tags_max: usize,
@@ -51,6 +53,7 @@ impl Scope {
             id,
             name: name.into(),
             fence: AtomicU64::new(0),
+            loads: AtomicU64::new(0),
             has_tags: AtomicBool::new(false),
             tags: RwLock::new(HashMap::new()),
             tags_max,
@@ -108,6 +111,18 @@ impl Scope {
                     .iter()
                     .all(|tag| fences.get(tag).is_none_or(|fence| version.get() > *fence))
         }
+    }
+
+    /// As [`accepts`](Scope::accepts), for what a load brings that was begun at this version.
+    pub fn accepts_load(&self, began: Version, tags: &[SmolStr]) -> bool {
+        began.get() > self.loads.load(Ordering::Acquire) && self.accepts(began, tags)
+    }
+
+    /// Nothing is kept of loads that were begun up to `version`, nor of what they have found missing; what
+    /// is there stays. IMPORTANT: for whoever then passes over what is there: what such a load was about
+    /// to keep, it has kept before that stripe's lock is next taken.
+    pub fn overtake_loads(&self, version: Version) {
+        self.loads.fetch_max(version.get(), Ordering::SeqCst);
     }
 
     /// Raises a fence to a version that `draw` issues, and returns the version with what is now
@@ -212,6 +227,18 @@ mod tests {
         scope.raise_to(Covers::Tag("a".into()), Version::at(20));
         scope.raise_to(Covers::Tag("a".into()), Version::at(15));
         assert!(!scope.accepts(Version::at(18), &["a".into()]));
+    }
+
+    #[test]
+    fn a_fence_of_loads_leaves_alone_what_is_there() {
+        let scope = scope(4);
+        scope.overtake_loads(Version::at(10));
+        scope.overtake_loads(Version::at(5));
+        assert!(scope.accepts(Version::at(9), &[]));
+        assert!(!scope.accepts_load(Version::at(10), &[]));
+        assert!(scope.accepts_load(Version::at(11), &[]));
+        scope.raise_to(Covers::Tag("a".into()), Version::at(12));
+        assert!(!scope.accepts_load(Version::at(11), &["a".into()]));
     }
 
     #[test]

@@ -74,6 +74,13 @@ impl Shelf {
         stands
     }
 
+    /// Ends the claim of whatever fetch of the key is under way, as a change of the key does: nothing that it
+    /// brings is kept.
+    pub fn overtake(&self, scope: &Scope, hash: u64, name: &str) {
+        let mut stripe = self.cell(hash).stripe.write();
+        stripe.claims.strike(hash, scope.id, name);
+    }
+
     /// A fetch ends without having brought anything.
     pub fn unclaim(&self, scope: &Scope, hash: u64, name: &str, claim: MarkId) {
         let mut stripe = self.cell(hash).stripe.write();
