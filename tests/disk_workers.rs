@@ -25,6 +25,11 @@ fn a_store_that_is_to_have_one_worker_has_two() {
         ..DiskConfig::default()
     };
     let driver = DiskDriver::open(dir.path(), &config).unwrap();
+    // A thread names itself once it runs.
+    let soon = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while threads("fjall:worker") < 2 && std::time::Instant::now() < soon {
+        std::thread::yield_now();
+    }
     assert_eq!(threads("fjall:worker"), 2);
     drop(driver);
 }

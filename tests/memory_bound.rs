@@ -34,6 +34,13 @@ struct Small {
     _turn: MutexGuard<'static, ()>,
 }
 
+/// A driver that hangs is not given up, however long a busy machine takes for the test.
+fn commits() -> CommitConfig {
+    let mut commits = CommitConfig::default();
+    commits.breaker.hung_ms = 600_000;
+    commits
+}
+
 impl Small {
     async fn start() -> Self {
         let _turn = TURN.lock().await;
@@ -48,15 +55,11 @@ impl Small {
             .memory_bytes(2 << 20)
             .limits(limits)
             .restart_backoff(first, longest)
-            .driver_factory(
-                "store",
-                CommitConfig::default(),
-                faults.over(MapStore::new().factory()),
-            );
+            .driver_factory("store", commits(), faults.over(MapStore::new().factory()));
         let before = ALLOCATED.current_usage();
         let larder = larder.start().await.unwrap();
         let config = larder.stats().await.unwrap().config;
-        let bound = config.memory_bound(&[CommitConfig::default()], TASKS, 0);
+        let bound = config.memory_bound(&[commits()], TASKS, 0);
         ALLOCATED.reset_peak_usage();
         Self {
             cache: larder.cache("writes").unwrap(),
