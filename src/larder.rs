@@ -267,6 +267,7 @@ impl Larder {
             let _ = wait.until(hub.send(Close), || wait.exceeded()).await;
         }
         tiers.close_all();
+        tiers.fetches.close();
         self.parts.changes.note();
         unfinished.0 = None;
         let left = deadline.saturating_sub(began.elapsed()).max(LEAST_JOIN);
@@ -314,6 +315,7 @@ fn end_by_itself(parts: Arc<Parts>, why: &'static str) {
         let wait = parts.tiers.timer.wait(LAST_DRAIN);
         let _ = parts.tiers.drain(&wait).await;
         parts.tiers.close_all();
+        parts.tiers.fetches.close();
         parts.runtime.stop_without_waiting();
     });
 }

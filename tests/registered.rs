@@ -367,3 +367,21 @@ async fn a_refresh_is_not_content_with_a_load_that_found_what_was_there() {
     }
     larder.shutdown(SOON).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_loader_that_holds_its_own_cache_is_let_go_of_by_the_shutdown() {
+    let (larder, users) = larder().await;
+    let held = Arc::new(());
+    let load = {
+        let (users, held) = (users.clone(), Arc::clone(&held));
+        move |_| {
+            let (users, _held) = (users.clone(), Arc::clone(&held));
+            async move { Ok::<_, Error>(users.name().to_owned()) }
+        }
+    };
+    users.loader(load).register().unwrap();
+    assert_eq!(shown(users.load("k").await).unwrap(), found("users"));
+    drop(users);
+    larder.shutdown(SOON).await.unwrap();
+    assert_eq!(Arc::strong_count(&held), 1);
+}

@@ -428,3 +428,133 @@ async fn a_shutdown_asks_no_loader_once_more() {
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     assert_eq!(api.stats().breaker.state, BreakerState::Closed);
 }
+
+#[tokio::test]
+async fn a_loader_that_waits_for_several_loads_gets_one_place_again_and_goes_on() {
+    let (_world, larder, users, api) = start(|config| config.calls_in_flight_max = 1).await;
+    let doors: [Arc<Semaphore>; 4] = std::array::from_fn(|_| Arc::new(Semaphore::new(0)));
+    let inner = |users: &Cache<String>, key: &'static str, door: &Arc<Semaphore>| {
+        let (users, door) = (users.clone(), Arc::clone(door));
+        async move {
+            let load = move |_| {
+                let door = Arc::clone(&door);
+                async move {
+                    door.acquire().await.unwrap().forget();
+                    Ok::<_, Error>(text("inner"))
+                }
+            };
+            users.fetch(key, load).await
+        }
+    };
+    let load = {
+        let (users, doors) = (users.clone(), doors.clone());
+        move |_| {
+            let a = inner(&users, "a", &doors[0]);
+            let b1 = inner(&users, "b1", &doors[1]);
+            let b2 = inner(&users, "b2", &doors[2]);
+            async move {
+                let b = async { (b1.await, b2.await) };
+                let (a, (b1, b2)) = tokio::join!(a, b);
+                Ok::<_, Error>(
+                    [a?, b1?, b2?]
+                        .map(|entry| entry.is_some())
+                        .len()
+                        .to_string(),
+                )
+            }
+        }
+    };
+    let outer = tokio::spawn({
+        let (users, api) = (users.clone(), api.clone());
+        async move { users.fetch("outer", load).source(&api).await }
+    });
+    until("it waits for two", async || {
+        larder.stats().await.unwrap().fetch.loads == 3
+    })
+    .await;
+    // Somebody else has the place meanwhile.
+    let other = tokio::spawn({
+        let (users, api, door) = (users.clone(), api.clone(), Arc::clone(&doors[3]));
+        async move {
+            let load = move |_| {
+                let door = Arc::clone(&door);
+                async move {
+                    door.acquire().await.unwrap().forget();
+                    Ok::<_, Error>(text("other"))
+                }
+            };
+            users.fetch("other", load).source(&api).await
+        }
+    });
+    until("it has it", async || api.stats().calls == 2).await;
+    doors[1].add_permits(1);
+    until("b2 is loaded", async || {
+        larder.stats().await.unwrap().fetch.loads == 5
+    })
+    .await;
+    doors[0].add_permits(1);
+    doors[2].add_permits(1);
+    until("it wants its place again", async || {
+        api.stats().calls_waiting == 1
+    })
+    .await;
+    doors[3].add_permits(1);
+    assert!(other.await.unwrap().unwrap().is_some());
+    assert_eq!(*outer.await.unwrap().unwrap().unwrap(), "3");
+    until("all places are free", async || {
+        api.stats().calls_in_flight == 0
+    })
+    .await;
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_one_needs_who_finds_out_is_tried_again_like_any_load() {
+    let (world, larder, users, api) = start(|_| ()).await;
+    for _ in 0..3 {
+        fails(&users, &api, || LoadError::transient("503")).await;
+    }
+    world.advance(secs(1));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let mut loads = users.watch_loads();
+    let outer = {
+        let (users, api, asked) = (users.clone(), api.clone(), Arc::clone(&asked));
+        move |_| {
+            let (users, api, asked) = (users.clone(), api.clone(), Arc::clone(&asked));
+            async move {
+                let token = move |_| {
+                    let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+                    async move {
+                        match first {
+                            true => Err(LoadError::transient("a blip")),
+                            false => Ok(text("token")),
+                        }
+                    }
+                };
+                let fetch = users.fetch("token", token).source(&api);
+                fetch.retry(Retry::default().base(ms(1)).cap(ms(1))).await?;
+                Ok::<_, Error>(text("user"))
+            }
+        }
+    };
+    assert!(
+        users
+            .fetch("user", outer)
+            .source(&api)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    assert_eq!(api.stats().breaker.state, BreakerState::Closed);
+    let mut keys = Vec::new();
+    for _ in 0..4 {
+        keys.push(loads.next().await.unwrap().key);
+    }
+    assert_eq!(
+        keys,
+        ["user", "token", "token", "user"],
+        "each began and ended"
+    );
+    larder.shutdown(SOON).await.unwrap();
+}

@@ -30,7 +30,7 @@ impl<V: Value> Cache<V> {
     ///
     /// What is promised: **while the feed is [`Connected`](FeedState::Connected), nothing is shown as fresh that was stored, or whose
     /// load was begun, before the connection was there**, but for what changes of the feed or calls of the host's have stored
-    /// since. As soon as the feed knows that the connection is lost it passes over the cache (a gap), and does so
+    /// since, and but for the call that began such a load, which gets what it brings. As soon as the feed knows that the connection is lost it passes over the cache (a gap), and does so
     /// again when it is connected, for what was loaded in between, before it takes the first change. What
     /// is there at the start, from an earlier process for instance, is from before a gap. [`OnGap`] says what becomes of it.
     ///

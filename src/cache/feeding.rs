@@ -8,6 +8,8 @@
 //! it is fresh any more, connection or not. Between the two nobody pushes anything, and what is loaded is as good as any load.
 
 use std::future::{Future, poll_fn};
+use std::mem::replace;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,17 +229,19 @@ impl Told {
     }
 
     fn connected(&self) {
+        let mut before = None;
         self.0.send_modify(|at| {
             if let FeedState::Gap { .. } = at.state {
                 at.stats.reconnects += 1;
             }
-            at.state = FeedState::Connected;
+            before = Some(replace(&mut at.state, FeedState::Connected));
         });
+        let_go(before);
     }
 
     /// Whether it is a new one.
     fn gap(&self, error: &Arc<LoadError>, now_ms: Millis) -> bool {
-        let mut is_new = false;
+        let (mut is_new, mut before) = (false, None);
         self.0.send_modify(|at| {
             let since_ms = match at.state {
                 FeedState::Gap { since_ms, .. } => since_ms,
@@ -247,19 +251,28 @@ impl Told {
                     now_ms
                 }
             };
-            at.state = FeedState::Gap {
+            let gap = FeedState::Gap {
                 since_ms,
                 reason: Arc::clone(error),
             };
+            before = Some(replace(&mut at.state, gap));
         });
+        let_go(before);
         is_new
     }
 
     fn end(&self, end: FeedEnd) {
+        let mut before = None;
         self.0.send_modify(|at| {
             if !matches!(at.state, FeedState::Ended(_)) {
-                at.state = FeedState::Ended(end);
+                before = Some(replace(&mut at.state, FeedState::Ended(end)));
             }
         });
+        let_go(before);
     }
+}
+
+/// Lets go of a state, and of a host's error with it, which may do anything: not under the lock of what it looks at.
+fn let_go(before: Option<FeedState>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(before)));
 }

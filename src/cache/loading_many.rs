@@ -108,7 +108,8 @@ impl<V: Value> Many<V> {
         let (cache, tiers) = (self.cache.clone(), self.cache.tiers());
         let counts = &tiers.fetches.counts;
         let wanted = self.wanted().count() as u64;
-        for led in self.led.iter_mut().filter(|_| load.says.attempts.may_ask()) {
+        let may_ask = load.says.attempts.may_ask();
+        for led in self.led.iter_mut().filter(|_| may_ask) {
             if let Some((claimed, _)) = &mut led.duty {
                 claimed.begins(&led.seen);
             }

@@ -12,7 +12,7 @@ use super::{Cache, FetchOutcome};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::{Error, ErrorClass, LoadError};
-use crate::fetch::{LoadContext, LoadSource, LoadWatch, Loaded, Loader, Retry, Urgency};
+use crate::fetch::{Forgets, LoadContext, LoadSource, LoadWatch, Loaded, Loader, Retry, Urgency};
 use crate::key::CacheId;
 use crate::shelf::Priority;
 use crate::tiers::Tiers;
@@ -26,12 +26,20 @@ struct Registered<V> {
 /// The loader of a cache, where it has one: the same for every handle of the name and type.
 pub(super) struct Registry<V>(RwLock<Option<Arc<Registered<V>>>>);
 
+impl<V: Value> Forgets for Registry<V> {
+    fn forget(&self) {
+        let before = self.0.write().take();
+        drop(before);
+    }
+}
+
 impl<V: Value> Registry<V> {
     pub fn of(tiers: &Tiers, cache: CacheId) -> Arc<Self> {
         let mut registries = tiers.fetches.registries.lock();
         let of = registries.entry((cache, TypeId::of::<V>()));
-        let new = || Arc::new(Self(RwLock::new(None))) as Arc<dyn Any + Send + Sync>;
-        let registry = Arc::clone(of.or_insert_with(new)).downcast();
+        let new = || Arc::new(Self(RwLock::new(None))) as Arc<dyn Forgets>;
+        let registry: Arc<dyn Any + Send + Sync> = Arc::clone(of.or_insert_with(new)) as _;
+        let registry = registry.downcast();
         // It is found by its type.
         registry.unwrap_or_else(|_| Arc::new(Self(RwLock::new(None))))
     }

@@ -23,6 +23,9 @@ use crate::wait::Timer;
 /// The least wait before a source is looked at again; twice that each time.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
+/// How often it is looked at whether a loader that waits for another load still does.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// A host's loader.
 pub(crate) type Loader<V> = Arc<dyn Fn(LoadContext<V>) -> Loading<Loaded<V>> + Send + Sync>;
 /// One call of one.
@@ -128,7 +131,15 @@ impl Attempts {
         let asked = self.ask(|| call(made.attempts));
         let began = Clock::instant();
         // What it waits for other loads is not its source's time.
-        let most = || began.checked_add(cut? + self.chain.held.waited());
+        let most = || {
+            let held = &self.chain.held;
+            let most = began.checked_add(cut? + held.waited())?;
+            // While it waits, its time stands still: looked at again now and then.
+            Some(match held.is_waiting() {
+                true => most.max(Clock::instant() + LOOK_EVERY),
+                false => most,
+            })
+        };
         let asked = in_time(timer, until, most, asked).await;
         let had_time = has_time(until, Duration::ZERO) && !timer.is_closed();
         let is_late = asked.is_none() && (ticket.is_none() || !had_time);
@@ -170,7 +181,7 @@ impl Attempts {
         let (wait, pace) = (self.retry.next(made.attempts, &error, rng), error.pace());
         made.answer = Err(error.into());
         let mut wait = wait?;
-        if let Some(closed) = self.source.as_ref().and_then(LoadSource::refuses_for) {
+        if let Some(closed) = self.refused_for() {
             // A source that is left alone is not waited for, unless it said for how long.
             pace?;
             wait = wait.max(closed);
@@ -180,10 +191,16 @@ impl Attempts {
 
     /// Whether it would not be refused at once.
     pub fn may_ask(&self) -> bool {
-        self.source
-            .as_ref()
-            .and_then(LoadSource::refuses_for)
-            .is_none()
+        self.refused_for().is_none()
+    }
+
+    /// For how long it would be refused.
+    fn refused_for(&self) -> Option<Duration> {
+        let source = self.source.as_ref()?;
+        match self.chain.is_part_of_asking(source) {
+            true => None,
+            false => source.refuses_for(),
+        }
     }
 
     /// Leave to ask the source, where there is one.

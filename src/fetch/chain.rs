@@ -53,9 +53,9 @@ impl Chain {
         Self::links(self.outer.as_ref()).any(|link| link.held.asks(source))
     }
 
-    /// Tells those that ask this source and need this for it that it has failed.
-    pub(super) fn part_failed(&self, source: &LoadSource, ended: Ended) {
-        Self::links(self.outer.as_ref()).for_each(|link| link.held.part_failed(source, ended));
+    /// Tells those that ask this source and need this for it how it has ended.
+    pub(super) fn part_ended(&self, source: &LoadSource, ended: Ended) {
+        Self::links(self.outer.as_ref()).for_each(|link| link.held.part_ended(source, ended));
     }
 
     /// The present task begins to wait for another load, until what this gives is asked to

@@ -9,6 +9,8 @@ use crate::health::Backoff;
 
 /// When to ask again while somebody is finding out, and while somebody has decided that nobody asks.
 const AGAIN_MS: u64 = 100;
+/// After so long without anybody asking, what was in vain before is forgotten.
+const HEARD_MS: u64 = 1_000;
 /// The longest that a source is believed: a day.
 const PACE_MS_MAX: u64 = 86_400_000;
 
@@ -25,10 +27,15 @@ pub struct Circuit {
     era: u64,
     /// Until when the one who finds out has time: whoever asks may stand still for ever.
     probed_until_ms: Option<Millis>,
-    /// Calls under way.
+    /// Names the one who finds out: another one may have taken his place since.
+    probe: u64,
+    /// Calls under way, and how many of them there were at most since it answered last.
     asking: u32,
+    asking_most: u32,
     /// How long those have waited in vain, all together, who could not wait longer since it answered last.
     in_vain_ms: u64,
+    /// When the last of those left.
+    cut_ms: Millis,
 }
 
 /// What the end of a call has changed.
@@ -47,14 +54,14 @@ pub enum Turned {
 pub struct Pass {
     /// None for what is part of asking: it says nothing of its own.
     era: Option<u64>,
-    is_probe: bool,
+    probe: Option<u64>,
 }
 
 impl Pass {
     /// For a load that one is waiting for who has a pass himself.
     pub const PART: Self = Self {
         era: None,
-        is_probe: false,
+        probe: None,
     };
 }
 
@@ -84,8 +91,11 @@ impl Circuit {
             openings: 0,
             era: 0,
             probed_until_ms: None,
+            probe: 0,
             asking: 0,
+            asking_most: 0,
             in_vain_ms: 0,
+            cut_ms: 0,
         }
     }
 
@@ -130,14 +140,19 @@ impl Circuit {
         }
         let is_probe = self.breaker.state() == BreakerState::HalfOpen;
         if is_probe {
-            // One whose time is up has found out nothing, and says nothing any more.
-            self.era += u64::from(self.probed_until_ms.is_some());
+            // One whose time is up has found out nothing, unless he brings an answer yet.
+            self.probe += 1;
             self.probed_until_ms = Some(now_ms.saturating_add(call_ms_max));
         }
+        // What was in vain long ago, for others, is none of these.
+        if self.asking == 0 && now_ms.saturating_sub(self.cut_ms) >= HEARD_MS {
+            self.answers();
+        }
         self.asking = self.asking.saturating_add(1);
+        self.asking_most = self.asking_most.max(self.asking);
         Ok(Pass {
             era: Some(self.era),
-            is_probe,
+            probe: is_probe.then_some(self.probe),
         })
     }
 
@@ -153,14 +168,20 @@ impl Circuit {
         let Some(era) = pass.era else {
             return Turned::Nothing;
         };
-        let is_silent = self.is_silent(ended, took_ms);
         self.asking = self.asking.saturating_sub(1);
+        if matches!(ended, Ended::Answered | Ended::Failed { .. }) {
+            self.answers();
+        }
         if era != self.era {
             self.hear(ended, now_ms);
             return Turned::Nothing;
         }
-        if pass.is_probe {
-            self.probed_until_ms = None;
+        let is_silent = self.is_silent(ended, took_ms, now_ms);
+        match pass.probe {
+            Some(probe) if probe == self.probe => self.probed_until_ms = None,
+            // Another one finds out by now. A late answer is one.
+            Some(_) if ended != Ended::Answered => return Turned::Nothing,
+            _ => {}
         }
         let slow_ms = self.breaker.config().slow_ms;
         let (failed, pace_ms) = match ended {
@@ -170,7 +191,7 @@ impl Circuit {
             Ended::Cut if took_ms >= slow_ms || is_silent => (true, None),
             Ended::Cut | Ended::Elsewhere => return Turned::Nothing,
         };
-        if pass.is_probe {
+        if pass.probe.is_some() {
             return self.probed(failed || took_ms >= slow_ms, pace_ms, now_ms, random);
         }
         let called = Called {
@@ -214,16 +235,21 @@ impl Circuit {
         }
     }
 
+    /// Nothing is in vain.
+    fn answers(&mut self) {
+        (self.in_vain_ms, self.asking_most) = (0, self.asking);
+    }
+
     /// Whether it has answered nobody for so long that it had time enough, however little each of those who asked
     /// could wait: as long as that is for one is it for each of those that ask at once.
-    fn is_silent(&mut self, ended: Ended, took_ms: u64) -> bool {
-        match ended {
-            Ended::Answered | Ended::Failed { .. } => self.in_vain_ms = 0,
-            Ended::Elsewhere => {}
-            Ended::Cut => self.in_vain_ms = self.in_vain_ms.saturating_add(took_ms),
+    fn is_silent(&mut self, ended: Ended, took_ms: u64, now_ms: Millis) -> bool {
+        if ended != Ended::Cut {
+            return false;
         }
+        self.cut_ms = now_ms;
+        self.in_vain_ms = self.in_vain_ms.saturating_add(took_ms);
         let enough_ms = self.breaker.config().slow_ms;
-        self.in_vain_ms >= enough_ms.saturating_mul(u64::from(self.asking.max(1)))
+        self.in_vain_ms >= enough_ms.saturating_mul(u64::from(self.asking_most.max(1)))
     }
 
     /// What began before it opened says nothing but how long the source wants to be left alone.
@@ -248,7 +274,7 @@ impl Circuit {
         self.breaker.open(now_ms);
         self.era += 1;
         self.probed_until_ms = None;
-        self.in_vain_ms = 0;
+        self.answers();
         self.openings = self.openings.saturating_add(1);
         self.until_ms = after(now_ms, pause_ms);
     }

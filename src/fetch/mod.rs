@@ -44,6 +44,7 @@ pub use validator::VALIDATOR_BYTES_MAX;
 pub(crate) use validator::is_reserved;
 
 use std::any::{Any, TypeId};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -96,7 +97,7 @@ pub(crate) struct Fetches {
     pub notes: Notes,
     pub news: News,
     /// Loaders of caches' own, by cache and type: no more than there are caches, for each type.
-    pub registries: Mutex<HashMap<(CacheId, TypeId), Arc<dyn Any + Send + Sync>>>,
+    pub registries: Mutex<HashMap<(CacheId, TypeId), Arc<dyn Forgets>>>,
     pub counts: FetchCounts,
 }
 
@@ -113,7 +114,22 @@ pub(crate) struct FetchCounts {
     pub stale: AtomicU64,
 }
 
+/// Something that holds a host's code.
+pub(crate) trait Forgets: Any + Send + Sync {
+    /// Lets go of it.
+    fn forget(&self);
+}
+
 impl Fetches {
+    /// Nothing is loaded any more: what hosts' loaders hold is let go of, which may be larder itself.
+    pub fn close(&self) {
+        let registries = std::mem::take(&mut *self.registries.lock());
+        for registry in registries.into_values() {
+            // A host's code: it may panic.
+            let _ = catch_unwind(AssertUnwindSafe(|| registry.forget()));
+        }
+    }
+
     /// Within these limits.
     pub fn new(limits: &Limits, clock: Clock) -> Self {
         let calls_max = limits.source_calls_in_flight_max;

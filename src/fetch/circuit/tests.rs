@@ -167,8 +167,50 @@ fn one_that_finds_out_and_stands_still_gives_way_to_another() {
     assert_eq!(circuit.refuses_for(30_999), Some(AGAIN_MS));
     let next = circuit.begin(31_000, 30_000).unwrap();
     assert!(!circuit.ends(lost, FAILED, 30_000, 31_000, 1.0));
+    assert_eq!(
+        circuit.refuses_for(31_000),
+        Some(AGAIN_MS),
+        "the other one does"
+    );
     circuit.ends(next, Ended::Answered, 1, 31_000, 1.0);
     assert_eq!(circuit.stats(31_000).state, BreakerState::Closed);
+}
+
+#[test]
+fn one_that_finds_out_late_has_found_out_all_the_same() {
+    let mut circuit = circuit();
+    circuit.fail(0);
+    let late = circuit.begin(1_000, 100).unwrap();
+    let _next = circuit.begin(1_100, 100).unwrap();
+    let turned = circuit.end(late, Ended::Answered, 120, 1_120, 1.0);
+    assert_eq!(turned, Turned::Closed);
+    assert_eq!(circuit.refuses_for(1_120), None);
+}
+
+#[test]
+fn a_burst_that_cannot_wait_is_no_silence_and_is_forgotten_when_all_have_left() {
+    let mut circuit = circuit();
+    let burst = [0; 40].map(|_| circuit.begin(0, 30_000).unwrap());
+    for pass in burst {
+        assert!(!circuit.ends(pass, Ended::Cut, 1_000, 1_000, 1.0));
+    }
+    for now_ms in (60_000..120_000).step_by(2_000) {
+        let pass = circuit.begin(now_ms, 30_000).unwrap();
+        assert!(!circuit.ends(pass, Ended::Cut, 20, now_ms + 20, 1.0));
+    }
+}
+
+#[test]
+fn calls_from_before_it_opened_condemn_no_probe() {
+    let mut circuit = circuit();
+    let before = [0; 6].map(|_| circuit.begin(0, 30_000).unwrap());
+    circuit.fail(0);
+    for pass in before {
+        assert!(!circuit.ends(pass, Ended::Cut, 4_000, 900, 1.0));
+    }
+    let probe = circuit.begin(1_000, 30_000).unwrap();
+    assert!(!circuit.ends(probe, Ended::Cut, 1, 1_001, 1.0));
+    assert_eq!(circuit.refuses_for(1_001), None);
 }
 
 #[test]
@@ -190,7 +232,7 @@ fn other_rules_leave_who_decides_and_for_how_long_nobody_asks() {
     open.fail(0);
     let straggler = Pass {
         era: Some(0),
-        is_probe: false,
+        probe: None,
     };
     let mut changed = open.with_rules(BreakerConfig::default(), REOPEN, 100);
     assert_eq!(changed.refuses_for(100), Some(900));

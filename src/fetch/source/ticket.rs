@@ -23,6 +23,8 @@ struct Holding {
     waits: usize,
     waits_since: Option<Instant>,
     waited: Duration,
+    /// It waits for its place again.
+    queues: bool,
     /// What it asked the same source for in the midst of this failed so.
     part_failed: Option<Ended>,
 }
@@ -42,7 +44,7 @@ impl Holding {
 
     /// It goes on by itself.
     fn goes_on(&mut self) {
-        if self.waits == 0 {
+        if self.waits == 0 && !self.queues {
             self.waited = self.waited();
             self.waits_since = None;
         }
@@ -94,11 +96,20 @@ impl Held {
         holding.goes_on();
     }
 
-    /// A part of what it asks its source for has failed so.
-    pub fn part_failed(&self, source: &LoadSource, ended: Ended) {
+    /// Whether it waits for other loads, or for its place after that.
+    pub fn is_waiting(&self) -> bool {
+        self.0.lock().waits_since.is_some()
+    }
+
+    /// A part of what it asks its source for has ended so.
+    pub fn part_ended(&self, source: &LoadSource, ended: Ended) {
         let mut holding = self.0.lock();
         if holding.source.as_ref().is_some_and(|own| own.is(source)) {
-            holding.part_failed = Some(ended);
+            holding.part_failed = match ended {
+                Ended::Failed { .. } => Some(ended),
+                Ended::Answered => None,
+                Ended::Cut | Ended::Elsewhere => holding.part_failed,
+            };
         }
     }
 
@@ -107,13 +118,20 @@ impl Held {
         let source = {
             let mut holding = self.0.lock();
             holding.waits_less();
-            match holding.waits == 0 && holding.place.is_none() {
-                true => holding.source.clone(),
+            // IMPORTANT: once. Whoever waited beside the one who gets it would wait for ever.
+            match holding.waits == 0 && holding.place.is_none() && !holding.queues {
+                true => {
+                    holding.queues = holding.source.is_some();
+                    holding.source.clone()
+                }
                 false => None,
             }
         };
+        let Some(source) = source else {
+            self.0.lock().goes_on();
+            return;
+        };
         let _goes_on = GoesOn(self);
-        let Some(source) = source else { return };
         // Somebody waits for it, and it is half done.
         let rank = Rank::new(Urgency::Foreground);
         if let Turn::Yours(place) = rank.turn(&source, true).await {
@@ -137,7 +155,9 @@ struct GoesOn<'a>(&'a Held);
 
 impl Drop for GoesOn<'_> {
     fn drop(&mut self) {
-        self.0.0.lock().goes_on();
+        let mut holding = self.0.0.lock();
+        holding.queues = false;
+        holding.goes_on();
     }
 }
 
@@ -206,9 +226,7 @@ impl Ticket {
         let took_ms = now_ms.saturating_sub(self.began_ms);
         let took_ms = took_ms.saturating_sub(millis(waited));
         self.source.ended(self.pass, ended, took_ms);
-        if let Ended::Failed { .. } = ended {
-            self.chain.part_failed(&self.source, ended);
-        }
+        self.chain.part_ended(&self.source, ended);
         // IMPORTANT: after that, so that whoever gets the place knows of it.
         let place = {
             let mut holding = self.held.0.lock();
