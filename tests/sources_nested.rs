@@ -432,7 +432,7 @@ async fn a_shutdown_asks_no_loader_once_more() {
 #[tokio::test]
 async fn a_loader_that_waits_for_several_loads_gets_one_place_again_and_goes_on() {
     let (_world, larder, users, api) = start(|config| config.calls_in_flight_max = 1).await;
-    let doors: [Arc<Semaphore>; 4] = std::array::from_fn(|_| Arc::new(Semaphore::new(0)));
+    let doors: [Arc<Semaphore>; 5] = std::array::from_fn(|_| Arc::new(Semaphore::new(0)));
     let inner = |users: &Cache<String>, key: &'static str, door: &Arc<Semaphore>| {
         let (users, door) = (users.clone(), Arc::clone(door));
         async move {
@@ -452,8 +452,13 @@ async fn a_loader_that_waits_for_several_loads_gets_one_place_again_and_goes_on(
             let a = inner(&users, "a", &doors[0]);
             let b1 = inner(&users, "b1", &doors[1]);
             let b2 = inner(&users, "b2", &doors[2]);
+            let gate = Arc::clone(&doors[4]);
             async move {
-                let b = async { (b1.await, b2.await) };
+                let b = async {
+                    let b1 = b1.await;
+                    gate.acquire().await.unwrap().forget();
+                    (b1, b2.await)
+                };
                 let (a, (b1, b2)) = tokio::join!(a, b);
                 Ok::<_, Error>(
                     [a?, b1?, b2?]
@@ -487,17 +492,23 @@ async fn a_loader_that_waits_for_several_loads_gets_one_place_again_and_goes_on(
         }
     });
     until("it has it", async || api.stats().calls == 2).await;
+    let in_flight = async |count: usize| {
+        until("so many loads are under way", async || {
+            larder.stats().await.unwrap().fetch.in_flight == count
+        })
+        .await;
+    };
     doors[1].add_permits(1);
-    until("b2 is loaded", async || {
-        larder.stats().await.unwrap().fetch.loads == 5
-    })
-    .await;
+    in_flight(3).await;
     doors[0].add_permits(1);
-    doors[2].add_permits(1);
     until("it wants its place again", async || {
         api.stats().calls_waiting == 1
     })
     .await;
+    doors[4].add_permits(1);
+    in_flight(3).await;
+    doors[2].add_permits(1);
+    in_flight(2).await;
     doors[3].add_permits(1);
     assert!(other.await.unwrap().unwrap().is_some());
     assert_eq!(*outer.await.unwrap().unwrap().unwrap(), "3");
