@@ -47,7 +47,7 @@ pub use chunks::{CHUNK_COUNT_MAX, Items};
 pub use clear::Clear;
 pub use feed::{Feed, FeedBuilder, FeedEnd, FeedState, FeedStats};
 pub use fetch::{Fetch, FetchFuture};
-pub use fetch_many::FetchMany;
+pub use fetch_many::{FETCH_CHUNK, FetchMany};
 pub use fetched::{FetchOutcome, StaleBecause, Stored};
 pub use gap::OnGap;
 pub use get::{Get, GetFuture};
