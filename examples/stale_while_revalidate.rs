@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use larder::cache::StaleBecause;
+use larder::fetch::THROTTLE;
 use larder::{Cache, FetchOutcome, Larder, LoadContext, LoadError, Retry};
 
 const TTL: Duration = Duration::from_millis(100);
@@ -83,10 +84,14 @@ async fn main() -> Result<(), larder::Error> {
         assert_eq!(kept.entry.as_deref(), Some(&101));
     }
     exchange.is_down.store(false, Ordering::Relaxed);
+    let (kept, took) = ask(&prices, &exchange).await?;
+    tell("it is back, and not asked yet", &kept, took);
+    // What has just failed is left alone for a moment.
+    tokio::time::sleep(THROTTLE).await;
     ask(&prices, &exchange).await?;
     tokio::time::sleep(Duration::from_millis(60)).await;
     let (back, took) = ask(&prices, &exchange).await?;
-    tell("it is back", &back, took);
+    tell("a moment later", &back, took);
     assert_eq!(back.entry.as_deref(), Some(&102));
     larder.shutdown(Duration::from_secs(5)).await
 }
