@@ -15,6 +15,10 @@ pub const READING: &str = "how many times as fast as the peer larder is; more is
 pub const RESIDENT: u32 = 100_000;
 pub const ROOM: usize = 2 * RESIDENT as usize;
 
+/// How often each contender is filled: where its memory happens to lie decides up to a quarter of what a get takes,
+/// and stays as it is for as long as it is filled.
+const FILLS: usize = 3;
+
 /// The rows of a scene that compares times between all: one for each peer.
 pub fn versus() -> Vec<String> {
     versus_of(ALL)
@@ -122,15 +126,25 @@ impl<'a> Contest<'a> {
     }
 }
 
-/// These contenders with room for twice as many keys as they are given, in shuffled order; which those are
-/// says `key`.
-pub fn filled(makers: &[&Maker], keys: &Keys, key: impl Fn(u32) -> u32) -> Vec<Box<dyn Peer>> {
-    let order: Vec<u32> = shuffled(RESIDENT, 1).into_iter().map(key).collect();
-    let full = makers.iter().map(|maker| {
-        let peer = (maker.make)(keys, ROOM);
-        peer.set(keys, &order);
-        peer.settle();
-        peer
-    });
-    full.collect()
+/// Contenders with room for twice as many keys as they are given.
+pub struct Filled(Vec<Vec<Box<dyn Peer>>>);
+
+impl Filled {
+    /// These contenders; in shuffled order the keys that `key` says.
+    pub fn new(makers: &[&Maker], keys: &Keys, key: impl Fn(u32) -> u32) -> Self {
+        let order: Vec<u32> = shuffled(RESIDENT, 1).into_iter().map(key).collect();
+        let fill = |maker: &&Maker| {
+            let peer = (maker.make)(keys, ROOM);
+            peer.set(keys, &order);
+            peer.settle();
+            peer
+        };
+        let fills = (0..FILLS).map(|_| makers.iter().map(fill).collect());
+        Self(fills.collect())
+    }
+
+    /// A contender as it takes part in a round: in each as it was filled another time.
+    pub fn of(&self, contender: usize, round: usize) -> &dyn Peer {
+        &*self.0[round % FILLS][contender]
+    }
 }

@@ -1,7 +1,7 @@
 //! Tables of other designs, bare, beside larder and quick_cache: where the limit of a design is.
 
 use super::Scene;
-use super::contest::{Contest, RESIDENT, filled, versus_of};
+use super::contest::{Contest, Filled, RESIDENT, versus_of};
 use crate::peers::{Maker, bare, larder, quick};
 use crate::report::Report;
 use crate::scenes::Settings;
@@ -63,14 +63,14 @@ fn hold(scene: &Scene, settings: &Settings, report: &mut Report, threads: usize,
     };
     let zipf = Zipf::new(RESIDENT);
     let script = Script::new(&zipf, settings.rounds, threads, settings.ops, 0);
-    let peers = filled(&contest.makers, &keys, |at| at);
+    let peers = Filled::new(&contest.makers, &keys, |at| at);
     let gets = if ask == Ask::Get {
         threads * settings.ops
     } else {
         0
     };
     contest.hold(report, |contender, round| {
-        let peer = &*peers[contender];
+        let peer = peers.of(contender, round);
         contest.time(peer, gets, |thread| {
             let order = script.at(round, thread);
             match ask {

@@ -1,7 +1,7 @@
 //! A get of what is not there, memory being all there is.
 
 use super::Scene;
-use super::contest::{Contest, READING, RESIDENT, filled, versus};
+use super::contest::{Contest, Filled, READING, RESIDENT, versus};
 use crate::workload::{Keys, Script, Zipf};
 
 pub const SCENE: Scene = Scene {
@@ -16,9 +16,9 @@ pub const SCENE: Scene = Scene {
         let contest = Contest::new(scene, settings, 1);
         let script = Script::new(&Zipf::new(RESIDENT), settings.rounds, 1, settings.ops, 0);
         // What is there lies behind what is asked for.
-        let peers = filled(&contest.makers, &keys, |at| at + RESIDENT);
+        let peers = Filled::new(&contest.makers, &keys, |at| at + RESIDENT);
         contest.hold(report, |contender, round| {
-            let peer = &*peers[contender];
+            let peer = peers.of(contender, round);
             contest.time(peer, settings.ops, |_| peer.get(&keys, script.at(round, 0)))
         });
         Ok(())

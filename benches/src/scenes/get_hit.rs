@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use super::contest::{Contest, READING, RESIDENT, filled, versus};
+use super::contest::{Contest, Filled, READING, RESIDENT, versus};
 use super::{Scene, Settings};
 use crate::peers;
 use crate::report::Report;
@@ -47,9 +47,9 @@ fn run(scene: &Scene, settings: &Settings, report: &mut Report, threads: usize) 
     let contest = Contest::new(scene, settings, threads);
     let zipf = Zipf::new(RESIDENT);
     let script = Script::new(&zipf, settings.rounds, threads, settings.ops, 0);
-    let peers = filled(&contest.makers, &keys, |at| at);
+    let peers = Filled::new(&contest.makers, &keys, |at| at);
     contest.hold(report, |contender, round| {
-        let peer = &*peers[contender];
+        let peer = peers.of(contender, round);
         contest.time(peer, threads * settings.ops, |thread| {
             peer.get(&keys, script.at(round, thread))
         })

@@ -1,7 +1,7 @@
 //! A set of what is there, with no store below memory.
 
 use super::Scene;
-use super::contest::{Contest, READING, RESIDENT, filled, versus};
+use super::contest::{Contest, Filled, READING, RESIDENT, versus};
 use crate::workload::{Keys, Script, Zipf};
 
 pub const SCENE: Scene = Scene {
@@ -15,9 +15,9 @@ pub const SCENE: Scene = Scene {
         let keys = Keys::new(0, RESIDENT);
         let contest = Contest::new(scene, settings, 1);
         let script = Script::new(&Zipf::new(RESIDENT), settings.rounds, 1, settings.ops, 0);
-        let peers = filled(&contest.makers, &keys, |at| at);
+        let peers = Filled::new(&contest.makers, &keys, |at| at);
         contest.hold(report, |contender, round| {
-            let peer = &*peers[contender];
+            let peer = peers.of(contender, round);
             contest.time(peer, 0, |_| {
                 peer.set(&keys, script.at(round, 0));
                 0
