@@ -35,9 +35,14 @@ impl Timer {
 
     /// A wait that begins now and may take `after` in all.
     pub fn wait(&self, after: Duration) -> Wait<'_> {
+        self.wait_since(Clock::instant(), after)
+    }
+
+    /// A wait that has begun then and may take `after` in all.
+    pub fn wait_since(&self, began: Instant, after: Duration) -> Wait<'_> {
         Wait {
             timer: self,
-            began: Clock::instant(),
+            began,
             after,
             standing: Standing::default(),
         }
@@ -102,11 +107,13 @@ impl Wait<'_> {
         future: impl Future<Output = T>,
         late: impl FnOnce() -> Error,
     ) -> Result<T, Error> {
-        let left = self.left();
         let sleep = {
             // A timer belongs to the runtime that is entered where it is made, not where it is polled.
             let _entered = self.timer.runtime.enter();
-            tokio::time::sleep(left)
+            match self.began.checked_add(self.after) {
+                Some(at) => tokio::time::sleep_until(at.into()),
+                None => tokio::time::sleep(self.after),
+            }
         };
         let (mut future, mut sleep) = (pin!(future), pin!(sleep));
         let mut end = pin!(self.timer.end.acquire());

@@ -79,7 +79,7 @@ fn one_that_may_not_be_joined_goes_on_beside_its_successor() {
     let table = room_for(9);
     let (mut before, pilot) = join(&table, "k", 1);
     let (now, later) = now_and_later();
-    let joined = table.join(&id("k"), later, now, |claim| claim != 1, || 2);
+    let joined = table.join(&id("k"), later, now, |claim| *claim != 1, || 2);
     let (mut after, successor) = joined.unwrap();
     let (mut third, none) = join(&table, "k", 3);
     assert!(none.is_none());

@@ -160,7 +160,7 @@ impl World {
             name: K.into(),
         };
         let mut claim = None;
-        let may_join = |claim: Claim| {
+        let may_join = |claim: &Claim| {
             self.scope.accepts(claim.began, &[])
                 && self.shelf.claims(&self.scope, self.hash, K, claim.mark)
         };

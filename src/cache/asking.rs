@@ -1,6 +1,7 @@
 //! What any fetch asks, of one key or of many: what is there, whether that will do, and for a place among those
 //! who wait for a load.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use super::build::check_jitter;
@@ -52,19 +53,25 @@ impl Default for Says {
     }
 }
 
+/// Of a call that says nothing.
+static SILENT: LazyLock<Says> = LazyLock::new(Says::default);
+
 /// A fetch that memory could not answer at a glance.
 pub(super) struct Asking<'a, V> {
     pub cache: &'a Cache<V>,
-    pub says: Says,
+    /// Out of line, as in [`Fetch`](super::Fetch): futures are moved about.
+    says: Option<Box<Says>>,
     pub began: Instant,
 }
 
 impl<'a, V: Value> Asking<'a, V> {
     /// A fetch with these terms, if they make sense.
-    pub fn new(cache: &'a Cache<V>, mut says: Says) -> Result<Self, Error> {
+    pub fn new(cache: &'a Cache<V>, says: Option<Box<Says>>) -> Result<Self, Error> {
         let began = Clock::instant();
         let tiers = cache.tiers();
         tiers.check_open()?;
+        let asking = Self { cache, says, began };
+        let says = asking.says();
         says.terms.check()?;
         says.retry.check()?;
         cache.check_tags(&says.entry.tags)?;
@@ -74,17 +81,28 @@ impl<'a, V: Value> Asking<'a, V> {
             field: "ttl_jitter",
             reason,
         })?;
+        Ok(asking)
+    }
+
+    pub fn says(&self) -> &Says {
+        self.says.as_deref().unwrap_or(&SILENT)
+    }
+
+    /// How what is loaded is to be kept.
+    pub fn entry(&self) -> EntryOptions {
+        let (says, defaults) = (self.says(), &self.cache.inner.definition.defaults);
         let keep_for = says.terms.keep_for();
-        says.entry.stale_for = (!keep_for.is_zero()).then(|| {
-            // Other calls of the cache may count on more.
-            keep_for.max(cache.inner.definition.defaults.stale_for)
-        });
-        Ok(Self { cache, says, began })
+        // Other calls of the cache may count on more.
+        let stale_for = keep_for.max(defaults.stale_for);
+        EntryOptions {
+            stale_for: (!keep_for.is_zero()).then_some(stale_for),
+            ..says.entry.clone()
+        }
     }
 
     /// Whether what has expired, or is about to, matters: without that only the load itself looks below.
     pub fn shows_stale(&self) -> bool {
-        let terms = &self.says.terms;
+        let terms = &self.says().terms;
         !terms.keep_for().is_zero() || terms.refresh_ahead.is_some()
     }
 
@@ -123,14 +141,14 @@ impl<'a, V: Value> Asking<'a, V> {
     /// How long the tiers may take to say.
     pub fn look_max(&self) -> Duration {
         let left = (self.left() / 2).min(self.cache.tiers().config.call_max());
-        let soft = self.says.terms.soft_timeout;
+        let soft = self.says().terms.soft_timeout;
         soft.map_or(left, |soft| left.min(soft))
     }
 
     pub fn judged(&self, outcome: ReadOutcome<V>) -> Option<(Entry<V>, Verdict)> {
         let now_ms = self.cache.tiers().now_ms();
         outcome.entry.map(|entry| {
-            let verdict = judge(&self.says.terms, lapse(&entry), now_ms);
+            let verdict = judge(&self.says().terms, lapse(&entry), now_ms);
             (entry, verdict)
         })
     }
@@ -179,7 +197,7 @@ impl<'a, V: Value> Asking<'a, V> {
         let brought = brought.map_err(|_| Error::Closed)?;
         let now_ms = self.cache.tiers().now_ms();
         // A load that somebody else has begun may have found what was there.
-        let was_found = self.says.terms.is_forced && brought.attempts == 0;
+        let was_found = self.says().terms.is_forced && brought.attempts == 0;
         if !has_led && (was_found || brought.is_overtaken(self.cache, now_ms)) {
             return Ok(None);
         }
@@ -210,7 +228,7 @@ impl<'a, V: Value> Asking<'a, V> {
         let Some(because) = &outcome.stale_because else {
             return Ok(outcome);
         };
-        let is_too_old = |entry| judge(&self.says.terms, lapse(entry), now_ms) == Verdict::Load;
+        let is_too_old = |entry| judge(&self.says().terms, lapse(entry), now_ms) == Verdict::Load;
         match (outcome.entry.as_ref().is_some_and(is_too_old), because) {
             (false, _) => Ok(outcome),
             (true, StaleBecause::Failed(error)) => Err(error.clone()),
@@ -228,7 +246,7 @@ impl<'a, V: Value> Asking<'a, V> {
     }
 
     pub fn deadline(&self) -> Duration {
-        self.says.terms.deadline.unwrap_or(DEADLINE)
+        self.says().terms.deadline.unwrap_or(DEADLINE)
     }
 
     pub fn left(&self) -> Duration {

@@ -114,9 +114,8 @@ where
     ///
     /// As [`Cache::fetch`].
     pub async fn outcome(self) -> Result<FetchOutcome<V>, Error> {
-        let says = self.says.map_or_else(Says::default, |says| *says);
         let loader = erase(self.loader);
-        self.cache.fetch_slow(self.key, loader, says).await
+        self.cache.fetch_slow(self.key, loader, self.says).await
     }
 }
 

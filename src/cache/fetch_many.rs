@@ -120,7 +120,7 @@ impl<'a, V: Value> FetchMany<'a, V> {
     pub async fn outcomes(
         mut self,
     ) -> Result<Vec<(smol_str::SmolStr, Result<FetchOutcome<V>, Error>)>, Error> {
-        let says = std::mem::take(&mut *self.says);
+        let says = std::mem::take(&mut self.says);
         self.run(says).await
     }
 }

@@ -20,7 +20,7 @@ impl<V: Value> Cache<V> {
         &self,
         key: &str,
         loader: Loader<V>,
-        says: Says,
+        says: Option<Box<Says>>,
     ) -> Result<FetchOutcome<V>, Error> {
         let asking = Asking::new(self, says)?;
         self.check_key(key)?;
@@ -45,7 +45,7 @@ struct Fetching<'a, V> {
 impl<V: Value> Fetching<'_, V> {
     async fn run(&self) -> Result<FetchOutcome<V>, Error> {
         let (asking, key) = (&self.asking, self.key);
-        if asking.says.terms.is_forced {
+        if asking.says().terms.is_forced {
             return self.loaded(false).await?.map_err(|_| asking.exceeded());
         }
         let shows_stale = asking.shows_stale();

@@ -63,8 +63,8 @@ type There<V> = Result<Option<(Entry<V>, Verdict)>, Error>;
 type Outcomes<V> = Vec<(SmolStr, Result<FetchOutcome<V>, Error>)>;
 
 impl<V: Value> FetchMany<'_, V> {
-    pub(super) async fn run(self, says: Says) -> Result<Outcomes<V>, Error> {
-        let asking = Asking::new(self.cache, says)?;
+    pub(super) async fn run(self, says: Box<Says>) -> Result<Outcomes<V>, Error> {
+        let asking = Asking::new(self.cache, Some(says))?;
         if !(1..=CHUNK_COUNT_MAX).contains(&self.chunk) {
             let reason = format!("is {}, allowed are 1 to {CHUNK_COUNT_MAX}", self.chunk);
             return Err(Error::Invalid {

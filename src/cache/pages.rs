@@ -109,7 +109,7 @@ impl<'a, V: Value> FetchPage<'a, V> {
     /// As [`Cache::fetch_page`].
     pub async fn outcome(self) -> Result<FetchOutcome<V>, Error> {
         self.cache
-            .fetch_slow(&self.key, self.loader, *self.says)
+            .fetch_slow(&self.key, self.loader, Some(self.says))
             .await
     }
 }

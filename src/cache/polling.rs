@@ -75,7 +75,7 @@ async fn polls<V: Value>(watched: Watched<V>, key: SmolStr, every: Duration) {
         says.terms.is_forced = true;
         says.urgency = says.urgency.max(Urgency::Background);
         // A failure is told to those who watch loads.
-        if let Err(Error::Closed) = cache.fetch_slow(&key, loader, says).await {
+        if let Err(Error::Closed) = cache.fetch_slow(&key, loader, Some(says)).await {
             return;
         }
     }

@@ -20,7 +20,7 @@ use crate::tiers::Tiers;
 /// What a cache's loader is, with what is said of its loads.
 struct Registered<V> {
     loader: Loader<V>,
-    says: Says,
+    says: Box<Says>,
 }
 
 /// The loader of a cache, where it has one: the same for every handle of the name and type.
@@ -105,7 +105,7 @@ impl<V: Value> Cache<V> {
     /// As [`load`](Cache::load).
     pub async fn load_outcome(&self, key: &str) -> Result<FetchOutcome<V>, Error> {
         let (loader, says) = self.registered()?;
-        self.fetch_slow(key, loader, says).await
+        self.fetch_slow(key, loader, Some(says)).await
     }
 
     /// Loads an entry now, whatever is there: for somebody who asks for it, or a hint that it has changed. What is
@@ -121,7 +121,7 @@ impl<V: Value> Cache<V> {
     pub async fn refresh(&self, key: &str) -> Result<FetchOutcome<V>, Error> {
         let (loader, mut says) = self.registered()?;
         says.terms.is_forced = true;
-        self.fetch_slow(key, loader, says).await
+        self.fetch_slow(key, loader, Some(says)).await
     }
 
     /// Loads what is not there yet, before anybody asks for it: as [`Urgency::Prefetch`], no more than 16 at a time. Replies when all is done; what fails is counted and left.
@@ -148,7 +148,7 @@ impl<V: Value> Cache<V> {
             }
             let all = chunk
                 .iter()
-                .map(|key| self.fetch_slow(key.as_ref(), Arc::clone(&loader), says.clone()));
+                .map(|key| self.fetch_slow(key.as_ref(), Arc::clone(&loader), Some(says.clone())));
             for answer in futures_util::future::join_all(all).await {
                 match answer {
                     Err(Error::Closed) => return Err(Error::Closed),
@@ -207,7 +207,7 @@ impl<V: Value> Cache<V> {
             .watch(cache, Some(key.into()), tiers.timer.clone())
     }
 
-    pub(super) fn registered(&self) -> Result<(Loader<V>, Says), Error> {
+    pub(super) fn registered(&self) -> Result<(Loader<V>, Box<Says>), Error> {
         let registered = self.inner.definition.registered.0.read().clone();
         let registered = registered.ok_or_else(|| Error::Invalid {
             field: "loader",
@@ -258,8 +258,8 @@ impl<V: Value> Register<'_, V> {
     ///
     /// [`Error::Invalid`] for terms that make no sense, [`Error::Closed`].
     pub fn register(self) -> Result<(), Error> {
-        let says = *self.says;
-        Asking::new(self.cache, says.clone())?;
+        let says = self.says;
+        Asking::new(self.cache, Some(says.clone()))?;
         let registered = Registered {
             loader: self.loader,
             says,

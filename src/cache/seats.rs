@@ -12,8 +12,8 @@ use crate::clock::Clock;
 use crate::codec::Value;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::{
-    Attempts, BACKGROUND_MAX, Brings, Chain, Claim, Full, GRACE, Id, Landed, LoadSource, Pilot,
-    Rank, Seat, Urgency, chain,
+    Attempts, BACKGROUND_MAX, Brings, Chain, Claim, DEADLINE, Full, GRACE, Id, Landed, LoadSource,
+    Pilot, Rank, Seat, Urgency, chain,
 };
 use crate::tiers::Counts;
 
@@ -40,15 +40,17 @@ impl<V: Value> Asking<'_, V> {
         seat: &mut Waits,
         is_soft: bool,
     ) -> Result<Result<Landed<Brings>, StaleBecause>, Error> {
-        let soft = self.says.terms.soft_timeout.filter(|_| is_soft);
-        let left = soft.map_or(self.left(), |soft| {
+        let soft = self.says().terms.soft_timeout.filter(|_| is_soft);
+        let timer = &self.cache.tiers().timer;
+        let patience = timer.wait_since(self.began, self.deadline());
+        let wait = match soft {
+            None => &patience,
             // What others have waited for in vain is not waited for as long again.
-            let began = seat
-                .began()
-                .map_or(self.began, |began| began.min(self.began));
-            soft.saturating_sub(began.elapsed())
-        });
-        let wait = self.cache.tiers().wait(Some(left));
+            Some(soft) => {
+                let began = seat.began().unwrap_or(self.began).min(self.began);
+                &timer.wait_since(began, soft)
+            }
+        };
         let mut lent = None;
         let landing = poll_fn(|cx| {
             let landed = Pin::new(&mut *seat).poll(cx);
@@ -59,9 +61,8 @@ impl<V: Value> Asking<'_, V> {
         });
         let landed = wait.until(landing, || self.exceeded()).await;
         if let Some(lent) = lent.flatten() {
-            let wait = self.cache.tiers().wait(Some(self.left()));
-            // Past the call's time it goes on without a place.
-            let _ = wait.until(lent.go_on(), || self.exceeded()).await;
+            // Boxed, as only what a loader fetches comes this way. Past the call's time it goes on without a place.
+            let _ = Box::pin(patience.until(lent.go_on(), || self.exceeded())).await;
         }
         match landed {
             Ok(Some(landed)) if self.is_late(&landed) => Err(self.exceeded()),
@@ -78,7 +79,7 @@ impl<V: Value> Asking<'_, V> {
     /// Whether the load failed for want of time, and this call has none either.
     fn is_late(&self, landed: &Landed<Brings>) -> bool {
         let is_transient = |error: &Error| error.class() == ErrorClass::Transient;
-        self.left().is_zero() && landed.what.as_ref().is_err_and(is_transient)
+        landed.what.as_ref().is_err_and(is_transient) && self.left().is_zero()
     }
 
     /// A place among those who wait.
@@ -93,13 +94,13 @@ impl<V: Value> Asking<'_, V> {
         let mut claim = None;
         let joined = tiers.fetches.flights.join(
             &id,
-            now + self.left() + GRACE,
+            (self.began + self.deadline()).max(now) + GRACE,
             now,
-            |claim| self.may_join(key, &claim) && claim.lifted(self.says.urgency),
+            |claim| self.may_join(key, claim) && claim.lifted(self.says().urgency),
             || claim.insert(self.claim(key, rank())).clone(),
         );
         let (seat, pilot) = joined.map_err(|Full| self.overloaded())?;
-        if self.says.keeps_warm {
+        if self.says().keeps_warm {
             seat.warm(now + BACKGROUND_MAX);
         }
         let leads = lead(id, pilot, claim);
@@ -118,7 +119,7 @@ impl<V: Value> Asking<'_, V> {
             &id,
             now + BACKGROUND_MAX,
             now,
-            |claim| self.may_join(key, &claim),
+            |claim| self.may_join(key, claim),
             || claim.insert(self.claim(key, rank())).clone(),
         );
         lead(id, begun.ok().flatten(), claim)
@@ -154,22 +155,22 @@ impl<V: Value> Asking<'_, V> {
 
     pub fn source(&self) -> Option<&LoadSource> {
         let defaults = &self.cache.inner.definition.defaults;
-        self.says.source.as_ref().or(defaults.source.as_ref())
+        self.says().source.as_ref().or(defaults.source.as_ref())
     }
 
     /// How urgent a load is that somebody waits for.
     pub fn rank(&self) -> Arc<Rank> {
-        Arc::new(Rank::new(self.says.urgency))
+        Arc::new(Rank::new(self.says().urgency))
     }
 
     /// How urgent a load is that nobody waits for.
     pub fn rank_behind(&self) -> Arc<Rank> {
-        Arc::new(Rank::new(self.says.urgency.max(Urgency::Background)))
+        Arc::new(Rank::new(self.says().urgency.max(Urgency::Background)))
     }
 
     /// What loads are told.
     pub fn loads(&self, rank: &Arc<Rank>, chain: Arc<Chain>) -> LoadSays {
-        let says = &self.says;
+        let says = self.says();
         LoadSays {
             attempts: Attempts {
                 retry: says.retry.clone(),
@@ -177,9 +178,10 @@ impl<V: Value> Asking<'_, V> {
                 source: self.source().cloned(),
                 rank: Arc::clone(rank),
                 chain,
+                call_max: self.deadline().max(DEADLINE) + GRACE,
             },
             terms: says.terms.clone(),
-            entry: says.entry.clone(),
+            entry: self.entry(),
             missing_ttl: says.missing_ttl,
             throttle: says.throttle,
         }

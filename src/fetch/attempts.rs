@@ -41,6 +41,8 @@ pub(crate) struct Attempts {
     pub rank: Arc<Rank>,
     /// What it loads, and what for.
     pub chain: Arc<Chain>,
+    /// How long an attempt may take that asks no source, whoever joins the load meanwhile.
+    pub call_max: Duration,
 }
 
 /// One attempt.
@@ -127,31 +129,30 @@ impl Attempts {
             return Next::Nothing;
         }
         made.attempts += 1;
-        let cut = self.source.as_ref().map(LoadSource::call_max);
+        let cut = self.cut();
         let asked = self.ask(|| call(made.attempts));
         let began = Clock::instant();
         // What it waits for other loads is not its source's time.
         let most = || {
             let held = &self.chain.held;
-            let most = began.checked_add(cut? + held.waited())?;
+            // Without a source there is nothing else that ends a load which waits for itself by way of another one.
+            let waited = self.source.as_ref().map(|_| held.waited());
+            let most = began.checked_add(cut + waited.unwrap_or_default())?;
             // While it waits, its time stands still: looked at again now and then.
-            Some(match held.is_waiting() {
+            Some(match waited.is_some() && held.is_waiting() {
                 true => most.max(Clock::instant() + LOOK_EVERY),
                 false => most,
             })
         };
         let asked = in_time(timer, until, most, asked).await;
         let had_time = has_time(until, Duration::ZERO) && !timer.is_closed();
-        let is_late = asked.is_none() && (ticket.is_none() || !had_time);
+        let is_late = asked.is_none() && !had_time;
         let answer = match asked {
             Some(answer) => answer.map_err(|error| self.classed(error)),
             // Nobody could wait for it any longer.
             None if is_late => Err(late()),
-            // The source's own bound: its failure.
-            None => Err(LoadError::transient(format!(
-                "the source did not answer within call_ms_max, {} ms",
-                cut.unwrap_or_default().as_millis()
-            ))),
+            // Its own bound: its failure.
+            None => Err(self.overran()),
         };
         match (ticket, &answer) {
             (Some(ticket), Ok(_)) => ticket.answered(),
@@ -168,6 +169,20 @@ impl Attempts {
                 None => Next::Nothing,
             },
         }
+    }
+
+    /// How long an attempt may take.
+    fn cut(&self) -> Duration {
+        let own = self.source.as_ref().map(LoadSource::call_max);
+        own.unwrap_or(self.call_max)
+    }
+
+    fn overran(&self) -> LoadError {
+        let ms = self.cut().as_millis();
+        LoadError::transient(match self.source {
+            Some(_) => format!("the source did not answer within call_ms_max, {ms} ms"),
+            None => format!("the loader did not answer within {ms} ms"),
+        })
     }
 
     /// How long to wait before it is asked again; nothing, if this error is the answer.
@@ -321,3 +336,6 @@ impl<F: Future> Future for Guarded<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,18 +6,16 @@
 //! those who wait hear that nothing more will come. No host's code runs under the lock.
 
 use std::future::Future;
+use std::ops::DerefMut;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::table::{Cancel, Flight, Full, Id, Landed, Table};
 use crate::sync::{Arc, Mutex};
-
-/// How often all loads are looked through at most, where there is no more room.
-const SWEEP_EVERY: Duration = Duration::from_millis(10);
 
 /// Loads under way. `C` is what a load claimed when it began, `T` what it brings.
 pub struct Flights<C, T> {
@@ -67,14 +65,13 @@ impl<C: Clone, T: Clone> Flights<C, T> {
         id: &Id,
         until: Instant,
         now: Instant,
-        may_join: impl FnOnce(C) -> bool,
+        may_join: impl FnOnce(&C) -> bool,
         claim: impl FnOnce() -> C,
     ) -> Result<Joined<C, T>, Full> {
-        self.end_overdue(id, now);
-        let mut table = self.table.lock();
+        let mut table = self.without_overdue(id, now);
         let under_way = table
             .joinable(id)
-            .filter(|(_, flight)| may_join(flight.claim.clone()));
+            .filter(|(_, flight)| may_join(&flight.claim));
         let (serial, is_new) = match under_way {
             Some((serial, flight)) => {
                 flight.until = flight.until.max(until);
@@ -103,13 +100,12 @@ impl<C: Clone, T: Clone> Flights<C, T> {
         id: &Id,
         until: Instant,
         now: Instant,
-        may_join: impl FnOnce(C) -> bool,
+        may_join: impl FnOnce(&C) -> bool,
         claim: impl FnOnce() -> C,
     ) -> Result<Option<Pilot<C, T>>, Full> {
-        self.end_overdue(id, now);
-        let mut table = self.table.lock();
+        let mut table = self.without_overdue(id, now);
         if let Some((_, flight)) = table.joinable(id)
-            && may_join(flight.claim.clone())
+            && may_join(&flight.claim)
         {
             return Ok(None);
         }
@@ -133,31 +129,21 @@ impl<C: Clone, T: Clone> Flights<C, T> {
 }
 
 impl<C, T> Flights<C, T> {
-    /// Ends loads whose time is up and that have not ended by themselves, as their runtime may stand still: the
-    /// one of this key, and all where there is no more room.
-    fn end_overdue(&self, id: &Id, now: Instant) {
+    /// The table, once loads have ended whose time is up and that have not ended by themselves, as their runtime
+    /// may stand still: the one of this key, and all where there is no more room.
+    fn without_overdue(&self, id: &Id, now: Instant) -> impl DerefMut<Target = Table<C, T>> {
         let mut table = self.table.lock();
-        let own = table.joinable.get(id).copied();
-        let is_over =
-            |(serial, flight): (&u64, &Flight<C, T>)| (flight.until <= now).then_some(*serial);
-        let is_full = table.flights.len() >= self.count_max;
-        let sweeps = is_full && table.swept.is_none_or(|swept| now >= swept + SWEEP_EVERY);
-        let over: Vec<u64> = match sweeps {
-            true => {
-                table.swept = Some(now);
-                table.flights.iter().filter_map(is_over).collect()
-            }
-            false => {
-                let own = own.and_then(|serial| table.flights.get_key_value(&serial));
-                own.and_then(is_over).into_iter().collect()
-            }
-        };
+        let over = table.overdue(id, now, self.count_max);
+        if over.is_empty() {
+            return table;
+        }
         let ended: Vec<_> = over.iter().map(|serial| table.end_all(*serial)).collect();
         drop(table);
         for (flight, left) in ended {
             flight.into_iter().for_each(Flight::end);
             left.end();
         }
+        self.table.lock()
     }
 
     fn leave(&self, serial: u64, number: u64) {

@@ -2,13 +2,16 @@
 
 use std::any::TypeId;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 use smol_str::SmolStr;
 use tokio::sync::oneshot;
 
 use crate::key::CacheId;
+
+/// How often all loads are looked through at most, where there is no more room.
+const SWEEP_EVERY: Duration = Duration::from_millis(10);
 
 /// What is loaded: a key, as a value of this type.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -90,6 +93,20 @@ impl<C, T> Table<C, T> {
     pub fn joinable(&mut self, id: &Id) -> Option<(u64, &mut Flight<C, T>)> {
         let serial = *self.joinable.get(id)?;
         Some((serial, self.flights.get_mut(&serial)?))
+    }
+
+    /// The load of this key, if its time is up; all such loads, where there is no more room.
+    pub fn overdue(&mut self, id: &Id, now: Instant, count_max: usize) -> Vec<u64> {
+        let is_over =
+            |(serial, flight): (&u64, &Flight<C, T>)| (flight.until <= now).then_some(*serial);
+        let is_full = self.flights.len() >= count_max;
+        if is_full && self.swept.is_none_or(|swept| now >= swept + SWEEP_EVERY) {
+            self.swept = Some(now);
+            return self.flights.iter().filter_map(is_over).collect();
+        }
+        let own = self.joinable.get(id);
+        let own = own.and_then(|serial| self.flights.get_key_value(serial));
+        own.and_then(is_over).into_iter().collect()
     }
 
     pub fn begin(

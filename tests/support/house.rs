@@ -136,6 +136,10 @@ pub const KNOWS_ACTIX: &[&str] = &[
 /// Files with something that several threads share: these and no others.
 pub const SHARED: &[(&str, &str)] = &[
     (
+        "src/cache/asking.rs",
+        "what a call says that says nothing; made once",
+    ),
+    (
         "src/sync.rs",
         "the names under which the shelf takes locks and atomics",
     ),
