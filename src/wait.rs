@@ -16,6 +16,9 @@ use crate::clock::Clock;
 use crate::error::Error;
 use crate::gate::Standing;
 
+/// No wait is longer than a year: there is no end to add up to what may be far away.
+const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+
 /// Makes waits. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Timer {
@@ -110,10 +113,8 @@ impl Wait<'_> {
         let sleep = {
             // A timer belongs to the runtime that is entered where it is made, not where it is polled.
             let _entered = self.timer.runtime.enter();
-            match self.began.checked_add(self.after) {
-                Some(at) => tokio::time::sleep_until(at.into()),
-                None => tokio::time::sleep(self.after),
-            }
+            let end = self.began + self.after.min(FOREVER);
+            tokio::time::sleep_until(end.into())
         };
         let (mut future, mut sleep) = (pin!(future), pin!(sleep));
         let mut end = pin!(self.timer.end.acquire());

@@ -116,7 +116,9 @@ async fn stage(tier: Tier) -> Stage {
     let mut limits = Limits::default();
     (limits.dirty_bytes_max, limits.value_bytes_max) = (4_096, 1_024);
     let builder = Larder::builder().limits(limits);
-    let builder = builder.restart_backoff(NEVER_BACK, NEVER_BACK);
+    let builder = builder
+        .restart_limit(0, NEVER_BACK, NEVER_BACK)
+        .restart_backoff(NEVER_BACK, NEVER_BACK);
     let builder = builder.driver_factory("map", CommitConfig::default(), gate.factory());
     let larder = builder.start().await.unwrap();
     let users = cache(&larder);

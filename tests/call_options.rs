@@ -144,7 +144,10 @@ async fn past_the_most_caches_a_new_name_is_refused_and_the_known_ones_go_on() {
 #[tokio::test]
 async fn an_entry_that_may_lie_in_a_driver_that_is_down_is_not_touched_by_guess() {
     let world = World::disk();
-    let builder = world.builder().restart_backoff(NEVER_BACK, NEVER_BACK);
+    let builder = world
+        .builder()
+        .restart_limit(0, NEVER_BACK, NEVER_BACK)
+        .restart_backoff(NEVER_BACK, NEVER_BACK);
     let larder = builder.start().await.unwrap();
     let users = cache(&larder);
     users.set("known", text("1")).await.unwrap();
@@ -185,7 +188,10 @@ async fn a_touch_that_is_outrun_by_a_set_touches_what_was_set() {
 #[tokio::test]
 async fn a_flush_that_promises_nothing_waits_for_nothing() {
     let world = World::disk();
-    let builder = world.builder().restart_backoff(NEVER_BACK, NEVER_BACK);
+    let builder = world
+        .builder()
+        .restart_limit(0, NEVER_BACK, NEVER_BACK)
+        .restart_backoff(NEVER_BACK, NEVER_BACK);
     let larder = builder.start().await.unwrap();
     take_down(&larder, "disk").await;
     cache(&larder).set("k", text("1")).await.unwrap();

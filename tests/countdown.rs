@@ -116,7 +116,7 @@ impl Run {
             .build()
             .unwrap();
         let (store, _dir) = fresh();
-        let guarded = async { tokio::time::timeout(soon() * 2, self.play(store)).await };
+        let guarded = async { tokio::time::timeout(soon() * 10, self.play(store)).await };
         match catch_unwind(AssertUnwindSafe(|| runtime.block_on(guarded))) {
             Ok(Ok(clean)) => Ok(clean),
             Ok(Err(_)) => Err(format!("{self:?} hangs")),

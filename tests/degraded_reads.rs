@@ -42,7 +42,10 @@ fn note(driver: &str, reason: DegradedReason) -> Vec<Degraded> {
 async fn with_a_driver_down_memory_and_the_tiers_below_it_answer() {
     for (world, below) in [(World::disk(), false), (World::both(), true)] {
         let start = async || {
-            let builder = world.builder().restart_backoff(NEVER_BACK, NEVER_BACK);
+            let builder = world
+                .builder()
+                .restart_limit(0, NEVER_BACK, NEVER_BACK)
+                .restart_backoff(NEVER_BACK, NEVER_BACK);
             builder.start().await.unwrap()
         };
         let larder = start().await;
@@ -66,7 +69,9 @@ async fn a_driver_that_fails_makes_misses_and_answers_again_when_it_is_rebuilt()
     let start = async || {
         let trial = trial.clone();
         let builder = Larder::builder().driver("store", move || trial.open());
-        let builder = builder.restart_backoff(NEVER_BACK, NEVER_BACK);
+        let builder = builder
+            .restart_limit(0, NEVER_BACK, NEVER_BACK)
+            .restart_backoff(NEVER_BACK, NEVER_BACK);
         builder.start().await.unwrap()
     };
     let larder = start().await;

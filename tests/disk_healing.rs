@@ -13,7 +13,7 @@ use larder::drivers::{Driver, PageLimit};
 use larder::messages::storage::Scan;
 use larder::{Cache, Larder, Limits};
 use support::disk_store::{damage_largest, flip, journal};
-use support::world::{SOON, bring_back, flush, read, take_down, text, until};
+use support::world::{NEVER_BACK, SOON, bring_back, flush, read, take_down, text, until};
 
 mod support {
     pub mod disk_store;
@@ -28,7 +28,7 @@ async fn start(dir: &Path) -> Larder {
     limits.value_bytes_max = 16 << 10;
     limits.dirty_bytes_max = 64 << 10;
     let builder = Larder::builder().limits(limits);
-    let builder = builder.restart_backoff(SOON * 60, SOON * 60);
+    let builder = builder.restart_limit(0, NEVER_BACK, NEVER_BACK);
     let larder = builder.disk_with(dir, DiskConfig::default()).start();
     larder.await.unwrap()
 }
@@ -231,7 +231,7 @@ async fn what_was_distrusted_is_not_believed_because_it_was_salvaged() {
     limits.value_bytes_max = 16 << 10;
     limits.dirty_bytes_max = 32 << 10;
     let builder = Larder::builder().limits(limits).memory_bytes(64 << 10);
-    let builder = builder.restart_backoff(SOON * 60, SOON * 60);
+    let builder = builder.restart_limit(0, NEVER_BACK, NEVER_BACK);
     let builder = builder.disk_with(dir.path(), config.clone());
     let larder = builder.start().await.unwrap();
     fill(&users(&larder), "old").await;

@@ -394,7 +394,10 @@ async fn a_slow_store_holds_back_the_stream() {
 #[tokio::test]
 async fn with_a_driver_down_what_is_there_is_cleared_instead() {
     for (world, driver) in [(World::disk(), "disk"), (World::map(), "map")] {
-        let larder = world.builder().restart_backoff(NEVER_BACK, NEVER_BACK);
+        let larder = world
+            .builder()
+            .restart_limit(0, NEVER_BACK, NEVER_BACK)
+            .restart_backoff(NEVER_BACK, NEVER_BACK);
         let larder = larder.start().await.unwrap();
         let users = cache(&larder);
         users.set("k", text("old")).await.unwrap();

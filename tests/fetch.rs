@@ -332,7 +332,10 @@ async fn without_room_to_store_it_what_was_loaded_is_shown() {
 #[tokio::test]
 async fn a_driver_that_is_down_is_no_reason_not_to_ask_the_source() {
     let world = World::map();
-    let builder = world.builder().restart_backoff(NEVER_BACK, NEVER_BACK);
+    let builder = world
+        .builder()
+        .restart_limit(0, NEVER_BACK, NEVER_BACK)
+        .restart_backoff(NEVER_BACK, NEVER_BACK);
     let larder = builder.start().await.unwrap();
     let users = cache(&larder);
     take_down(&larder, "map").await;

@@ -248,7 +248,10 @@ struct Play {
 
 impl Play {
     async fn new(world: &World, seed: u64) -> Self {
-        let builder = world.builder().restart_backoff(NEVER_BACK, NEVER_BACK);
+        let builder = world
+            .builder()
+            .restart_limit(0, NEVER_BACK, NEVER_BACK)
+            .restart_backoff(NEVER_BACK, NEVER_BACK);
         let larder = builder.start().await.unwrap();
         let mut config = SourceConfig::default();
         (config.calls_in_flight_max, config.calls_waiting_max) = (1, 2);

@@ -25,6 +25,9 @@ use table::{Cancel, Full, Id};
 
 type Table = Arc<Flights<u64, u64>>;
 
+/// What those hear whose load had no more time.
+const OVERDUE: u64 = u64::MAX;
+
 fn room_for(count_max: usize) -> Table {
     Arc::new(Flights::new(count_max))
 }
@@ -55,7 +58,9 @@ fn heard(seat: &mut Seat<u64, u64>) -> Option<Option<(u64, usize)>> {
     let mut cx = Context::from_waker(std::task::Waker::noop());
     match Pin::new(seat).poll(&mut cx) {
         Poll::Pending => None,
-        Poll::Ready(landed) => Some(landed.map(|landed| (landed.what, landed.waiters))),
+        Poll::Ready(landed) => {
+            Some(landed.map(|landed| (landed.what.unwrap_or(OVERDUE), landed.waiters)))
+        }
     }
 }
 
@@ -67,7 +72,7 @@ fn the_first_is_the_pilot_and_all_who_wait_get_the_same() {
     let (_other, another) = join(&table, "other", 3);
     assert!(none.is_none() && another.is_some());
     assert_eq!(heard(&mut first), None);
-    assert_eq!(pilot.unwrap().land(7), 2);
+    assert_eq!(pilot.unwrap().land(Some(7)), 2);
     assert_eq!(heard(&mut first), Some(Some((7, 2))));
     assert_eq!(heard(&mut second), Some(Some((7, 2))));
     drop(another);
@@ -83,10 +88,10 @@ fn one_that_may_not_be_joined_goes_on_beside_its_successor() {
     let (mut after, successor) = joined.unwrap();
     let (mut third, none) = join(&table, "k", 3);
     assert!(none.is_none());
-    assert_eq!(pilot.unwrap().land(10), 1);
+    assert_eq!(pilot.unwrap().land(Some(10)), 1);
     assert_eq!(heard(&mut before), Some(Some((10, 1))));
     assert_eq!((heard(&mut after), heard(&mut third)), (None, None));
-    assert_eq!(successor.unwrap().land(20), 2);
+    assert_eq!(successor.unwrap().land(Some(20)), 2);
     assert_eq!(heard(&mut third), Some(Some((20, 2))));
 }
 
@@ -111,7 +116,7 @@ fn what_is_made_together_goes_on_until_nobody_waits_for_any_of_it() {
         (0, 2)
     );
     let [_, pilot_b] = pilots;
-    assert_eq!(pilot_b.land(7), 1);
+    assert_eq!(pilot_b.land(Some(7)), 1);
     assert_eq!(
         (cancelled.load(Ordering::SeqCst), table.under_way().0),
         (1, 0)
@@ -143,8 +148,8 @@ fn the_last_who_leaves_cancels_and_who_comes_then_begins_anew() {
     // One that is set too late is done at once.
     pilot.brake().set(cancel());
     assert_eq!(cancelled.load(Ordering::SeqCst), 2);
-    assert_eq!(pilot.land(1), 0);
-    assert_eq!(anew.unwrap().land(2), 1);
+    assert_eq!(pilot.land(Some(1)), 0);
+    assert_eq!(anew.unwrap().land(Some(2)), 1);
     assert_eq!(heard(&mut third), Some(Some((2, 1))));
 }
 
@@ -152,8 +157,9 @@ fn the_last_who_leaves_cancels_and_who_comes_then_begins_anew() {
 fn one_that_is_warm_goes_on_without_anybody() {
     let table = room_for(9);
     let (seat, pilot) = join(&table, "k", 1);
-    let later = Instant::now() + Duration::from_secs(900);
-    seat.warm(later);
+    let now = Instant::now();
+    let later = now + Duration::from_secs(900);
+    seat.warm(later, now);
     drop(seat);
     let pilot = pilot.unwrap();
     assert_eq!(pilot.until(), Some(later));
@@ -161,7 +167,7 @@ fn one_that_is_warm_goes_on_without_anybody() {
     let begun = table.begin(&id("k"), then, now, |_| true, || 2).unwrap();
     assert!(begun.is_none(), "it is under way");
     let (mut joins, _) = join(&table, "k", 1);
-    assert_eq!(pilot.land(5), 1);
+    assert_eq!(pilot.land(Some(5)), 1);
     assert_eq!(heard(&mut joins), Some(Some((5, 1))));
     let begun = table.begin(&id("k"), then, now, |_| true, || 2).unwrap();
     drop(join(&table, "k", 1));
@@ -195,7 +201,7 @@ fn there_are_no_more_than_there_may_be_and_room_comes_back() {
     assert!(table.join(&id("c"), later, now, |_| true, claim).is_err());
     assert!(!claimed, "what does not begin claims nothing");
     assert!(join(&table, "b", 1).1.is_none(), "it may be joined");
-    a.unwrap().land(1);
+    a.unwrap().land(Some(1));
     assert!(join(&table, "c", 1).1.is_some());
 }
 
@@ -211,6 +217,31 @@ fn a_load_has_time_until_the_latest_of_those_who_wait() {
     drop(later);
     assert_eq!(pilot.until(), Some(at(9)));
     assert_eq!(table.under_way(), (1, Some(now)));
+}
+
+#[test]
+fn whoever_comes_late_to_a_load_that_hangs_gives_it_no_more_time() {
+    let table = room_for(9);
+    let now = Instant::now();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let come = |seconds, until| {
+        let joined = table.join(&id("k"), at(until), at(seconds), |_| true, || 1);
+        joined.unwrap()
+    };
+    let (mut first, pilot) = come(0, 10);
+    let pilot = pilot.unwrap();
+    let _second = come(8, 18);
+    assert_eq!(pilot.until(), Some(at(18)));
+    let _third = come(16, 26);
+    assert_eq!(pilot.until(), Some(at(20)), "twice the time of the first");
+    let (patient, none) = come(19, 31);
+    assert!(none.is_none());
+    assert_eq!(pilot.until(), Some(at(24)), "twice the time of that one");
+    patient.warm(at(99), at(23));
+    assert_eq!(pilot.until(), Some(at(99)), "it may take that long");
+    let (_anew, begun) = come(99, 109);
+    assert!(begun.is_some());
+    assert_eq!(heard(&mut first), Some(Some((OVERDUE, 4))));
 }
 
 #[test]
@@ -231,9 +262,9 @@ fn one_whose_time_is_up_is_ended_by_whoever_comes_next() {
     assert!(anew.is_some());
     assert_eq!(
         (heard(&mut stuck), cancelled.load(Ordering::SeqCst)),
-        (Some(None), 1)
+        (Some(Some((OVERDUE, 2))), 1)
     );
-    assert_eq!(pilot.unwrap().land(1), 0);
+    assert_eq!(pilot.unwrap().land(Some(1)), 0);
     let _other = come("other", 20).unwrap();
     assert!(come("third", 21).is_err(), "there is no room");
     assert!(come("third", 29).is_ok(), "one of them is over by then");
@@ -256,7 +287,7 @@ fn a_waker_that_panics_keeps_the_answer_from_nobody_else() {
     for seat in &mut seats {
         assert!(Pin::new(seat).poll(&mut cx).is_pending());
     }
-    pilot.unwrap().land(3);
+    pilot.unwrap().land(Some(3));
     for seat in &mut seats {
         assert_eq!(heard(seat), Some(Some((3, 10))));
     }
@@ -445,7 +476,8 @@ impl Play {
             return;
         }
         let waits = &self.waits[self.rng.usize(..self.waits.len())];
-        waits.seat.warm(Instant::now());
+        let now = Instant::now();
+        waits.seat.warm(now, now);
         if let Some(flight) = self.model.flights.get_mut(&waits.claim) {
             flight.warm = true;
         }
@@ -462,7 +494,7 @@ impl Play {
         let waiters = self.model.flights.get(&claim).map_or(0, |f| f.waiters);
         let lands = self.rng.bool();
         let expected = if lands {
-            assert_eq!(pilot.land(claim), waiters);
+            assert_eq!(pilot.land(Some(claim)), waiters);
             Some((claim, waiters))
         } else {
             drop(pilot);

@@ -151,7 +151,8 @@ async fn what_is_owed_is_stored_when_a_breaker_that_was_forced_open_is_given_bac
 async fn nothing_is_said_to_be_synced_while_a_driver_is_down() {
     let trial = Trial::default();
     let opening = trial.clone();
-    let builder = Larder::builder().call_max(Duration::from_millis(100));
+    // So long the first flush waits in vain, and no other call may come near it.
+    let builder = Larder::builder().call_max(Duration::from_secs(2));
     let larder = builder.driver("store", move || opening.open());
     let larder = larder.start().await.unwrap();
     let numbers: Cache<u64> = larder.cache("numbers").unwrap();

@@ -156,7 +156,9 @@ async fn clears_of_a_driver_that_is_down_are_stored_when_it_is_back_however_full
     (limits.dirty_bytes_max, limits.value_bytes_max) = (2_048, 1_024);
     let builder = || {
         let builder = world.builder().limits(limits.clone());
-        builder.restart_backoff(world::NEVER_BACK, world::NEVER_BACK)
+        builder
+            .restart_limit(0, world::NEVER_BACK, world::NEVER_BACK)
+            .restart_backoff(world::NEVER_BACK, world::NEVER_BACK)
     };
     let larder = builder().start().await.unwrap();
     let users = cache(&larder);

@@ -68,6 +68,7 @@ async fn a_promise_for_a_call_that_chooses_covers_what_is_skipped_too() {
     let world = World::both();
     let builder = world
         .builder()
+        .restart_limit(0, world::NEVER_BACK, world::NEVER_BACK)
         .restart_backoff(world::NEVER_BACK, world::NEVER_BACK);
     let larder = builder.start().await.unwrap();
     let users = cache(&larder);

@@ -260,7 +260,10 @@ async fn tags_count_toward_the_budget_however_an_entry_came_into_memory() {
 async fn tags_count_toward_what_waits_to_be_stored() {
     let world = World::map();
     let long = world::NEVER_BACK;
-    let larder = world.builder().restart_backoff(long, long);
+    let larder = world
+        .builder()
+        .restart_limit(0, long, long)
+        .restart_backoff(long, long);
     let larder = larder.start().await.unwrap();
     let users = cache(&larder);
     take_down(&larder, "map").await;

@@ -21,7 +21,10 @@ async fn outcome(users: &Cache<String>, key: &str) -> ReadOutcome<String> {
 }
 
 async fn start(world: &World) -> Larder {
-    let builder = world.builder().restart_backoff(NEVER_BACK, NEVER_BACK);
+    let builder = world
+        .builder()
+        .restart_limit(0, NEVER_BACK, NEVER_BACK)
+        .restart_backoff(NEVER_BACK, NEVER_BACK);
     builder.start().await.unwrap()
 }
 
@@ -200,6 +203,7 @@ async fn overflowing(world: &World) -> Larder {
     (limits.dirty_bytes_max, limits.value_bytes_max) = (1_024, 1_024);
     let builder = world.builder().limits(limits);
     let larder = builder
+        .restart_limit(0, NEVER_BACK, NEVER_BACK)
         .restart_backoff(NEVER_BACK, NEVER_BACK)
         .start()
         .await

@@ -100,6 +100,7 @@ async fn an_update_of_what_cannot_be_known_is_refused_and_changes_nothing() {
     let long = world::NEVER_BACK;
     let larder = world
         .builder()
+        .restart_limit(0, long, long)
         .restart_backoff(long, long)
         .start()
         .await
@@ -109,6 +110,7 @@ async fn an_update_of_what_cannot_be_known_is_refused_and_changes_nothing() {
         larder.shutdown(world::SOON).await.unwrap();
         world
             .builder()
+            .restart_limit(0, long, long)
             .restart_backoff(long, long)
             .start()
             .await

@@ -52,7 +52,11 @@ async fn a_paced_driver_gets_a_tenth_of_its_rate_every_tenth_of_a_second() {
     trial.release();
     // The first commit took what was there when it began; then tens, one each tenth of a second.
     for round in 1.. {
-        until("a commit", || trial.commits() >= round).await;
+        until("a commit that is through", || {
+            let taken = trial.batches().concat().len();
+            trial.commits() >= round && trial.stored().len() == taken
+        })
+        .await;
         settle(&larder).await;
         assert_eq!(trial.commits(), round);
         if trial.stored().len() == 35 {

@@ -197,7 +197,7 @@ impl World {
         let (seat, pilot) = self.join();
         if let Some((pilot, claim)) = pilot {
             let value = self.load(claim);
-            pilot.land(value);
+            pilot.land(Some(value));
         }
         await_landing(seat)
     }
@@ -229,7 +229,7 @@ fn await_landing(mut seat: Seat<Claim, u64>) -> u64 {
     let mut cx = Context::from_waker(Waker::noop());
     loop {
         match Pin::new(&mut seat).poll(&mut cx) {
-            Poll::Ready(landed) => return landed.map_or(LOST, |landed| landed.what),
+            Poll::Ready(landed) => return landed.and_then(|landed| landed.what).unwrap_or(LOST),
             Poll::Pending => thread::yield_now(),
         }
     }
@@ -324,7 +324,7 @@ fn nobody_waits_for_a_load_that_is_lost_or_that_all_others_have_left() {
             drop(seat);
             if let Some((pilot, claim)) = pilot {
                 world.load(claim);
-                pilot.land(1);
+                pilot.land(Some(1));
             }
         });
         let waits = task(&world, |world| {

@@ -323,7 +323,7 @@ async fn where_too_many_wait_the_least_urgent_is_turned_away() {
 async fn a_loader_that_never_ends_is_cut_and_its_place_is_free_again() {
     let scene = scene(|config| {
         config.calls_in_flight_max = 1;
-        config.call_ms_max = 1;
+        config.call_ms_max = 50;
     })
     .await;
     let fetch = scene.users.fetch("k", scene.origin.load());

@@ -195,7 +195,9 @@ async fn several_larders_do_not_disturb_each_other() {
     let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
     let mut larders = Vec::new();
     for (nth, dir) in dirs.iter().enumerate() {
-        let larder = Larder::builder().disk(dir.path()).start().await.unwrap();
+        let long = world::NEVER_BACK;
+        let builder = Larder::builder().restart_limit(0, long, long);
+        let larder = builder.disk(dir.path()).start().await.unwrap();
         cache(&larder).set("k", nth.to_string()).await.unwrap();
         larders.push(larder);
     }
@@ -206,11 +208,8 @@ async fn several_larders_do_not_disturb_each_other() {
     assert!(third.actors().iter().all(|actor| actor.generation == 1));
     work(third).await;
     assert_eq!(read(&cache(&larders[0]), "k").await, Some(text("0")));
+    world::bring_back(&larders[0], "disk").await;
     for larder in larders {
-        until("its disk is back", async || {
-            larder.flush(Durability::Written).await.is_ok()
-        })
-        .await;
         larder.shutdown(SOON).await.unwrap();
     }
     all_gone().await;
@@ -278,9 +277,10 @@ async fn a_shutdown_with_a_read_that_hangs_stores_everything_and_does_not_wait_f
     gate.shut_reads();
     let reading = tokio::spawn(async move { users.get("below").await });
     until("the read is with the driver", async || gate.waiting() == 1).await;
-    let ended = tokio::time::timeout(SOON, larder.shutdown(ms(20))).await;
+    // Enough to store it, and then all of it is waited for the read.
+    let ended = tokio::time::timeout(SOON, larder.shutdown(ms(1_000))).await;
     assert!(
-        matches!(ended, Ok(Err(Error::DeadlineExceeded { after })) if after == ms(20)),
+        matches!(ended, Ok(Err(Error::DeadlineExceeded { after })) if after == ms(1_000)),
         "{ended:?}"
     );
     assert!(matches!(reading.await.unwrap(), Err(Error::Closed)));
@@ -295,12 +295,14 @@ async fn a_shutdown_with_a_read_that_hangs_stores_everything_and_does_not_wait_f
 async fn a_shutdown_while_a_driver_is_down_says_what_was_not_stored() {
     let _alone = ALONE.lock().await;
     let (gate, long) = (Gated::default(), world::NEVER_BACK);
-    let builder = Larder::builder().restart_backoff(long, long);
+    let builder = Larder::builder()
+        .restart_limit(0, long, long)
+        .restart_backoff(long, long);
     let builder = builder.driver_factory("map", CommitConfig::default(), gate.factory());
     let larder = builder.start().await.unwrap();
     take_down(&larder, "map").await;
     cache(&larder).set("k", text("1")).await.unwrap();
-    let ended = larder.shutdown(world::ms(200)).await;
+    let ended = larder.shutdown(world::ms(2_000)).await;
     assert!(matches!(ended, Err(Error::Unavailable { .. })), "{ended:?}");
     all_gone().await;
 }

@@ -46,6 +46,7 @@ impl Stores {
 
 async fn start(upper: Factory, lower: Factory) -> Larder {
     Larder::builder()
+        .restart_limit(0, NEVER_BACK, NEVER_BACK)
         .restart_backoff(NEVER_BACK, NEVER_BACK)
         .driver_factory("upper", CommitConfig::default(), upper)
         .driver_factory("lower", CommitConfig::default(), lower)

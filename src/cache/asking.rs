@@ -192,8 +192,13 @@ impl<'a, V: Value> Asking<'a, V> {
         has_led: bool,
     ) -> Result<Option<FetchOutcome<V>>, Error> {
         let waiters = landed.waiters;
+        // The load was older than this call is, and its time was up: it is made anew.
+        let Some(what) = landed.what else {
+            self.cache.tiers().check_open()?;
+            return Ok(None);
+        };
         // The type is part of what a load is found by.
-        let brought = landed.what?.downcast::<Brought<V>>();
+        let brought = what?.downcast::<Brought<V>>();
         let brought = brought.map_err(|_| Error::Closed)?;
         let now_ms = self.cache.tiers().now_ms();
         // A load that somebody else has begun may have found what was there.

@@ -136,3 +136,29 @@ impl<V: Value> Fetching<'_, V> {
         asking.cache.lead(lead, load);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Larder, LoadContext, LoadError};
+    use std::future::IntoFuture;
+    use std::pin::pin;
+    use std::task::Poll;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn whoever_has_time_left_when_a_load_has_none_begins_it_anew() {
+        let larder = Larder::builder().start().await.unwrap();
+        let users = larder.cache::<String>("users").unwrap();
+        let asking = Asking::new(&users, None).unwrap();
+        let mut seated = asking.sit_down("k", || asking.rank()).unwrap();
+        let hangs = seated.leads.take().unwrap();
+        let load = |_: LoadContext<String>| async { Ok::<_, LoadError>("anew".to_owned()) };
+        let mut fetch = pin!(users.fetch("k", load).into_future());
+        let joins = std::future::poll_fn(|cx| Poll::Ready(fetch.as_mut().poll(cx))).await;
+        assert!(joins.is_pending());
+        assert_eq!(hangs.pilot.land(None), 2);
+        assert_eq!(*fetch.await.unwrap().unwrap(), "anew");
+        larder.shutdown(Duration::from_secs(10)).await.unwrap();
+    }
+}

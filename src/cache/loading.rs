@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol_str::SmolStr;
 
@@ -68,6 +68,8 @@ pub(super) struct Claimed<V> {
     is_refresh: bool,
     /// Whoever watches has been told that it began, and not yet how it ended.
     is_told: bool,
+    /// Its time was up before its loader could say anything.
+    pub is_late: bool,
 }
 
 impl<V> Claimed<V> {
@@ -79,6 +81,7 @@ impl<V> Claimed<V> {
             room: ROOM_MAX,
             is_refresh: false,
             is_told: false,
+            is_late: false,
         }
     }
 
@@ -159,6 +162,20 @@ impl<V: Value> Cache<V> {
     }
 }
 
+impl<V> Cache<V> {
+    /// How a load that has time until then looks for what there is.
+    pub(super) fn look_options(&self, until: Option<Instant>) -> ReadOptions {
+        let left = until.map(|until| until.saturating_duration_since(Clock::instant()));
+        let call_max = self.inner.tiers.config.call_max();
+        ReadOptions {
+            stale_ok: true,
+            // The source is to have its time, too.
+            wait: left.map(|left| (left / 2).min(call_max)),
+            ..ReadOptions::default()
+        }
+    }
+}
+
 impl<V: Value> Claimed<V> {
     /// Makes a load and answers those who wait. Dropped, it answers them that nothing will come.
     async fn load(mut self, pilot: Pilot<Claim, Brings>, load: Load<V>) {
@@ -167,12 +184,17 @@ impl<V: Value> Claimed<V> {
         let brought = brought.unwrap_or_else(|| {
             Err(LoadError::new(ErrorClass::Bug, "what is loaded panicked").into())
         });
+        self.land(pilot, brought);
+    }
+
+    /// Answers those who wait. Where its time was up some may have come lately: they begin anew.
+    pub(super) fn land(mut self, pilot: Pilot<Claim, Brings>, brought: Result<Brought<V>, Error>) {
         self.tell(&brought);
         let brings = match brought {
-            Ok(brought) => Ok(Arc::new(brought) as _),
+            Ok(brought) => Some(Ok(Arc::new(brought) as _)),
             Err(error) => {
                 Counts::add(&self.cache.tiers().fetches.counts.failed);
-                Err(error)
+                (!self.is_late).then_some(Err(error))
             }
         };
         drop(self);
@@ -205,6 +227,7 @@ impl<V: Value> Claimed<V> {
         counts
             .attempts
             .fetch_add(made.attempts.into(), Ordering::Relaxed);
+        self.is_late = made.is_late;
         let mut brought = self.settle(&says, made.answer, seen).await?;
         (brought.attempts, brought.queued) = (made.attempts, made.queued);
         Ok(brought)
@@ -217,7 +240,7 @@ impl<V: Value> Claimed<V> {
     }
 
     /// Tells whoever watches what the load has come to.
-    pub(super) fn tell(&mut self, brought: &Result<Brought<V>, Error>) {
+    fn tell(&mut self, brought: &Result<Brought<V>, Error>) {
         if !std::mem::take(&mut self.is_told) {
             // There was something by then: nobody was asked.
             return;
@@ -249,15 +272,7 @@ impl<V: Value> Claimed<V> {
     /// what is loaded from being stored.
     async fn look(&self, pilot: &Pilot<Claim, Brings>) -> Looked<V> {
         let (cache, tiers) = (&self.cache, self.cache.tiers());
-        let left = pilot
-            .until()
-            .map(|until| until.saturating_duration_since(Clock::instant()));
-        let options = ReadOptions {
-            stale_ok: true,
-            // The source is to have its time, too.
-            wait: left.map(|left| (left / 2).min(tiers.config.call_max())),
-            ..ReadOptions::default()
-        };
+        let options = cache.look_options(pilot.until());
         // A store that cannot say is no reason not to ask the source.
         let Ok(found) = tiers.read(cache.place(), &self.id.name, options).await else {
             return Looked::unsure();

@@ -13,14 +13,12 @@ use super::fetched::Stored;
 use super::keeping::ROOM_MAX;
 use super::loading::{Brought, Claimed, LoadSays, Looked};
 use super::seats::Lead;
-use crate::clock::Clock;
 use crate::codec::Value;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::{
     Brings, Claim, Guarded, LoadContext, LoadManyContext, Loaded, Loading, Pilot, Stale,
 };
 use crate::runtime::host;
-use crate::tiers::{Counts, ReadOptions};
 
 /// A host's loader of many keys.
 pub(super) type ManyLoader<V> =
@@ -88,7 +86,7 @@ impl<V: Value> Many<V> {
             let error = LoadError::new(ErrorClass::Bug, "what is loaded panicked");
             let error = Error::from(error);
             for led in &mut self.led {
-                led.land(&self.cache, Err(error.clone()));
+                led.land(Err(error.clone()));
             }
         }
     }
@@ -99,13 +97,14 @@ impl<V: Value> Many<V> {
             let found = led.duty.as_ref();
             let found = found.and_then(|(claimed, _)| claimed.found(&led.seen, &load.says.terms));
             if let Some(found) = found {
-                led.land(&self.cache, Ok(found));
+                led.land(Ok(found));
             }
         }
         if self.until().is_none() {
             return;
         }
-        let (cache, tiers) = (self.cache.clone(), self.cache.tiers());
+        let cache = self.cache.clone();
+        let tiers = cache.tiers();
         let counts = &tiers.fetches.counts;
         let wanted = self.wanted().count() as u64;
         let may_ask = load.says.attempts.may_ask();
@@ -141,7 +140,7 @@ impl<V: Value> Many<V> {
                 Ok(answers) => Ok(answers.remove(&led.name).unwrap_or_else(Loaded::missing)),
                 Err(error) => Err(error.clone()),
             };
-            claimed.room = room;
+            (claimed.room, claimed.is_late) = (room, made.is_late);
             let seen = std::mem::replace(&mut led.seen, Looked::unsure());
             let mut brought = claimed.settle(&load.says, answer, seen).await;
             if let Ok(brought) = &mut brought {
@@ -151,7 +150,7 @@ impl<V: Value> Many<V> {
                     room = Duration::ZERO;
                 }
             }
-            led.land(&cache, brought);
+            led.land(brought);
         }
     }
 
@@ -161,15 +160,7 @@ impl<V: Value> Many<V> {
     /// what is loaded from being stored.
     async fn look(&mut self) {
         let (cache, tiers) = (&self.cache, self.cache.tiers());
-        let left = self
-            .until()
-            .map(|until| until.saturating_duration_since(Clock::instant()));
-        let options = ReadOptions {
-            stale_ok: true,
-            // The source is to have its time, too.
-            wait: left.map(|left| (left / 2).min(tiers.config.call_max())),
-            ..ReadOptions::default()
-        };
+        let options = cache.look_options(self.until());
         let names: Vec<_> = self.led.iter().map(|led| led.name.as_str()).collect();
         // A store that cannot say is no reason not to ask the source.
         let Ok(found) = tiers.read_many(cache.place(), &names, options).await else {
@@ -201,19 +192,9 @@ impl<V: Value> Led<V> {
     }
 
     /// Answers those who wait for this key, if they have no answer yet.
-    fn land(&mut self, cache: &Cache<V>, brought: Result<Brought<V>, Error>) {
-        let Some((mut claimed, pilot)) = self.duty.take() else {
-            return;
-        };
-        claimed.tell(&brought);
-        let brings: Brings = match brought {
-            Ok(brought) => Ok(Arc::new(brought) as _),
-            Err(error) => {
-                Counts::add(&cache.tiers().fetches.counts.failed);
-                Err(error)
-            }
-        };
-        drop(claimed);
-        pilot.land(brings);
+    fn land(&mut self, brought: Result<Brought<V>, Error>) {
+        if let Some((claimed, pilot)) = self.duty.take() {
+            claimed.land(pilot, brought);
+        }
     }
 }

@@ -12,8 +12,8 @@ use crate::clock::Clock;
 use crate::codec::Value;
 use crate::error::{Error, ErrorClass, LoadError};
 use crate::fetch::{
-    Attempts, BACKGROUND_MAX, Brings, Chain, Claim, DEADLINE, Full, GRACE, Id, Landed, LoadSource,
-    Pilot, Rank, Seat, Urgency, chain,
+    Attempts, BACKGROUND_MAX, Brings, Chain, Claim, Full, GRACE, Id, Landed, LoadSource, Pilot,
+    Rank, Seat, Urgency, chain,
 };
 use crate::tiers::Counts;
 
@@ -34,7 +34,7 @@ pub(super) struct Seated {
 }
 
 impl<V: Value> Asking<'_, V> {
-    /// What a load brings, or that this call does not wait for it any longer.
+    /// What a load brings, if it was in time; or that this call does not wait for it any longer.
     pub async fn wait(
         &self,
         seat: &mut Waits,
@@ -69,7 +69,8 @@ impl<V: Value> Asking<'_, V> {
             Ok(Some(landed)) => Ok(Ok(landed)),
             Ok(None) => Err(Error::Closed),
             Err(Error::DeadlineExceeded { .. }) if soft.is_some() => {
-                seat.warm(Clock::instant() + BACKGROUND_MAX);
+                let now = Clock::instant();
+                seat.warm(now + BACKGROUND_MAX, now);
                 Ok(Err(StaleBecause::SoftTimeout))
             }
             Err(error) => Err(error),
@@ -79,7 +80,8 @@ impl<V: Value> Asking<'_, V> {
     /// Whether the load failed for want of time, and this call has none either.
     fn is_late(&self, landed: &Landed<Brings>) -> bool {
         let is_transient = |error: &Error| error.class() == ErrorClass::Transient;
-        landed.what.as_ref().is_err_and(is_transient) && self.left().is_zero()
+        let what = landed.what.as_ref();
+        what.is_none_or(|what| what.as_ref().is_err_and(is_transient)) && self.left().is_zero()
     }
 
     /// A place among those who wait.
@@ -101,7 +103,7 @@ impl<V: Value> Asking<'_, V> {
         );
         let (seat, pilot) = joined.map_err(|Full| self.overloaded())?;
         if self.says().keeps_warm {
-            seat.warm(now + BACKGROUND_MAX);
+            seat.warm(now + BACKGROUND_MAX, now);
         }
         let leads = lead(id, pilot, claim);
         if leads.is_none() {
@@ -178,7 +180,6 @@ impl<V: Value> Asking<'_, V> {
                 source: self.source().cloned(),
                 rank: Arc::clone(rank),
                 chain,
-                call_max: self.deadline().max(DEADLINE) + GRACE,
             },
             terms: says.terms.clone(),
             entry: self.entry(),

@@ -41,8 +41,6 @@ pub(crate) struct Attempts {
     pub rank: Arc<Rank>,
     /// What it loads, and what for.
     pub chain: Arc<Chain>,
-    /// How long an attempt may take that asks no source, whoever joins the load meanwhile.
-    pub call_max: Duration,
 }
 
 /// One attempt.
@@ -59,6 +57,8 @@ pub(crate) struct Made<T> {
     pub attempts: u32,
     /// How long the load waited for its turn at its source.
     pub queued: Duration,
+    /// Its time was up before anything else could be said.
+    pub is_late: bool,
     refusals: u32,
 }
 
@@ -85,6 +85,7 @@ impl Attempts {
             answer: Err(late().into()),
             attempts: 0,
             queued: Duration::ZERO,
+            is_late: true,
             refusals: 0,
         };
         let call = |number| {
@@ -129,30 +130,32 @@ impl Attempts {
             return Next::Nothing;
         }
         made.attempts += 1;
-        let cut = self.cut();
+        let cut = self.source.as_ref().map(LoadSource::call_max);
         let asked = self.ask(|| call(made.attempts));
         let began = Clock::instant();
         // What it waits for other loads is not its source's time.
         let most = || {
             let held = &self.chain.held;
-            // Without a source there is nothing else that ends a load which waits for itself by way of another one.
-            let waited = self.source.as_ref().map(|_| held.waited());
-            let most = began.checked_add(cut + waited.unwrap_or_default())?;
+            let most = began.checked_add(cut? + held.waited())?;
             // While it waits, its time stands still: looked at again now and then.
-            Some(match waited.is_some() && held.is_waiting() {
+            Some(match held.is_waiting() {
                 true => most.max(Clock::instant() + LOOK_EVERY),
                 false => most,
             })
         };
         let asked = in_time(timer, until, most, asked).await;
         let had_time = has_time(until, Duration::ZERO) && !timer.is_closed();
-        let is_late = asked.is_none() && !had_time;
+        let is_late = asked.is_none() && (ticket.is_none() || !had_time);
+        made.is_late = is_late;
         let answer = match asked {
             Some(answer) => answer.map_err(|error| self.classed(error)),
             // Nobody could wait for it any longer.
             None if is_late => Err(late()),
-            // Its own bound: its failure.
-            None => Err(self.overran()),
+            // The source's own bound: its failure.
+            None => Err(LoadError::transient(format!(
+                "the source did not answer within call_ms_max, {} ms",
+                cut.unwrap_or_default().as_millis()
+            ))),
         };
         match (ticket, &answer) {
             (Some(ticket), Ok(_)) => ticket.answered(),
@@ -169,20 +172,6 @@ impl Attempts {
                 None => Next::Nothing,
             },
         }
-    }
-
-    /// How long an attempt may take.
-    fn cut(&self) -> Duration {
-        let own = self.source.as_ref().map(LoadSource::call_max);
-        own.unwrap_or(self.call_max)
-    }
-
-    fn overran(&self) -> LoadError {
-        let ms = self.cut().as_millis();
-        LoadError::transient(match self.source {
-            Some(_) => format!("the source did not answer within call_ms_max, {ms} ms"),
-            None => format!("the loader did not answer within {ms} ms"),
-        })
     }
 
     /// How long to wait before it is asked again; nothing, if this error is the answer.
@@ -259,7 +248,7 @@ impl<T> Made<T> {
     /// The source is not asked now, or too many wait for it.
     fn refused(&mut self, error: Error, until: &impl Fn() -> Option<Instant>) -> Next {
         if self.attempts == 0 {
-            self.answer = Err(error);
+            (self.answer, self.is_late) = (Err(error), false);
             return Next::Nothing;
         }
         // What the source said itself says more.
@@ -336,6 +325,3 @@ impl<F: Future> Future for Guarded<F> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,14 +7,13 @@
 
 use std::future::Future;
 use std::ops::DerefMut;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::table::{Cancel, Flight, Full, Id, Landed, Table};
+use super::table::{Cancel, Full, Id, Landed, Table};
 use crate::sync::{Arc, Mutex};
 
 /// Loads under way. `C` is what a load claimed when it began, `T` what it brings.
@@ -57,7 +56,7 @@ impl<C: Clone, T: Clone> Flights<C, T> {
 
     /// Waits for the load that is under way, if `may_join` says of its claim that it may be joined, or
     /// begins one under the claim that `claim` makes: then there is a pilot, too. The load has time until the
-    /// latest of those who wait has to have an answer.
+    /// latest of those who wait has to have an answer, but no more than twice what the most patient of them had.
     ///
     /// `may_join` and `claim` run under the table's lock: they must not call it.
     pub fn join(
@@ -74,7 +73,7 @@ impl<C: Clone, T: Clone> Flights<C, T> {
             .filter(|(_, flight)| may_join(&flight.claim));
         let (serial, is_new) = match under_way {
             Some((serial, flight)) => {
-                flight.until = flight.until.max(until);
+                flight.extend(until, now);
                 (serial, false)
             }
             None => (table.begin(id, until, now, claim, self.count_max)?, true),
@@ -120,15 +119,6 @@ impl<C: Clone, T: Clone> Flights<C, T> {
         }))
     }
 
-    /// How many loads are under way, and when the oldest of them began.
-    pub fn under_way(&self) -> (usize, Option<Instant>) {
-        let table = self.table.lock();
-        let oldest = table.flights.values().map(|flight| flight.began).min();
-        (table.flights.len(), oldest)
-    }
-}
-
-impl<C, T> Flights<C, T> {
     /// The table, once loads have ended whose time is up and that have not ended by themselves, as their runtime
     /// may stand still: the one of this key, and all where there is no more room.
     fn without_overdue(&self, id: &Id, now: Instant) -> impl DerefMut<Target = Table<C, T>> {
@@ -140,12 +130,23 @@ impl<C, T> Flights<C, T> {
         let ended: Vec<_> = over.iter().map(|serial| table.end_all(*serial)).collect();
         drop(table);
         for (flight, left) in ended {
-            flight.into_iter().for_each(Flight::end);
+            if let Some((_, Some(cancel))) = flight.map(|flight| flight.tell(None)) {
+                cancel();
+            }
             left.end();
         }
         self.table.lock()
     }
 
+    /// How many loads are under way, and when the oldest of them began.
+    pub fn under_way(&self) -> (usize, Option<Instant>) {
+        let table = self.table.lock();
+        let oldest = table.flights.values().map(|flight| flight.began).min();
+        (table.flights.len(), oldest)
+    }
+}
+
+impl<C, T> Flights<C, T> {
     fn leave(&self, serial: u64, number: u64) {
         let left = self.table.lock().leave(serial, number);
         left.end();
@@ -186,21 +187,11 @@ impl<C: Clone, T: Clone> Pilot<C, T> {
         }
     }
 
-    /// Answers all who wait. Returns how many those were.
-    pub fn land(self, what: T) -> usize {
+    /// Answers all who wait: with nothing, if its time was up before. Returns how many those were.
+    pub fn land(self, what: Option<T>) -> usize {
         let (flight, left) = self.flights.table.lock().end_all(self.serial);
         left.end();
-        let Some(flight) = flight else { return 0 };
-        let waiters = flight.waiters.len();
-        for tell in flight.waiters.into_values() {
-            let landed = Landed {
-                what: what.clone(),
-                waiters,
-            };
-            // Whoever has left meanwhile wants nothing. A waker that panics harms its own caller alone.
-            let _ = catch_unwind(AssertUnwindSafe(|| tell.send(landed)));
-        }
-        waiters
+        flight.map_or(0, |flight| flight.tell(what).0)
     }
 }
 
@@ -254,12 +245,12 @@ impl<C: Clone, T: Clone> Seat<C, T> {
         Some(table.flights.get(&self.serial)?.began)
     }
 
-    /// Lets the load go on without anybody, until then at least.
-    pub fn warm(&self, until: Instant) {
+    /// Lets the load go on without anybody, until then if it is not too old by now.
+    pub fn warm(&self, until: Instant, now: Instant) {
         let mut table = self.flights.table.lock();
         if let Some(flight) = table.flights.get_mut(&self.serial) {
             flight.is_warm = true;
-            flight.until = flight.until.max(until);
+            flight.extend(until, now);
         }
     }
 }

@@ -52,6 +52,8 @@ pub struct Flight<C, T> {
     pub claim: C,
     pub began: Instant,
     pub until: Instant,
+    /// The longest that anybody had time for when he came.
+    patience: Duration,
     pub seats: u64,
     pub waiters: HashMap<u64, oneshot::Sender<Landed<T>>>,
     /// Goes on when nobody waits.
@@ -67,8 +69,8 @@ pub type Cancel = Box<dyn FnOnce() + Send>;
 /// What a load brought.
 #[derive(Clone)]
 pub struct Landed<T> {
-    /// The same for all.
-    pub what: T,
+    /// The same for all; nothing, if its time was up before.
+    pub what: Option<T>,
     /// How many waited for it.
     pub waiters: usize,
 }
@@ -127,6 +129,7 @@ impl<C, T> Table<C, T> {
             claim: claim(),
             began: now,
             until,
+            patience: until.saturating_duration_since(now),
             seats: 0,
             waiters: HashMap::new(),
             is_warm: false,
@@ -265,11 +268,33 @@ impl<C, T> Flight<C, T> {
         self.is_warm || !self.waiters.is_empty()
     }
 
+    /// Somebody who comes now has time until then. A load ends, though, once it has taken twice as long as the most
+    /// patient of them had time for: those who come late to one that hangs add nothing.
+    pub fn extend(&mut self, until: Instant, now: Instant) {
+        self.patience = self.patience.max(until.saturating_duration_since(now));
+        let last = self.began + self.patience * 2;
+        self.until = self.until.max(until.min(last));
+    }
+
     /// Tells those who wait that nothing will come, and ends the work.
     pub fn end(self) {
         if let Some(cancel) = self.tell_lost() {
             cancel();
         }
+    }
+
+    /// Tells those who wait what it brought; nothing, if its time is up. How many those are, and what ends the work.
+    pub fn tell(self, what: Option<T>) -> (usize, Option<Cancel>)
+    where
+        T: Clone,
+    {
+        let waiters = self.waiters.len();
+        for tell in self.waiters.into_values() {
+            let what = what.clone();
+            // Whoever has left meanwhile wants nothing. A waker that panics harms its own caller alone.
+            let _ = catch_unwind(AssertUnwindSafe(|| tell.send(Landed { what, waiters })));
+        }
+        (waiters, self.cancel)
     }
 
     /// Tells those who wait that nothing will come. What ends the work is the caller's to use.

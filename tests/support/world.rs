@@ -20,7 +20,8 @@ use tempfile::TempDir;
 pub const SOON: Duration = Duration::from_secs(20);
 /// When manual clocks begin.
 pub const BEGIN_MS: u64 = 1_700_000_000_000;
-/// No actor comes back within a test.
+/// No actor comes back within a test: as the rest after a restart too many. As a wait of the backoff it is any part of
+/// that, from 1 ms on.
 pub const NEVER_BACK: Duration = Duration::from_secs(3_600);
 
 /// What lies below memory, and outlives a larder.
@@ -80,6 +81,20 @@ impl World {
 
     pub async fn start(&self) -> Larder {
         self.builder().start().await.unwrap()
+    }
+
+    /// As `start`, after a shutdown that was given up: its threads may hold the directory for a while longer.
+    pub async fn start_when_free(&self) -> Larder {
+        let began = std::time::Instant::now();
+        loop {
+            match self.builder().start().await {
+                Ok(larder) => return larder,
+                Err(larder::Error::Open { .. }) if began.elapsed() < SOON => {
+                    tokio::task::yield_now().await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// What lies below, first to last, without a larder over it.
