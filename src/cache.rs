@@ -33,6 +33,7 @@ mod pages;
 mod polling;
 mod prepare;
 mod pushed;
+mod ranks;
 mod read;
 mod register;
 mod report;

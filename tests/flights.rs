@@ -245,6 +245,33 @@ fn whoever_comes_late_to_a_load_that_hangs_gives_it_no_more_time() {
 }
 
 #[test]
+fn loads_that_are_made_together_have_the_time_of_the_one_that_has_the_most() {
+    let table = room_for(9);
+    let now = Instant::now();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let come = |name, seconds, until| {
+        let joined = table.join(&id(name), at(until), at(seconds), |_| true, || 1);
+        joined.unwrap()
+    };
+    let ((mut a, pilot_a), (mut b, pilot_b)) = (come("a", 0, 10), come("b", 0, 30));
+    let cancelled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&cancelled);
+    let pilots = [pilot_a.unwrap(), pilot_b.unwrap()];
+    let cancel = Box::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    table.group(pilots.iter()).unwrap().set(cancel);
+    assert!(come("a", 25, 35).1.is_none(), "its own time was up at 10");
+    let (_anew, begun) = come("a", 31, 41);
+    assert!(begun.is_some());
+    assert_eq!(
+        (heard(&mut a), heard(&mut b)),
+        (Some(Some((OVERDUE, 1))), Some(Some((OVERDUE, 1))))
+    );
+    assert_eq!(cancelled.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn one_whose_time_is_up_is_ended_by_whoever_comes_next() {
     let table = room_for(2);
     let now = Instant::now();

@@ -12,7 +12,7 @@ use crate::codec::Value;
 use crate::error::Error;
 use crate::fetch::{Chain, Loader, Verdict, chain};
 
-/// How often one call waits for a load of somebody else's that a tag invalidation has overtaken.
+/// How often one call waits for a load, where those of others bring what may not be shown to it, or have no more time.
 pub(super) const FOLLOWS_MAX: usize = 16;
 
 impl<V: Value> Cache<V> {
@@ -94,7 +94,13 @@ impl<V: Value> Fetching<'_, V> {
     /// wait any longer.
     async fn loaded(&self, is_soft: bool) -> Result<Result<FetchOutcome<V>, StaleBecause>, Error> {
         let asking = &self.asking;
-        for _ in 0..FOLLOWS_MAX {
+        for follows in 0..FOLLOWS_MAX {
+            if follows > 0
+                && is_soft
+                && let Some(error) = asking.failed(self.key)
+            {
+                return Ok(Err(StaleBecause::Failed(error)));
+            }
             let mut seated = asking.sit_down(self.key, || asking.rank())?;
             let lead = seated.leads.take();
             let has_led = lead.is_some();

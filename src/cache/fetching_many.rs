@@ -1,12 +1,9 @@
 //! The way of a fetch of many keys: what is there, one load for all that is not, and what is there if that
 //! fails.
 
-use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_core::Stream;
+use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hashbrown::HashMap;
 use smol_str::SmolStr;
@@ -17,7 +14,8 @@ use super::fetch_many::FetchMany;
 use super::fetched::{FetchOutcome, StaleBecause};
 use super::fetching::FOLLOWS_MAX;
 use super::loading_many::{LoadMany, ManyLoader};
-use super::seats::{Lead, Waits};
+use super::ranks::Ranks;
+use super::seats::{Lead, Seated, Waits};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::error::Error;
@@ -35,6 +33,8 @@ struct Stands<V> {
     has_fallback: bool,
     /// It has been waited for.
     is_loaded: bool,
+    /// How often.
+    follows: usize,
 }
 
 impl<V> Stands<V> {
@@ -43,6 +43,7 @@ impl<V> Stands<V> {
             answer: None,
             is_loaded: false,
             has_fallback: false,
+            follows: 0,
         }
     }
 
@@ -213,19 +214,20 @@ impl<V: Value> FetchingMany<'_, V> {
         Ok(())
     }
 
-    /// Has these loaded, and waits for them.
+    /// Has these loaded, and waits for them. What is to be loaded once more does not wait for the others.
     async fn load(&self, stands: &mut [Stands<V>], wave: &[usize]) {
-        for _ in 0..FOLLOWS_MAX {
+        let (mut waits, mut next) = (FuturesUnordered::new(), wave.to_vec());
+        loop {
             let ranks = Ranks::new(self.chunk, || self.asking.rank());
-            let (mut waits, mut leads) = (FuturesUnordered::new(), Vec::new());
-            for at in wave.iter().copied() {
+            let mut leads = Vec::new();
+            for at in next.drain(..) {
                 let (Some(key), Some(stands)) = (self.keys.get(at), stands.get_mut(at)) else {
                     continue;
                 };
                 if stands.answer.is_some() {
                     continue;
                 }
-                match self.asking.sit_down(key, || ranks.next()) {
+                match self.sit_down(key, stands, &ranks) {
                     Ok(mut seated) => {
                         let lead = seated.leads.take();
                         let has_led = lead.is_some();
@@ -241,16 +243,40 @@ impl<V: Value> FetchingMany<'_, V> {
                     }
                 }
             }
-            if waits.is_empty() {
-                return;
-            }
             self.lead(leads, true);
-            while let Some((at, answer)) = poll_fn(|cx| Pin::new(&mut waits).poll_next(cx)).await {
+            let Some(ready) = (&mut waits).ready_chunks(wave.len().max(1)).next().await else {
+                return;
+            };
+            for (at, answer) in ready {
+                if answer.is_none() {
+                    next.push(at);
+                }
                 if let Some(stands) = stands.get_mut(at) {
                     (stands.answer, stands.is_loaded) = (answer, true);
                 }
             }
         }
+    }
+
+    /// A place among those who wait for a key; not for ever again, nor where it has failed just now and there is
+    /// something to show.
+    fn sit_down(
+        &self,
+        key: &str,
+        stands: &mut Stands<V>,
+        ranks: &Ranks<impl Fn() -> Arc<Rank>>,
+    ) -> Result<Seated, Error> {
+        if stands.follows >= FOLLOWS_MAX {
+            return Err(self.asking.overloaded());
+        }
+        if stands.follows > 0
+            && stands.has_fallback
+            && let Some(error) = self.asking.failed(key)
+        {
+            return Err(error);
+        }
+        stands.follows += 1;
+        self.asking.sit_down(key, || ranks.next())
     }
 
     /// What becomes of one key; nothing, if it is to be loaded once more.
@@ -310,27 +336,5 @@ impl<V: Value> FetchingMany<'_, V> {
     }
 }
 
-/// How urgent the loads are that one call begins: those that are made together are one.
-struct Ranks<F> {
-    chunk: usize,
-    make: F,
-    now: Cell<(usize, Option<Arc<Rank>>)>,
-}
-
-impl<F: Fn() -> Arc<Rank>> Ranks<F> {
-    fn new(chunk: usize, make: F) -> Self {
-        Self {
-            chunk,
-            make,
-            now: Cell::new((0, None)),
-        }
-    }
-
-    fn next(&self) -> Arc<Rank> {
-        let (count, rank) = self.now.take();
-        let rank = rank.filter(|_| !count.is_multiple_of(self.chunk));
-        let rank = rank.unwrap_or_else(&self.make);
-        self.now.set((count + 1, Some(Arc::clone(&rank))));
-        rank
-    }
-}
+#[cfg(test)]
+mod tests;

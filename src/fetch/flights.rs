@@ -127,13 +127,16 @@ impl<C: Clone, T: Clone> Flights<C, T> {
         if over.is_empty() {
             return table;
         }
-        let ended: Vec<_> = over.iter().map(|serial| table.end_all(*serial)).collect();
+        let mut ended: Vec<_> = over.iter().map(|serial| table.end_all(*serial)).collect();
         drop(table);
-        for (flight, left) in ended {
-            if let Some((_, Some(cancel))) = flight.map(|flight| flight.tell(None)) {
-                cancel();
-            }
-            left.end();
+        for (flight, left) in &mut ended {
+            // IMPORTANT: all of it before anybody is told, who then looks for a place of his own.
+            let cancel = flight.as_mut().and_then(|flight| flight.cancel.take());
+            cancel.into_iter().for_each(|cancel| cancel());
+            std::mem::take(left).end();
+        }
+        for flight in ended.into_iter().filter_map(|(flight, _)| flight) {
+            flight.tell(None);
         }
         self.table.lock()
     }
@@ -191,7 +194,7 @@ impl<C: Clone, T: Clone> Pilot<C, T> {
     pub fn land(self, what: Option<T>) -> usize {
         let (flight, left) = self.flights.table.lock().end_all(self.serial);
         left.end();
-        flight.map_or(0, |flight| flight.tell(what).0)
+        flight.map_or(0, |flight| flight.tell(what))
     }
 }
 

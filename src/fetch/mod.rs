@@ -63,7 +63,8 @@ use crate::version::Version;
 pub const DEADLINE: Duration = Duration::from_secs(60);
 /// The longest that anybody may ask for: a day.
 pub const DEADLINE_MAX: Duration = Duration::from_secs(86_400);
-/// How long a load goes on at least that is to go on without anybody, and at most if nobody ever waited for it.
+/// How long a load goes on that is to go on without anybody, if it has not taken very long by then, and at most if
+/// nobody ever waited for it.
 pub const BACKGROUND_MAX: Duration = Duration::from_secs(30);
 /// How long what can be shown is not loaded again after a failure, where nothing else is said.
 pub const THROTTLE: Duration = Duration::from_secs(1);

@@ -48,6 +48,7 @@ pub struct Group {
 
 /// One load.
 pub struct Flight<C, T> {
+    serial: u64,
     pub id: Id,
     pub claim: C,
     pub began: Instant,
@@ -97,18 +98,36 @@ impl<C, T> Table<C, T> {
         Some((serial, self.flights.get_mut(&serial)?))
     }
 
-    /// The load of this key, if its time is up; all such loads, where there is no more room.
+    /// The load of this key, if its time is up, with all that are made together with it; all such loads, where
+    /// there is no more room.
     pub fn overdue(&mut self, id: &Id, now: Instant, count_max: usize) -> Vec<u64> {
-        let is_over =
-            |(serial, flight): (&u64, &Flight<C, T>)| (flight.until <= now).then_some(*serial);
         let is_full = self.flights.len() >= count_max;
         if is_full && self.swept.is_none_or(|swept| now >= swept + SWEEP_EVERY) {
             self.swept = Some(now);
-            return self.flights.iter().filter_map(is_over).collect();
+            let all = self.flights.values();
+            let over = all.filter(|flight| self.is_over(flight, now));
+            return over.map(|flight| flight.serial).collect();
         }
         let own = self.joinable.get(id);
-        let own = own.and_then(|serial| self.flights.get_key_value(serial));
-        own.and_then(is_over).into_iter().collect()
+        let own = own.and_then(|serial| self.flights.get(serial));
+        match own.filter(|own| self.is_over(own, now)) {
+            Some(own) => self.together(own).map(|flight| flight.serial).collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// Loads that are made together have the time of the one that has the most.
+    fn is_over(&self, flight: &Flight<C, T>, now: Instant) -> bool {
+        flight.until <= now && self.together(flight).all(|other| other.until <= now)
+    }
+
+    /// A load and those that are made together with it.
+    fn together<'a>(&'a self, flight: &'a Flight<C, T>) -> impl Iterator<Item = &'a Flight<C, T>> {
+        let group = flight.group.and_then(|group| self.groups.get(&group));
+        let others = group.map_or(&[][..], |group| &group.serials);
+        let others = others.iter().filter_map(|serial| self.flights.get(serial));
+        let others = others.filter(|other| other.serial != flight.serial);
+        std::iter::once(flight).chain(others)
     }
 
     pub fn begin(
@@ -125,6 +144,7 @@ impl<C, T> Table<C, T> {
         self.issued += 1;
         let serial = self.issued;
         let flight = Flight {
+            serial,
             id: id.clone(),
             claim: claim(),
             began: now,
@@ -178,7 +198,7 @@ impl<C, T> Table<C, T> {
 
     /// Somebody who waits leaves; what is to be dropped without the lock.
     pub fn leave(&mut self, serial: u64, number: u64) -> Left<C, T> {
-        let mut left = Left::nothing();
+        let mut left = Left::default();
         let Some(flight) = self.flights.get_mut(&serial) else {
             return left;
         };
@@ -196,7 +216,7 @@ impl<C, T> Table<C, T> {
 
     /// A load ends; what is to be told and dropped without the lock.
     pub fn end_all(&mut self, serial: u64) -> (Option<Flight<C, T>>, Left<C, T>) {
-        let mut left = Left::nothing();
+        let mut left = Left::default();
         let flight = self.end(serial);
         if let Some(flight) = &flight
             && let Some(name) = flight.group
@@ -242,15 +262,17 @@ pub struct Left<C, T> {
     cancel: Option<Cancel>,
 }
 
-impl<C, T> Left<C, T> {
-    fn nothing() -> Self {
+impl<C, T> Default for Left<C, T> {
+    fn default() -> Self {
         Self {
             own: None,
             cancelled: Vec::new(),
             cancel: None,
         }
     }
+}
 
+impl<C, T> Left<C, T> {
     /// Tells those who wait that nothing will come, and ends the work.
     pub fn end(self) {
         // As in `tell_lost`.
@@ -283,8 +305,8 @@ impl<C, T> Flight<C, T> {
         }
     }
 
-    /// Tells those who wait what it brought; nothing, if its time is up. How many those are, and what ends the work.
-    pub fn tell(self, what: Option<T>) -> (usize, Option<Cancel>)
+    /// Tells those who wait what it brought; nothing, if its time is up. How many those are.
+    pub fn tell(self, what: Option<T>) -> usize
     where
         T: Clone,
     {
@@ -294,7 +316,7 @@ impl<C, T> Flight<C, T> {
             // Whoever has left meanwhile wants nothing. A waker that panics harms its own caller alone.
             let _ = catch_unwind(AssertUnwindSafe(|| tell.send(Landed { what, waiters })));
         }
-        (waiters, self.cancel)
+        waiters
     }
 
     /// Tells those who wait that nothing will come. What ends the work is the caller's to use.

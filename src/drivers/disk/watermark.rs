@@ -324,11 +324,9 @@ mod tests {
     #[test]
     fn commits_that_reach_the_device_sync_once_in_an_interval() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("watermark");
-        let (mut file, _) = WatermarkFile::open(&path).unwrap();
+        let (mut file, _) = WatermarkFile::open(&dir.path().join("watermark")).unwrap();
         file.write(&marks(1), Moved::Device).unwrap();
         assert!(file.is_synced);
-        // The interval does not pass while the test looks away.
         file.synced_at = Some(Clock::instant() + Duration::from_secs(3_600));
         file.write(&marks(2), Moved::Device).unwrap();
         assert!(!file.is_synced);
