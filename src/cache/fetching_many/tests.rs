@@ -10,6 +10,8 @@ use tokio::sync::{Semaphore, mpsc};
 use super::*;
 use crate::{Larder, LoadError, LoadManyContext};
 
+const SOON: Duration = Duration::from_secs(20);
+
 #[tokio::test]
 async fn a_key_whose_load_has_no_more_time_is_begun_anew_while_others_are_waited_for() {
     let larder = Larder::builder().start().await.unwrap();
@@ -17,13 +19,13 @@ async fn a_key_whose_load_has_no_more_time_is_begun_anew_while_others_are_waited
     let asking = Asking::new(&users, None).unwrap();
     let mut seated = asking.sit_down("a", || asking.rank()).unwrap();
     let hangs = seated.leads.take().unwrap();
-    let (asked, mut asks) = mpsc::unbounded_channel();
+    let (asking_for, mut asks) = mpsc::unbounded_channel();
     let gate = Arc::new(Semaphore::new(0));
     let load = {
         let gate = Arc::clone(&gate);
         move |context: LoadManyContext<String>| {
             let keys: Vec<_> = context.keys().map(SmolStr::from).collect();
-            asked.send(keys.clone()).unwrap();
+            asking_for.send(keys.clone()).unwrap();
             let gate = Arc::clone(&gate);
             async move {
                 drop(gate.acquire().await);
@@ -37,11 +39,15 @@ async fn a_key_whose_load_has_no_more_time_is_begun_anew_while_others_are_waited
         let step = std::future::poll_fn(|cx| Poll::Ready(fetch.as_mut().poll(cx)));
         assert!(step.await.is_pending());
     };
+    let mut asked = async || {
+        let asked = tokio::time::timeout(SOON, asks.recv()).await;
+        asked.expect("it is asked").unwrap()
+    };
     step().await;
-    assert_eq!(asks.recv().await.unwrap(), ["b"]);
+    assert_eq!(asked().await, ["b"]);
     assert_eq!(hangs.pilot.land(None), 2);
     step().await;
-    assert_eq!(asks.recv().await.unwrap(), ["a"]);
+    assert_eq!(asked().await, ["a"]);
     gate.add_permits(1);
     let found = fetch.await.unwrap();
     assert!(
@@ -49,5 +55,5 @@ async fn a_key_whose_load_has_no_more_time_is_begun_anew_while_others_are_waited
             .iter()
             .all(|(_, entry)| **entry.as_ref().unwrap() == "new")
     );
-    larder.shutdown(Duration::from_secs(10)).await.unwrap();
+    larder.shutdown(SOON).await.unwrap();
 }
