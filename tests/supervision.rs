@@ -182,7 +182,9 @@ async fn a_hung_commit_is_given_up_and_stored_by_the_next_generation() {
     assert_eq!(opened, 1);
     house.faults.release();
     house.recover().await;
-    assert_eq!(house.health().oldest_call_ms, None);
+    // The successor may be storing what was set meanwhile.
+    let oldest = house.health().oldest_call_ms;
+    assert!(oldest.is_none_or(|ms| ms < 10_000), "{oldest:?}");
     house.flush().await;
     assert_eq!(*house.cache.get("below").await.unwrap().unwrap(), 1);
     house.end().await;
