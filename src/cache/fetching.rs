@@ -145,6 +145,7 @@ impl<V: Value> Fetching<'_, V> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::loading::Claimed;
     use super::*;
     use crate::{Larder, LoadContext, LoadError};
     use std::future::IntoFuture;
@@ -165,6 +166,34 @@ mod tests {
         assert!(joins.is_pending());
         assert_eq!(hangs.pilot.land(None), 2);
         assert_eq!(*fetch.await.unwrap().unwrap(), "anew");
+        larder.shutdown(Duration::from_secs(10)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_can_be_shown_is_not_loaded_anew_where_its_load_has_just_failed() {
+        let larder = Larder::builder().start().await.unwrap();
+        let users = larder.cache::<String>("users").unwrap();
+        let (ms, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
+        let set = users.set("k", "old".to_owned()).ttl(ms).stale_for(hour);
+        set.await.unwrap();
+        let began = std::time::Instant::now();
+        while users.get("k").await.unwrap().is_some() {
+            assert!(began.elapsed() < Duration::from_secs(20));
+            tokio::task::yield_now().await;
+        }
+        let asking = Asking::new(&users, None).unwrap();
+        let mut seated = asking.sit_down("k", || asking.rank()).unwrap();
+        let hangs = seated.leads.take().unwrap();
+        let never = |_: LoadContext<String>| async { Ok::<_, LoadError>("new".to_owned()) };
+        let fetch = users.fetch("k", never).stale_if_error_for(hour);
+        let mut fetch = pin!(fetch.into_future());
+        let joins = std::future::poll_fn(|cx| Poll::Ready(fetch.as_mut().poll(cx))).await;
+        assert!(joins.is_pending());
+        let claimed = Claimed::new(&users, hangs.id, hangs.claim);
+        claimed.note_failure(&LoadError::transient("503").into(), hour, false);
+        drop(claimed);
+        assert_eq!(hangs.pilot.land(None), 2);
+        assert_eq!(*fetch.await.unwrap().unwrap(), "old");
         larder.shutdown(Duration::from_secs(10)).await.unwrap();
     }
 }
