@@ -9,6 +9,13 @@ use smol_str::SmolStr;
 use crate::clock::Millis;
 use crate::version::Version;
 
+mod stamp;
+
+pub use stamp::{
+    SEALED_FORMAT, SEALED_HEAD_BYTES, SEALED_MAGIC, Stamp, put_checksum, put_sealed_head,
+    sealed_stamp, stamp,
+};
+
 /// First bytes of every record.
 pub const MAGIC: [u8; 2] = *b"LR";
 /// The version of this layout.
@@ -54,6 +61,8 @@ pub enum Damage {
     Foreign,
     /// The checksum does not match.
     Checksum,
+    /// Whole, and sealed: with another key, for another place, or edited since.
+    Sealed,
 }
 
 /// Writes the record of `key`.
@@ -106,6 +115,9 @@ pub fn decode(key: &[u8], record: &Bytes) -> Result<(Header, Bytes), Damage> {
     rest.copy_to_slice(&mut magic);
     let format = rest.get_u8();
     let codec = rest.get_u8();
+    if magic == SEALED_MAGIC && format == SEALED_FORMAT {
+        return Err(Damage::Sealed);
+    }
     if magic != MAGIC || format != FORMAT {
         return Err(Damage::Foreign);
     }

@@ -13,7 +13,9 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 
 use super::pulse::{Pulse, Thread};
-use super::{Driver, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write};
+use super::{
+    Driver, Failure, PageLimit, Reclaimed, StoreDurability, Upkeep, Usage, Watermark, Write,
+};
 use crate::clock::{Clock, Millis};
 use crate::gate::Permit;
 use crate::record::{self, Damage};
@@ -46,6 +48,8 @@ pub enum Command {
     Reclaim(Millis, usize, Answer<Reclaimed>),
     /// [`Driver::reserve`].
     Reserve(Watermark, Answer<()>),
+    /// [`Driver::upkeep`].
+    Upkeep(PageLimit, Answer<Upkeep>),
 }
 
 /// Where the commit lane takes what is to be stored.
@@ -236,6 +240,7 @@ impl LaneEnds {
                 self.carry_out(answer, || driver.reclaim(now_ms, count_max));
             }
             Command::Reserve(mark, answer) => self.carry_out(answer, || driver.reserve(mark)),
+            Command::Upkeep(page, answer) => self.carry_out(answer, || driver.upkeep(page)),
             drain @ Command::Drain(..) => return Some(drain),
         }
         None
@@ -294,12 +299,12 @@ impl LaneEnds {
 }
 
 /// Deletes a damaged record. It is looked at again first: the lane is the only writer, so what it sees
-/// is what it deletes. A record of a later layout is not damaged: it is left for who can read it.
+/// is what it deletes. A record of a later layout, or one that is sealed, is not damaged: it is left for who can read it.
 fn repair(driver: &Arc<dyn Driver>, key: &Bytes) -> Result<bool, Failure> {
     let damaged = match driver.get(key)? {
         Some(bytes) => {
             let damage = record::decode(key, &bytes).err();
-            damage.is_some_and(|damage| damage != Damage::Foreign)
+            damage.is_some_and(|damage| !matches!(damage, Damage::Foreign | Damage::Sealed))
         }
         None => false,
     };
@@ -316,8 +321,8 @@ fn purge(
     after: &Bytes,
     doubtful: &Doubtful,
 ) -> Result<Option<Bytes>, Failure> {
-    let records = driver.scan(b"", after, PURGE_PAGE)?;
-    let deletes = records.iter().filter_map(|(key, bytes)| {
+    let walked = driver.walk(after, PURGE_PAGE)?;
+    let deletes = walked.records.iter().filter_map(|(key, bytes)| {
         let (header, _) = record::decode(key, bytes).ok()?;
         let key = key.clone();
         doubtful(&key, header.version).then_some(Write::Delete { key })
@@ -326,7 +331,7 @@ fn purge(
     if !deletes.is_empty() {
         driver.commit(&deletes, StoreDurability::Written)?;
     }
-    Ok(records.last().map(|(key, _)| key.clone()))
+    Ok(walked.next)
 }
 
 #[cfg(test)]

@@ -116,12 +116,15 @@ impl Driver for MapDriver {
             .take(count_max)
             .map(|(_, key)| key.clone())
             .collect();
-        let records = due
-            .into_iter()
-            .filter_map(|key| contents.remove(&key).map(|version| (key, version)))
-            .collect();
-        let next_ms = contents.expiry.first().map(|(keep_ms, _)| *keep_ms);
-        Ok(Reclaimed { records, next_ms })
+        let mut reclaimed = Reclaimed::default();
+        for key in due {
+            if let Some(gone) = contents.remove(&key) {
+                reclaimed.records.push((key, gone.version));
+                reclaimed.bodies.push(gone.record);
+            }
+        }
+        reclaimed.next_ms = contents.expiry.first().map(|(keep_ms, _)| *keep_ms);
+        Ok(reclaimed)
     }
 
     fn usage(&self) -> Usage {
@@ -181,10 +184,10 @@ impl Contents {
         self.records.insert(key.clone(), stored);
     }
 
-    fn remove(&mut self, key: &Bytes) -> Option<Version> {
+    fn remove(&mut self, key: &Bytes) -> Option<Stored> {
         let old = self.records.remove(key)?;
         self.expiry.remove(&(old.keep_ms, key.clone()));
         self.bytes -= (key.len() + old.record.len()) as u64;
-        Some(old.version)
+        Some(old)
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::clock::Millis;
 use crate::version::Version;
 
+mod answers;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 #[cfg(feature = "disk")]
@@ -20,6 +21,10 @@ pub mod faults;
 pub mod lanes;
 pub mod map;
 pub mod pulse;
+#[cfg(feature = "secure")]
+pub mod sealed;
+
+pub use answers::{Reclaimed, Upkeep, Usage, Walked};
 
 /// A store that larder can use as a tier. See `examples/custom_driver.rs` for a whole one, and
 /// `drivers::conformance` (feature `test-util`) for what it must pass.
@@ -73,6 +78,20 @@ pub trait Driver: Send + Sync + 'static {
         page: PageLimit,
     ) -> Result<Vec<(Bytes, Bytes)>, Failure>;
 
+    /// Records in an order of the store's own, as [`scan`](Driver::scan) gives them: for whoever wants all
+    /// of them once, at whatever price is lowest. An empty `from` begins; then it is where the last call ended.
+    ///
+    /// Left as it is, it scans.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Driver::get).
+    fn walk(&self, from: &[u8], page: PageLimit) -> Result<Walked, Failure> {
+        let records = self.scan(b"", from, page)?;
+        let next = records.last().map(|(key, _)| key.clone());
+        Ok(Walked { records, next })
+    }
+
     /// Deletes records whose `keep_ms` (as it was given with [`Write::Put`]) is at or before
     /// `now_ms`, at most `count_max` of them, without reading every record, and says which.
     ///
@@ -102,6 +121,27 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The mark that was remembered last, by this process or an earlier one.
     fn reserved(&self) -> Watermark;
+
+    /// Does a part of what the store has to do for itself, if there is anything, by the thread that commits.
+    /// It is called again while it says that there is more, with room for others in between.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Driver::commit).
+    fn upkeep(&self, page: PageLimit) -> Result<Upkeep, Failure> {
+        let _ = page;
+        Ok(Upkeep::default())
+    }
+
+    /// Rewrites what is stored so that nothing that was deleted or replaced is left in its files. May take
+    /// minutes; called on a thread of its own, while others go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; it is tried again when the store is opened anew.
+    fn scrub(&self) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// What became, when this instance was opened, of what had been stored before. A driver that
     /// wraps another one must hand this on.
@@ -199,34 +239,6 @@ pub struct PageLimit {
     pub count_max: usize,
     /// About how many bytes of records; at least one record is returned.
     pub bytes_max: usize,
-}
-
-/// What [`Driver::reclaim`] did.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Reclaimed {
-    /// Keys and versions of the records that were deleted.
-    pub records: Vec<(Bytes, Version)>,
-    /// When the next record may be reclaimed; `None` if the store knows of none.
-    pub next_ms: Option<Millis>,
-}
-
-/// Shows how many, never a key.
-impl fmt::Debug for Reclaimed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reclaimed")
-            .field("records", &self.records.len())
-            .field("next_ms", &self.next_ms)
-            .finish()
-    }
-}
-
-/// How much a store holds.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Usage {
-    /// Records, possibly estimated; `None` if the store cannot tell.
-    pub entries: Option<u64>,
-    /// Bytes on its device.
-    pub bytes: u64,
 }
 
 /// What a store remembers for its next opening.

@@ -161,6 +161,7 @@ async fn a_reclaim_announces_only_what_is_watched_and_was_not_announced() {
     records.push((bytes::Bytes::from_static(b"never-opened/k"), version));
     let reclaimed = Reclaimed {
         records,
+        bodies: Vec::new(),
         next_ms: None,
     };
     bench.stores.reclaims.lock().push(Some(reclaimed.clone()));

@@ -19,7 +19,7 @@ use self::open::Opened;
 use self::reclaim::Floor;
 use self::room::Room;
 use self::store::{Changes, Store, Verdict};
-use self::verify::Past;
+pub(crate) use self::verify::Past;
 use self::watermark::{Marks, Moved, SYNC_INTERVAL_MS, WatermarkFile};
 use super::{
     Driver, Emptied, Factory, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Usage,
@@ -45,6 +45,9 @@ pub use config::{
     CACHE_BYTES, DISK_FREE_BYTES_MIN, DiskConfig, JOURNAL_BYTES_MAX, MEMTABLE_BYTES,
     OPEN_FILES_MAX, QUARANTINED_MAX, WORKER_THREADS,
 };
+#[cfg(feature = "secure")]
+pub(crate) use open::erase;
+pub(crate) use open::{path_failure, sync_dir};
 pub use salvage::SALVAGE_MS_MAX;
 pub use verify::VERIFY_MS_MAX;
 
@@ -91,7 +94,18 @@ impl DiskDriver {
     }
 
     fn open_after(dir: &Path, config: &DiskConfig, past: &mut Past) -> Result<Self, Failure> {
-        let mut opened = open::open(dir, config, past)?;
+        Self::open_prepared(dir, config, past, |_| open::refuse_sealed(dir))
+    }
+
+    /// As [`open`](Self::open); `prepare` is told whether there is a store, when the directory is locked and
+    /// before anything in it is looked at, and may refuse.
+    pub(crate) fn open_prepared(
+        dir: &Path,
+        config: &DiskConfig,
+        past: &mut Past,
+        prepare: impl FnOnce(bool) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
+        let mut opened = open::open(dir, config, past, prepare)?;
         let kept = opened.salvageable.take();
         let mut driver = Self::new(dir, config, opened);
         if let Some(kept) = kept {
@@ -307,8 +321,13 @@ impl Driver for DiskDriver {
         let next_ms = floor.next_ms(&self.store.view());
         Ok(Reclaimed {
             records: plan.records,
+            bodies: plan.bodies,
             next_ms: next_ms.map_err(|e| self.failed(&e))?,
         })
+    }
+
+    fn scrub(&self) -> Result<(), Failure> {
+        self.store.scrub().map_err(|e| self.failed(&e))
     }
 
     fn usage(&self) -> Usage {

@@ -25,6 +25,8 @@ pub const CREATING: &str = "store.creating";
 pub const QUARANTINED: &str = "store.quarantined-";
 /// The watermark file.
 pub const WATERMARK: &str = "watermark";
+/// The header of a sealed store.
+pub const SEALED_HEADER: &str = "keys";
 /// Locked for as long as a driver lives.
 pub const LOCK: &str = "lock";
 /// What is said of a loss whose reason was said to somebody who is gone.
@@ -48,9 +50,16 @@ pub struct Opened {
     pub lock: DirLock,
 }
 
-/// Opens `dir`.
-pub fn open(dir: &Path, config: &DiskConfig, past: &mut Past) -> Result<Opened, Failure> {
+/// Opens `dir`. What is in it is looked at when `prepare` has been, which is told whether there is a store.
+pub fn open(
+    dir: &Path,
+    config: &DiskConfig,
+    past: &mut Past,
+    prepare: impl FnOnce(bool) -> Result<(), Failure>,
+) -> Result<Opened, Failure> {
     let lock = lock(dir)?;
+    let store = dir.join(STORE);
+    prepare(store.try_exists().map_err(|e| path_failure(&store, &e))?)?;
     let path = dir.join(WATERMARK);
     let (mut file, known) = WatermarkFile::open(&path).map_err(|e| path_failure(&path, &e))?;
     remove_leftovers(&dir.join(CREATING))?;
@@ -277,6 +286,33 @@ fn remove_leftovers(path: &Path) -> Result<(), Failure> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(path_failure(path, &e)),
         _ => Ok(()),
     }
+}
+
+/// Refuses a directory whose store is sealed: what is not sealed must not get into it.
+pub fn refuse_sealed(dir: &Path) -> Result<(), Failure> {
+    let header = dir.join(SEALED_HEADER);
+    match header.try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Failure::fatal(format!(
+            "{}: the store here is sealed; open it with `encrypted` or `secure` and its master key, or give \
+             another directory; nothing was overwritten",
+            dir.display()
+        ))),
+        Err(e) => Err(path_failure(&header, &e)),
+    }
+}
+
+/// Removes the store of a locked directory, and those that were kept aside.
+#[cfg(feature = "secure")]
+pub fn erase(dir: &Path) -> Result<(), Failure> {
+    let entries = std::fs::read_dir(dir).map_err(|e| path_failure(dir, &e))?;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name == STORE || name.to_string_lossy().starts_with(QUARANTINED) {
+            remove_leftovers(&entry.path())?;
+        }
+    }
+    sync_dir(dir).map_err(|e| path_failure(dir, &e))
 }
 
 /// Creates what is missing of `path`, for its owner alone; leaves alone what is there.

@@ -58,6 +58,8 @@ pub struct Plan<'a> {
     pub items: u64,
     /// The records to be deleted.
     pub records: Vec<(Bytes, Version)>,
+    /// What they are.
+    pub bodies: Vec<Bytes>,
     /// Where the index begins once `changes` are committed.
     pub floor: Floor,
 }
@@ -78,6 +80,7 @@ pub fn plan<'a>(
         changes: store.changes(0),
         items: 0,
         records: Vec::new(),
+        bodies: Vec::new(),
         floor: floor.clone(),
     };
     let mut stale = 0;
@@ -90,14 +93,15 @@ pub fn plan<'a>(
         let (entry, value) = entry?;
         plan.floor = Floor(entry.to_vec());
         plan.items += 1;
-        match current(&view, &entry, &value)?.filter(|(key, _)| seen.insert(key.clone())) {
-            Some((key, expiry)) if expiry.keep_ms <= now_ms => {
+        match current(&view, &entry, &value)?.filter(|(key, ..)| seen.insert(key.clone())) {
+            Some((key, expiry, record)) if expiry.keep_ms <= now_ms => {
                 plan.changes.delete(layout::record_key(&key).into());
                 plan.items += 1;
                 plan.records.push((key, expiry.version));
+                plan.bodies.push(record);
             }
             // It stood early. Its own place is behind now, and whatever stands there is older.
-            Some((key, expiry)) => {
+            Some((key, expiry, _)) => {
                 let place = layout::index_key(expiry.keep_ms, &key);
                 plan.changes.put(place.into(), &expiry.encode());
                 plan.items += 1;
@@ -110,8 +114,12 @@ pub fn plan<'a>(
     Ok(plan)
 }
 
-/// Key and expiry of the record that an index entry speaks of, if it is still that record.
-fn current(view: &View<'_>, entry: &[u8], value: &[u8]) -> fjall::Result<Option<(Bytes, Expiry)>> {
+/// Key, expiry and bytes of the record that an index entry speaks of, if it is still that record.
+fn current(
+    view: &View<'_>,
+    entry: &[u8],
+    value: &[u8],
+) -> fjall::Result<Option<(Bytes, Expiry, Bytes)>> {
     let (Some((_, key)), Some(expiry)) = (layout::split_index_key(entry), Expiry::decode(value))
     else {
         return Ok(None);
@@ -120,8 +128,8 @@ fn current(view: &View<'_>, entry: &[u8], value: &[u8]) -> fjall::Result<Option<
         return Ok(None);
     };
     // A record that cannot be read is left to the reader who finds it: it may be a newer one.
-    let is_same = record::decode(key, &stored).is_ok_and(|(header, _)| {
-        header.version == expiry.version && header.keep_ms == expiry.keep_ms
+    let is_same = record::stamp(key, &stored).is_ok_and(|stamp| {
+        stamp.version == expiry.version && stamp.keep_ms == expiry.keep_ms
     });
-    Ok(is_same.then(|| (Bytes::copy_from_slice(key), expiry)))
+    Ok(is_same.then(|| (Bytes::copy_from_slice(key), expiry, stored)))
 }

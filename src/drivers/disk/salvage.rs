@@ -93,7 +93,7 @@ impl DiskDriver {
     fn open_again(self, config: &DiskConfig) -> Result<Self, Failure> {
         let (dir, quarantined) = (self.dir.clone(), self.quarantined.clone());
         drop(self);
-        let again = Self::new(&dir, config, open::open(&dir, config, &mut Past::known())?);
+        let again = Self::new(&dir, config, open::open(&dir, config, &mut Past::known(), |_| Ok(()))?);
         Ok(Self {
             quarantined,
             ..again
@@ -254,12 +254,12 @@ impl<'a> Run<'a> {
 /// The record at `place`, if it is whole.
 fn put(place: &[u8], record: Bytes) -> Option<Write> {
     let key = place.get(1..)?;
-    let (header, _) = record::decode(key, &record).ok()?;
+    let stamp = record::stamp(key, &record).ok()?;
     Some(Write::Put {
         key: Bytes::copy_from_slice(key),
         record,
-        version: header.version,
-        keep_ms: header.keep_ms,
+        version: stamp.version,
+        keep_ms: stamp.keep_ms,
     })
 }
 

@@ -113,6 +113,12 @@ impl Store {
         Changes(&self.keyspace, batch)
     }
 
+    /// Rewrites all tables, so that what was deleted or replaced is left in none, nor in a journal.
+    pub fn scrub(&self) -> fjall::Result<()> {
+        self.keyspace.rotate_memtable_and_wait()?;
+        self.keyspace.major_compact()
+    }
+
     /// Its directory, as the system names open files.
     pub fn files(&self) -> PathBuf {
         self.path

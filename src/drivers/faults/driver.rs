@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::{Fault, Faults, Op};
 use crate::clock::Millis;
 use crate::drivers::{
-    Driver, Factory, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Usage, Watermark,
+    Driver, Factory, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Upkeep, Usage,
+    Walked, Watermark,
     Write,
 };
 
@@ -157,6 +158,23 @@ impl Driver for Faulty {
             return Ok(Reclaimed::default());
         }
         made(fault, self.inner.reclaim(now_ms, count_max)?)
+    }
+
+    fn walk(&self, from: &[u8], page: PageLimit) -> Result<Walked, Failure> {
+        let fault = self.read(Op::Scan)?;
+        let mut walked = self.inner.walk(from, page)?;
+        let records = walked.records.into_iter();
+        let carried = records.map(|(key, record)| (key, self.carried(fault, record)));
+        walked.records = carried.collect();
+        made(fault, walked)
+    }
+
+    fn upkeep(&self, page: PageLimit) -> Result<Upkeep, Failure> {
+        self.inner.upkeep(page)
+    }
+
+    fn scrub(&self) -> Result<(), Failure> {
+        self.inner.scrub()
     }
 
     fn usage(&self) -> Usage {

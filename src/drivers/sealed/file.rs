@@ -1,0 +1,70 @@
+//! The header's file, beside the store's directory: replaced as a whole, or destroyed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use crate::drivers::disk::sync_dir;
+
+/// The longest header that is read.
+const HEADER_BYTES_MAX: u64 = 256 << 10;
+/// The end of the name of a header that is being written.
+const WRITING: &str = "writing";
+
+/// The header at `path`, if there is one.
+///
+/// # Errors
+///
+/// What the file system says; `InvalidData` beyond [`HEADER_BYTES_MAX`].
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let mut bytes = Vec::new();
+    file.take(HEADER_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > HEADER_BYTES_MAX {
+        true => Err(io::ErrorKind::InvalidData.into()),
+        false => Ok(Some(bytes)),
+    }
+}
+
+/// Puts a header in the place of the one before, durably: whoever reads has the one or the other.
+///
+/// # Errors
+///
+/// What the file system says; the one before is then still there, unless it was the last step that failed.
+pub fn replace(path: &Path, header: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension(WRITING);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&beside)?;
+    file.write_all(header)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Overwrites the header where it lies, then puts `rest` in its place. What the device keeps of blocks that
+/// were overwritten is beyond any program.
+///
+/// # Errors
+///
+/// What the file system says.
+pub fn destroy(path: &Path, rest: &[u8]) -> io::Result<()> {
+    match OpenOptions::new().write(true).open(path) {
+        Ok(mut file) => {
+            let bytes = file.metadata()?.len().min(HEADER_BYTES_MAX);
+            file.seek(SeekFrom::Start(0))?;
+            io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
+            file.sync_all()?;
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
+    }
+    let _ = std::fs::remove_file(path.with_extension(WRITING));
+    replace(path, rest)
+}

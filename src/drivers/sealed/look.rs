@@ -1,0 +1,152 @@
+//! Reading what is sealed: where a record may be, and whether it is what it should be.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::envelope::{self, Opened};
+use super::{Driver, Failure, Keys, LOOKS_MAX, SealedDriver};
+use crate::record::{self, Damage, MAGIC, Stamp};
+
+/// What is given for a record that does not open: no reader takes it for a value, and none repairs it.
+static REFUSED: [u8; record::HEADER_BYTES] = {
+    let mut refused = [0; record::HEADER_BYTES];
+    [refused[0], refused[1]] = record::SEALED_MAGIC;
+    refused[2] = record::SEALED_FORMAT;
+    refused
+};
+
+/// What a look at one key's places found.
+enum Answer {
+    /// It, or nothing, or what stands for a damaged or refused record.
+    Sure(Option<Bytes>),
+    /// Keys or record have changed meanwhile; what to answer if they go on doing so.
+    Again(Option<Bytes>),
+}
+
+impl SealedDriver {
+    /// The record of a key.
+    pub(super) fn look(&self, key: &[u8]) -> Result<Option<Bytes>, Failure> {
+        let mut last = None;
+        for _ in 0..LOOKS_MAX {
+            let keys = self.vault.keys()?;
+            let places = keys.places(key);
+            let found = match places.as_slice() {
+                [place] => vec![self.inner.get(place)?],
+                places => self.inner.get_many(places)?,
+            };
+            match self.judge(&keys, key, &places, &found)? {
+                Answer::Sure(answer) => return Ok(answer),
+                Answer::Again(answer) => last = answer,
+            }
+        }
+        if last.is_some() {
+            self.vault.refuse();
+        }
+        Ok(last)
+    }
+
+    /// The records of many keys, each as it was at one moment.
+    pub(super) fn look_many(&self, wanted: &[Bytes]) -> Result<Vec<Option<Bytes>>, Failure> {
+        let keys = self.vault.keys()?;
+        let places: Vec<Vec<Bytes>> = wanted.iter().map(|key| keys.places(key)).collect();
+        let all: Vec<Bytes> = places.iter().flatten().cloned().collect();
+        let found = self.inner.get_many(&all)?;
+        let (mut rest, mut answers) = (found.as_slice(), Vec::with_capacity(wanted.len()));
+        for (key, places) in wanted.iter().zip(&places) {
+            let (own, others) = rest.split_at_checked(places.len()).unwrap_or((rest, &[]));
+            rest = others;
+            answers.push(match self.judge(&keys, key, places, own)? {
+                Answer::Sure(answer) => answer,
+                Answer::Again(_) => self.look(key)?,
+            });
+        }
+        Ok(answers)
+    }
+
+    /// What was found at a key's places, oldest place first.
+    fn judge(
+        &self,
+        keys: &Arc<Keys>,
+        key: &[u8],
+        places: &[Bytes],
+        found: &[Option<Bytes>],
+    ) -> Result<Answer, Failure> {
+        let both = places.iter().zip(found).rev();
+        let mut newest = both.filter_map(|(place, found)| Some((place, found.as_ref()?)));
+        // Keys are changed before records are moved: who finds nothing with old ones looks again.
+        let is_current = Arc::ptr_eq(keys, &self.vault.keys()?);
+        let refused = || Some(Bytes::from_static(&REFUSED));
+        let Some((place, stored)) = newest.next() else {
+            return Ok(match is_current {
+                true => Answer::Sure(None),
+                false => Answer::Again(None),
+            });
+        };
+        Ok(match self.open_at(keys, place, stored) {
+            Ok(opened) if opened.key != key => {
+                self.vault.refuse();
+                Answer::Sure(refused())
+            }
+            Ok(opened) if opened.stamp.version.get() <= keys.floor => Answer::Sure(None),
+            Ok(opened) if !self.vault.replay.believes(place, opened.stamp.version) => {
+                // One that is written just now, or an old one that was put back.
+                Answer::Again(refused())
+            }
+            Ok(opened) => Answer::Sure(Some(opened.record)),
+            Err(Damage::Sealed) if !is_current => Answer::Again(refused()),
+            Err(Damage::Sealed | Damage::Foreign) => {
+                self.vault.refuse();
+                Answer::Sure(refused())
+            }
+            // Shorter than any record: whoever reads it knows that it is damaged, and has it deleted.
+            Err(Damage::Truncated | Damage::Checksum) => Answer::Sure(Some(Bytes::new())),
+        })
+    }
+
+    /// Opens what is stored at a place.
+    ///
+    /// # Errors
+    ///
+    /// The damage; [`Damage::Foreign`] for a plain record where none belongs.
+    pub(super) fn open_at(
+        &self,
+        keys: &Keys,
+        place: &Bytes,
+        stored: &Bytes,
+    ) -> Result<Found, Damage> {
+        if stored.starts_with(&MAGIC) {
+            if !keys.is_converting {
+                return Err(Damage::Foreign);
+            }
+            let stamp = record::stamp(place, stored)?;
+            return Ok(Found {
+                key: place.clone(),
+                record: stored.clone(),
+                stamp,
+            });
+        }
+        let head = envelope::head(place, stored)?;
+        let key = keys.of(head.epoch).ok_or(Damage::Sealed)?;
+        if head.cipher != Some(keys.cipher) {
+            return Err(Damage::Sealed);
+        }
+        let sealer = keys.sealer(head.epoch);
+        let Opened { key, record } = envelope::open(key, sealer, place, &head, stored)?;
+        Ok(Found {
+            key,
+            record,
+            stamp: head.stamp,
+        })
+    }
+}
+
+/// A record that was opened.
+pub(super) struct Found {
+    /// Its key.
+    pub key: Bytes,
+    /// All of it.
+    pub record: Bytes,
+    /// Its version, and until when it is kept.
+    pub stamp: Stamp,
+}

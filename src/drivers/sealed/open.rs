@@ -1,0 +1,227 @@
+//! Opening a sealed store: header and key first, then the store, then whether the two belong together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::vault::Found;
+use super::{
+    Driver, Failure, Opening, PageLimit, PlainStore, SealedDriver, StoreDurability, Vault, Write,
+    Writer, key_failure,
+};
+use crate::clock::NEVER;
+use crate::drivers::disk::{DiskConfig, DiskDriver, Past};
+use crate::drivers::{Emptied, Factory};
+use crate::key::FENCES;
+use crate::record::{Damage, MAGIC, Stamp};
+use crate::version::Version;
+use super::envelope::Plain;
+
+/// Where a sealed store says that it is one: the same whatever its keys are.
+pub const MARKER: &[u8] = b"\0sealed/store";
+/// What is looked at to tell an empty store from a plain one.
+const FEW: PageLimit = PageLimit {
+    count_max: 64,
+    bytes_max: 1 << 20,
+};
+
+/// Makes sealed drivers over a store in `directory`.
+pub fn disk_factory(directory: &Path, config: &DiskConfig, vault: &Arc<Vault>) -> Factory {
+    let (directory, config, vault) = (directory.to_owned(), config.clone(), Arc::clone(vault));
+    let past = Mutex::new(Past::default());
+    Arc::new(move || {
+        let mut found = Found::Nothing;
+        let past = &mut *past.lock();
+        let disk = DiskDriver::open_prepared(&directory, &config, past, |has_store| {
+            found = vault.look(has_store)?;
+            match found {
+                Found::Shredded => {
+                    crate::drivers::disk::erase(&directory)?;
+                    vault.found(false)?;
+                }
+                // Before the store: one that has none is not a sealed one, or its header is gone.
+                Found::Nothing => vault.found(false)?,
+                Found::Header | Found::Store => {}
+            }
+            Ok(())
+        })?;
+        past.is_known = true;
+        let driver = SealedDriver::open(Box::new(disk), &vault, found)?;
+        Ok(Box::new(driver) as Box<dyn Driver>)
+    })
+}
+
+impl SealedDriver {
+    /// Seals what `inner` stores, with the header that was found.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Fatal`] if the two do not belong together, with what to do.
+    pub(super) fn open(
+        inner: Box<dyn Driver>,
+        vault: &Arc<Vault>,
+        found: Found,
+    ) -> Result<Self, Failure> {
+        let marker = inner.get(MARKER)?;
+        match (&found, &marker) {
+            (Found::Store, Some(_)) => return Err(vault.headless()),
+            (Found::Store, None) => adopt(&*inner, vault)?,
+            _ => {}
+        }
+        let mut opening = inner.opened();
+        if matches!(found, Found::Shredded) {
+            opening.emptied = Some(Emptied {
+                reason: "its keys were destroyed".into(),
+                kept: None,
+                salvaged: 0,
+            });
+        }
+        let driver = Self {
+            inner,
+            vault: Arc::clone(vault),
+            writer: Mutex::new(Writer::default()),
+            opening,
+        };
+        driver.check_marker(marker.as_ref())?;
+        driver.check_fences()?;
+        if marker.is_none() {
+            has_room(driver.mark(&mut driver.writer.lock()))?;
+        }
+        driver.advance()?;
+        Ok(driver)
+    }
+
+    /// Whether header and store are of each other, and the store no older than the guard knows.
+    fn check_marker(&self, marker: Option<&Bytes>) -> Result<(), Failure> {
+        let mut counter = 0;
+        if let Some(marker) = marker {
+            let place = Bytes::from_static(MARKER);
+            let keys = self.vault.keys()?;
+            let opened = self.open_at(&keys, &place, marker);
+            let opened = opened.map_err(|_| self.vault.headless())?;
+            counter = counter_of(&opened.record).ok_or_else(|| self.vault.headless())?;
+        }
+        let Some(guard) = &self.vault.config().guard else {
+            self.writer.lock().counter = counter;
+            return Ok(());
+        };
+        let known = guard
+            .counter()
+            .map_err(|error| key_failure("the rollback guard", &error))?;
+        // Written to the store before the guard: a crash in between leaves the store ahead.
+        if counter < known && self.opening.emptied.is_none() {
+            return Err(Failure::fatal(format!(
+                "the store is older than its rollback guard knows ({counter} is below {known}): it was put \
+                 back from a copy; move the whole directory away to begin anew, or set the guard back if \
+                 you did this yourself; nothing was overwritten"
+            )));
+        }
+        self.writer.lock().counter = counter.max(known);
+        Ok(())
+    }
+
+    /// A fence that does not open guards nobody knows what: everything stored so far is forgotten.
+    fn check_fences(&self) -> Result<(), Failure> {
+        let prefix = format!("{FENCES}/");
+        let keys = self.vault.keys()?;
+        let (mut from, mut lost) = (Bytes::new(), Vec::new());
+        loop {
+            let fences = self.inner.scan(prefix.as_bytes(), &from, FEW)?;
+            let Some((last, _)) = fences.last() else {
+                break;
+            };
+            from = last.clone();
+            for (place, stored) in &fences {
+                let is_plain = stored.starts_with(&MAGIC);
+                let opened = self.open_at(&keys, place, stored);
+                // A damaged plain one has a name, by which it is found damaged when fences are read.
+                if !is_plain && matches!(&opened, Err(damage) if *damage != Damage::Foreign) {
+                    lost.push(Write::Delete { key: place.clone() });
+                }
+            }
+        }
+        if lost.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            fences = lost.len(),
+            "stored fences do not open, so everything stored until now is forgotten"
+        );
+        let floor = self.inner.reserved().ceiling;
+        self.vault.change(|header| {
+            header.bundle.floor = header.bundle.floor.max(floor);
+            Ok(())
+        })?;
+        self.inner.commit(&lost, StoreDurability::Synced)
+    }
+
+    /// Says in the store that it is a sealed one, and of whom.
+    pub(super) fn mark(&self, writer: &mut Writer) -> Result<(), Failure> {
+        let version = Version::new(self.inner.reserved().ceiling.max(1));
+        let version = version.ok_or_else(|| Failure::reopen("a version of zero"))?;
+        let place = Bytes::from_static(MARKER);
+        let plain = Plain {
+            key: MARKER,
+            record: &writer.counter.to_le_bytes(),
+            stamp: Stamp {
+                version,
+                keep_ms: NEVER,
+            },
+        };
+        let record = self.seal_at(writer, &place, plain)?;
+        let put = Write::Put {
+            key: place,
+            record,
+            version,
+            keep_ms: NEVER,
+        };
+        self.inner.commit(&[put], StoreDurability::Synced)
+    }
+
+    /// Moves the guard's counter, where there is a guard.
+    pub(super) fn advance(&self) -> Result<(), Failure> {
+        let Some(guard) = &self.vault.config().guard else {
+            return Ok(());
+        };
+        let writer = &mut *self.writer.lock();
+        writer.counter += 1;
+        if let Err(failure) = self.mark(writer) {
+            writer.counter -= 1;
+            return has_room(Err(failure));
+        }
+        guard
+            .advance(writer.counter)
+            .map_err(|error| key_failure("the rollback guard", &error))
+    }
+}
+
+/// A store without room is opened all the same: its records can be read.
+fn has_room(marked: Result<(), Failure>) -> Result<(), Failure> {
+    match marked {
+        Err(Failure::Full { reason }) => {
+            tracing::warn!(reason, "a sealed store could not be marked");
+            Ok(())
+        }
+        marked => marked,
+    }
+}
+
+fn counter_of(record: &Bytes) -> Option<u64> {
+    let bytes = record.as_ref().try_into().ok()?;
+    Some(u64::from_le_bytes(bytes))
+}
+
+/// A store without header or marker: a plain one, if there is anything in it.
+fn adopt(inner: &dyn Driver, vault: &Vault) -> Result<(), Failure> {
+    let is_empty = inner.scan(b"", b"", FEW)?.is_empty();
+    match vault.config().plain_store {
+        _ if is_empty => vault.found(false),
+        PlainStore::Convert => vault.found(true),
+        PlainStore::Refuse => Err(Failure::fatal(
+            "the store in this directory is a plain one, and is not to be converted; allow it with \
+             `plain_store(PlainStore::Convert)`, or give another directory; nothing was overwritten",
+        )),
+    }
+}

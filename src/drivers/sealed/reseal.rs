@@ -1,0 +1,133 @@
+//! Sealing anew, a page at a time on the writing thread: what an older master key has sealed, and what was
+//! plain. Whoever is killed in between finds both, and goes on from the start.
+
+use bytes::Bytes;
+
+use super::envelope::Plain;
+use super::open::MARKER;
+use super::{Driver, Failure, Keys, PageLimit, SealedDriver, StoreDurability, Upkeep, Write, Writer};
+use crate::record::{Damage, MAGIC};
+
+/// What is to become of one record.
+enum Fate {
+    /// It is as it should be, or nobody's.
+    Stays,
+    /// It was sealed anew.
+    Resealed,
+    /// It does not open, and never will.
+    GivenUp,
+}
+
+impl SealedDriver {
+    /// Seals the next page anew, if there is anything to be sealed anew.
+    pub(super) fn reseal(&self, page: PageLimit) -> Result<Upkeep, Failure> {
+        let keys = self.vault.keys()?;
+        if !keys.is_resealing() {
+            return Ok(Upkeep::default());
+        }
+        let writer = &mut *self.writer.lock();
+        if writer.cursor.is_empty() {
+            let records = self.inner.usage().entries;
+            self.vault.report(|progress| {
+                progress.begin();
+                progress.records = records;
+            });
+        }
+        let records = self.inner.scan(b"", &writer.cursor, page)?;
+        let Some((last, _)) = records.last() else {
+            return self.finish(writer, &keys);
+        };
+        let last = last.clone();
+        let (mut batch, mut resealed, mut given_up) = (Vec::new(), 0, 0);
+        for (place, stored) in &records {
+            match self.reseal_one(writer, &keys, place, stored, &mut batch)? {
+                Fate::Stays => {}
+                Fate::Resealed => resealed += 1,
+                Fate::GivenUp => given_up += 1,
+            }
+        }
+        if !batch.is_empty() {
+            self.commit_below(&batch, StoreDurability::Written)?;
+        }
+        writer.cursor = last;
+        self.vault.report(|progress| {
+            progress.looked_at += records.len() as u64;
+            progress.resealed += resealed;
+            progress.given_up += given_up;
+        });
+        Ok(Upkeep {
+            goes_on: true,
+            wants_scrub: false,
+        })
+    }
+
+    fn reseal_one(
+        &self,
+        writer: &mut Writer,
+        keys: &Keys,
+        place: &Bytes,
+        stored: &Bytes,
+        batch: &mut Vec<Write>,
+    ) -> Result<Fate, Failure> {
+        if *place == MARKER || keys.is_new(place, stored) {
+            return Ok(Fate::Stays);
+        }
+        let delete = || Write::Delete { key: place.clone() };
+        let found = match self.open_at(keys, place, stored) {
+            Ok(found) => found,
+            // A plain record that is not larder's to touch, or one of a later layout.
+            Err(Damage::Foreign) => return Ok(Fate::Stays),
+            Err(_) => {
+                batch.push(delete());
+                return Ok(Fate::GivenUp);
+            }
+        };
+        let is_plain = stored.starts_with(&MAGIC);
+        let stamp = found.stamp;
+        let plain = Plain {
+            key: &found.key,
+            record: &found.record,
+            stamp,
+        };
+        let (new, record) = self.seal(writer, plain)?;
+        // IMPORTANT: what stands in the new place already is newer, or this one was put back.
+        let is_superseded = new != *place && self.inner.get(&new)?.is_some();
+        let is_old = !is_plain && !self.vault.replay.believes(place, stamp.version);
+        if !is_superseded && !is_old {
+            batch.push(Write::Put {
+                key: new.clone(),
+                record,
+                version: stamp.version,
+                keep_ms: stamp.keep_ms,
+            });
+        }
+        if new != *place || is_old {
+            batch.push(delete());
+        }
+        Ok(Fate::Resealed)
+    }
+
+    /// All of it was looked at.
+    fn finish(&self, writer: &mut Writer, keys: &Keys) -> Result<Upkeep, Failure> {
+        writer.cursor = Bytes::new();
+        let may_forget = self.vault.is_newest();
+        if keys.is_rotating() && !may_forget {
+            // Opened with the older of two keys: it is not forgotten while it is the one in use.
+            self.vault.report(super::SealProgress::end);
+            return Ok(Upkeep::default());
+        }
+        self.mark(writer)?;
+        // IMPORTANT: on the device before the keys of what was there are forgotten.
+        self.inner.commit(&[], StoreDurability::Synced)?;
+        // Seals that were set aside are those of an epoch that stays.
+        self.vault.change(|header| {
+            header.bundle.is_converting = false;
+            header.forget_older()
+        })?;
+        self.vault.report(super::SealProgress::end);
+        Ok(Upkeep {
+            goes_on: false,
+            wants_scrub: keys.is_converting,
+        })
+    }
+}

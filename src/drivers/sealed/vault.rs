@@ -1,0 +1,264 @@
+//! What a sealed store has beyond one opening of it: its configuration, its header, the keys in use and
+//! what it remembers. The driver's threads and whoever rotates or shreds meet here.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use super::bundle::Bundle;
+use super::config::EncryptionConfig;
+use super::header::{self, Header, Unusable};
+use super::keys::Keys;
+use super::progress::SealProgress;
+use super::replay::Replay;
+use super::{Failure, MasterKey, file, key_failure};
+use crate::secret::KeyProvider;
+
+/// The name of the header's file.
+pub const HEADER: &str = "keys";
+
+/// One sealed store of this process.
+pub struct Vault {
+    config: EncryptionConfig,
+    /// The header's file.
+    path: PathBuf,
+    /// Where the master key comes from: that of the configuration until it is rotated.
+    provider: Mutex<Arc<dyn KeyProvider>>,
+    /// The header while the store is open. Held while its file is written.
+    header: Mutex<Option<Header>>,
+    /// What reads take with them.
+    keys: RwLock<Option<Arc<Keys>>>,
+    /// What was committed last.
+    pub(super) replay: Replay,
+    /// Records that did not open.
+    refused: AtomicU64,
+    progress: watch::Sender<SealProgress>,
+}
+
+/// What the directory says before the store is opened.
+pub enum Found {
+    /// A header that the key opens.
+    Header,
+    /// No header, and a store: a plain one, or a sealed one whose header is gone.
+    Store,
+    /// Neither.
+    Nothing,
+    /// The keys were destroyed: what they sealed may go.
+    Shredded,
+}
+
+impl Vault {
+    /// A store whose header is kept in `directory`.
+    pub fn new(directory: &Path, config: EncryptionConfig) -> Self {
+        Self {
+            path: directory.join(HEADER),
+            provider: Mutex::new(Arc::clone(&config.provider)),
+            header: Mutex::new(None),
+            keys: RwLock::new(None),
+            replay: Replay::default(),
+            refused: AtomicU64::new(0),
+            progress: watch::Sender::new(SealProgress::default()),
+            config,
+        }
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &EncryptionConfig {
+        &self.config
+    }
+
+    /// Records that did not open, since this process began.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// A record did not open.
+    pub(super) fn refuse(&self) {
+        if self.refused.fetch_add(1, Ordering::Relaxed).is_power_of_two() {
+            tracing::warn!(
+                store = %self.path.display(),
+                refused = self.refused(),
+                "a sealed record does not open: it was moved, edited or put back; it counts as missing"
+            );
+        }
+    }
+
+    /// How far a conversion or a rotation is.
+    pub fn progress(&self) -> watch::Receiver<SealProgress> {
+        self.progress.subscribe()
+    }
+
+    pub(super) fn report(&self, change: impl FnOnce(&mut SealProgress)) {
+        self.progress.send_modify(change);
+    }
+
+    /// The keys in use.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Reopen`] while the store is not open.
+    pub(super) fn keys(&self) -> Result<Arc<Keys>, Failure> {
+        let keys = self.keys.read().clone();
+        keys.ok_or_else(|| Failure::reopen("the sealed store is closed"))
+    }
+
+    fn master(&self) -> Result<MasterKey, Failure> {
+        let provider = Arc::clone(&self.provider.lock());
+        provider
+            .key()
+            .map_err(|error| key_failure(&provider.name(), &error))
+    }
+
+    /// Looks at the directory, which must be locked, and takes the header in if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Fatal`] for a key or a header that does not fit, with what to do; nothing was changed.
+    pub(super) fn look(&self, has_store: bool) -> Result<Found, Failure> {
+        let read = || file::read(&self.path).map_err(|e| self.failed(&e));
+        let found = if has_store { Found::Store } else { Found::Nothing };
+        // Asked for before anything is held: it may take its time.
+        let master = read()?.map(|_| self.master()).transpose()?;
+        let mut place = self.header.lock();
+        (*place, *self.keys.write()) = (None, None);
+        let (Some(stored), Some(master)) = (read()?, master) else {
+            return Ok(found);
+        };
+        match Header::decode(&stored, master) {
+            Ok(header) => {
+                self.install(&header.bundle)?;
+                *place = Some(header);
+                Ok(Found::Header)
+            }
+            Err(Unusable::Shredded) => Ok(Found::Shredded),
+            Err(unusable) => Err(self.unusable(&unusable)),
+        }
+    }
+
+    /// Makes the header of a new store.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`].
+    pub(super) fn found(&self, is_converting: bool) -> Result<(), Failure> {
+        let bundle = Bundle::new(self.config.cipher, is_converting)?;
+        let header = Header::new(bundle, self.master()?)?;
+        let mut place = self.header.lock();
+        self.write(&header)?;
+        self.install(&header.bundle)?;
+        *place = Some(header);
+        Ok(())
+    }
+
+    /// Changes the header, in its file first.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]; then nothing is changed but for what `change` did to a header that is not used.
+    pub(super) fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Header) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut place = self.header.lock();
+        let closed = || Failure::reopen("the sealed store is closed");
+        let mut header = place.clone().ok_or_else(closed)?;
+        let done = change(&mut header)?;
+        self.write(&header)?;
+        self.install(&header.bundle)?;
+        *place = Some(header);
+        Ok(done)
+    }
+
+    /// Whether the newest of the master keys is the one in use.
+    pub(super) fn is_newest(&self) -> bool {
+        self.header.lock().as_ref().is_some_and(Header::is_newest)
+    }
+
+    fn write(&self, header: &Header) -> Result<(), Failure> {
+        file::replace(&self.path, &header.encode()?).map_err(|e| self.failed(&e))
+    }
+
+    fn install(&self, bundle: &Bundle) -> Result<(), Failure> {
+        *self.keys.write() = Some(Arc::new(Keys::new(bundle)?));
+        Ok(())
+    }
+
+    /// Accepts another master key from here on, and has everything sealed anew. Blocks: the key is asked
+    /// for, and the header written.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`], with what to do; nothing was changed.
+    pub fn rotate(&self, provider: Arc<dyn KeyProvider>) -> Result<(), Failure> {
+        let key = provider
+            .key()
+            .map_err(|error| key_failure(&provider.name(), &error))?;
+        self.change(|header| header.rotate(key))?;
+        *self.provider.lock() = provider;
+        self.report(SealProgress::begin);
+        Ok(())
+    }
+
+    /// Destroys the keys. Blocks. Works whether the store is open or not, and without the master key.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]: they may not be destroyed.
+    pub fn shred(&self) -> Result<(), Failure> {
+        let mut place = self.header.lock();
+        let id = place.as_ref().map_or([0; 16], |header| header.bundle.id);
+        file::destroy(&self.path, &header::shredded(id)).map_err(|e| self.failed(&e))?;
+        // Whoever has them has them for the length of one call; the next one has the store opened anew.
+        *self.keys.write() = None;
+        *place = None;
+        drop(place);
+        self.report(|progress| *progress = SealProgress::default());
+        Ok(())
+    }
+
+    fn failed(&self, error: &std::io::Error) -> Failure {
+        crate::drivers::disk::path_failure(&self.path, error)
+    }
+
+    fn unusable(&self, unusable: &Unusable) -> Failure {
+        let (path, key) = (self.path.display(), self.provider.lock().name());
+        Failure::fatal(match unusable {
+            Unusable::Shredded => format!("{path}: its keys were destroyed"),
+            Unusable::Damaged(why) => format!(
+                "{path}: the header of a sealed store cannot be read, {why}; put a copy of it back, or \
+                 move the whole directory away to begin anew; nothing was overwritten"
+            ),
+            Unusable::OtherKey => format!(
+                "{path}: the store was sealed with another master key than that from {key}; give the right \
+                 one, or move the whole directory away to begin anew; nothing was overwritten"
+            ),
+            Unusable::Edited => format!(
+                "{path}: the master key from {key} is the right one, and the header of the sealed store was \
+                 edited; put a copy of it back, or move the whole directory away to begin anew; nothing \
+                 was overwritten"
+            ),
+        })
+    }
+
+    /// A store without a header that is a sealed one.
+    pub(super) fn headless(&self) -> Failure {
+        let path = self.path.display();
+        Failure::fatal(format!(
+            "{path}: the header of this sealed store is gone, or of another store; put it back from a copy, or \
+             move the whole directory away to begin anew; nothing was overwritten"
+        ))
+    }
+}
+
+/// Shows where, no key.
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vault")
+            .field("header", &self.path)
+            .finish_non_exhaustive()
+    }
+}
