@@ -12,6 +12,8 @@ use zeroize::Zeroizing;
 
 use super::provider::KeyError;
 
+const NOT_PLAIN: &str = "is not a plain file";
+
 /// A file, and what it is called in errors.
 pub(super) struct Place<'a> {
     pub(super) what: &'static str,
@@ -26,8 +28,14 @@ pub(super) enum Onto {
 }
 
 /// Why a file could not be opened.
+#[cfg_attr(
+    not(unix),
+    allow(dead_code, reason = "what cannot be told apart there")
+)]
 enum Closed {
     Link,
+    /// It is something that is not opened like a file, as a socket.
+    Unlike,
     Other(io::Error),
 }
 
@@ -45,6 +53,7 @@ impl Place<'_> {
             Err(Closed::Link) => {
                 return Err(self.refused("is a symbolic link; name the file itself"));
             }
+            Err(Closed::Unlike) => return Err(self.refused(NOT_PLAIN)),
             Err(Closed::Other(error)) if is_missing(&error) => return Ok(None),
             Err(Closed::Other(error)) => return Err(self.failed("cannot be opened", &error)),
         };
@@ -55,7 +64,7 @@ impl Place<'_> {
         let limit = bytes_max as u64 + 1;
         file.take(limit).read_to_end(&mut text).map_err(unread)?;
         if text.len() > bytes_max {
-            let reason = format!("{self} is too long: more than {bytes_max} bytes");
+            let reason = format!("{self}: it is too long, more than {bytes_max} bytes");
             return Err(KeyError::malformed(reason));
         }
         Ok(Some(text))
@@ -131,7 +140,7 @@ impl Place<'_> {
     /// Refuses what is no plain file of this user's alone.
     fn vet(&self, found: &Metadata) -> Result<(), KeyError> {
         if !found.is_file() {
-            return Err(self.refused("is not a plain file"));
+            return Err(self.refused(NOT_PLAIN));
         }
         #[cfg(unix)]
         {
@@ -207,6 +216,7 @@ fn open(path: &Path) -> Result<File, Closed> {
         Ok(file) => Ok(file.into()),
         // FreeBSD says `MLINK`.
         Err(Errno::LOOP | Errno::MLINK) => Err(Closed::Link),
+        Err(Errno::NXIO | Errno::OPNOTSUPP) => Err(Closed::Unlike),
         Err(error) => Err(Closed::Other(error.into())),
     }
 }
