@@ -111,6 +111,7 @@ mod outcome;
 mod port;
 pub mod record;
 mod runtime;
+pub mod secret;
 pub mod shelf;
 mod stats;
 mod sync;
@@ -145,6 +146,7 @@ pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
 pub use histogram::Latency;
 pub use larder::{DriverHandle, Larder};
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
+pub use secret::Secret;
 pub use shelf::{EventKind, Freshness, Priority};
 pub use stats::{
     Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, FetchStats, Health, LoadsHealth,

@@ -11,6 +11,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("sync", ""),
     ("tally", ""),
     ("histogram", ""),
+    ("secret", ""),
     ("clock", "sync"),
     ("key", ""),
     ("version", "sync"),
@@ -261,6 +262,10 @@ pub const SHARED: &[(&str, &str)] = &[
     (
         "src/shelf/ticket.rs",
         "how many holders a waiting caller still has",
+    ),
+    (
+        "src/secret/keychain.rs",
+        "one thread at a time looks for a key in the keychain and stores one",
     ),
     ("src/stats.rs", "reads the counters"),
     (
