@@ -6,7 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::layout::Head;
-use super::open::{QUARANTINED, STORE, sync_dir};
+use super::directory::sync_dir;
+use super::open::{QUARANTINED, STORE};
 use crate::clock::Clock;
 
 /// What became of a store that could not be trusted: a new one has taken its place, above the same

@@ -6,8 +6,7 @@
 
 use std::collections::HashSet;
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,14 +14,13 @@ use parking_lot::Mutex;
 
 use self::closing::Closing;
 use self::layout::{Expiry, HEAD_KEY, Head, KEY_BYTES_MAX};
-use self::open::Opened;
 use self::reclaim::Floor;
 use self::room::Room;
 use self::store::{Changes, Store, Verdict};
 pub(crate) use self::verify::Past;
 use self::watermark::{Marks, Moved, SYNC_INTERVAL_MS, WatermarkFile};
 use super::{
-    Driver, Emptied, Factory, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Usage,
+    Driver, Emptied, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Usage,
     Watermark, Write,
 };
 use crate::clock::{Millis, NEVER};
@@ -30,11 +28,13 @@ use crate::clock::{Millis, NEVER};
 mod aside;
 mod closing;
 mod config;
+mod directory;
 mod layout;
 mod open;
 mod reclaim;
 mod room;
 mod salvage;
+mod start;
 mod store;
 mod trust;
 mod verify;
@@ -46,8 +46,10 @@ pub use config::{
     OPEN_FILES_MAX, QUARANTINED_MAX, WORKER_THREADS,
 };
 #[cfg(feature = "secure")]
-pub(crate) use open::erase;
-pub(crate) use open::{path_failure, sync_dir};
+pub(crate) use self::{
+    directory::{erase, sync_dir},
+    open::path_failure,
+};
 pub use salvage::SALVAGE_MS_MAX;
 pub use verify::VERIFY_MS_MAX;
 
@@ -64,7 +66,7 @@ pub struct DiskDriver {
     // IMPORTANT: the store is closed before the lock is given back.
     store: Store,
     _closing: Closing,
-    _lock: open::DirLock,
+    _lock: directory::DirLock,
 }
 
 /// How far the store has come, in memory and in the file.
@@ -79,78 +81,6 @@ struct Marked {
 }
 
 impl DiskDriver {
-    /// Opens the store in `dir`, creating both where they are missing.
-    ///
-    /// A store that is damaged, or has lost something that it had, is moved aside within `dir` and
-    /// replaced by a new one: see [`quarantined`](Self::quarantined). For damage alone, what can be proven
-    /// of it is taken over.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure::Fatal`] if `dir` is in use, is no directory, or may not be written to;
-    /// [`Failure::Reopen`] for what may pass, such as a full disk.
-    pub fn open(dir: &Path, config: &DiskConfig) -> Result<Self, Failure> {
-        Self::open_after(dir, config, &mut Past::default())
-    }
-
-    fn open_after(dir: &Path, config: &DiskConfig, past: &mut Past) -> Result<Self, Failure> {
-        Self::open_prepared(dir, config, past, |_| open::refuse_sealed(dir))
-    }
-
-    /// As [`open`](Self::open); `prepare` is told whether there is a store, when the directory is locked and
-    /// before anything in it is looked at, and may refuse.
-    pub(crate) fn open_prepared(
-        dir: &Path,
-        config: &DiskConfig,
-        past: &mut Past,
-        prepare: impl FnOnce(bool) -> Result<(), Failure>,
-    ) -> Result<Self, Failure> {
-        let mut opened = open::open(dir, config, past, prepare)?;
-        let kept = opened.salvageable.take();
-        let mut driver = Self::new(dir, config, opened);
-        if let Some(kept) = kept {
-            driver = driver.salvage(&kept, config)?;
-        }
-        aside::prune(dir, config.quarantined_max);
-        Ok(driver)
-    }
-
-    fn new(dir: &Path, config: &DiskConfig, opened: Opened) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            quarantined: opened.quarantined,
-            floor: Mutex::new(Floor::new()),
-            room: Mutex::new(Room::new(dir, config.disk_free_bytes_min)),
-            marked: Mutex::new(Marked {
-                head: opened.head,
-                file: opened.file,
-                marks: opened.marks,
-                is_salvaging: false,
-                is_explained: false,
-            }),
-            _closing: Closing(opened.store.files()),
-            store: opened.store,
-            _lock: opened.lock,
-        }
-    }
-
-    /// Makes drivers on `dir`.
-    pub fn factory(dir: &Path, config: &DiskConfig) -> Factory {
-        let (dir, config) = (dir.to_owned(), config.clone());
-        let past = Mutex::new(Past::default());
-        Arc::new(move || {
-            let mut past = past.lock();
-            let driver = Self::open_after(&dir, &config, &mut past)?;
-            past.is_known = true;
-            Ok(Box::new(driver))
-        })
-    }
-
-    /// The store that was found at opening and not trusted, if there was one.
-    pub fn quarantined(&self) -> Option<&Quarantine> {
-        self.quarantined.as_ref()
-    }
-
     /// Commits `changes` as the next batch, and says so in the watermark.
     fn apply(
         &self,

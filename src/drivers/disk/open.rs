@@ -4,11 +4,11 @@
 //! A store that may have lost something is moved aside, kept, and never read again: it may forget,
 //! it never lies. FORMAT.md describes the directory and every case.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use super::directory::{DirLock, lock, private_dir, remove_leftovers, sync_dir};
 use super::layout::Head;
 use super::store::{self, Passport, Store, Verdict};
 use super::trust::{self, Doubt};
@@ -249,91 +249,6 @@ impl Opening<'_> {
         let passport = passport.ok_or_else(|| Failure::reopen("a new store lost its identity"))?;
         Ok((store, passport))
     }
-}
-
-/// Holds the lock of a directory.
-///
-/// Given back in so many words: a process that the host starts meanwhile has the file, too, until it runs
-/// its own program, and closing it here would leave the directory locked for so long.
-pub struct DirLock(pub(super) File);
-
-impl Drop for DirLock {
-    fn drop(&mut self) {
-        // What cannot be unlocked is closed all the same.
-        let _ = self.0.unlock();
-    }
-}
-
-fn lock(dir: &Path) -> Result<DirLock, Failure> {
-    private_dir(dir).map_err(|e| path_failure(dir, &e))?;
-    let path = dir.join(LOCK);
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(&path).map_err(|e| path_failure(&path, &e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(DirLock(file)),
-        Err(TryLockError::WouldBlock) => {
-            Err(failure(dir, Verdict::Locked, "the directory is in use"))
-        }
-        Err(TryLockError::Error(e)) => Err(path_failure(&path, &e)),
-    }
-}
-
-fn remove_leftovers(path: &Path) -> Result<(), Failure> {
-    match std::fs::remove_dir_all(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(path_failure(path, &e)),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses a directory whose store is sealed: what is not sealed must not get into it.
-pub fn refuse_sealed(dir: &Path) -> Result<(), Failure> {
-    let header = dir.join(SEALED_HEADER);
-    match header.try_exists() {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(Failure::fatal(format!(
-            "{}: the store here is sealed; open it with `encrypted` or `secure` and its master key, or give \
-             another directory; nothing was overwritten",
-            dir.display()
-        ))),
-        Err(e) => Err(path_failure(&header, &e)),
-    }
-}
-
-/// Removes the store of a locked directory, and those that were kept aside.
-#[cfg(feature = "secure")]
-pub fn erase(dir: &Path) -> Result<(), Failure> {
-    let entries = std::fs::read_dir(dir).map_err(|e| path_failure(dir, &e))?;
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        if name == STORE || name.to_string_lossy().starts_with(QUARANTINED) {
-            remove_leftovers(&entry.path())?;
-        }
-    }
-    sync_dir(dir).map_err(|e| path_failure(dir, &e))
-}
-
-/// Creates what is missing of `path`, for its owner alone; leaves alone what is there.
-fn private_dir(path: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
-/// Makes the names in a directory durable.
-#[cfg(unix)]
-pub fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Elsewhere a directory cannot be opened as a file.
-#[cfg(not(unix))]
-pub fn sync_dir(_: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 /// A failure of the store in `dir`, as an instruction.

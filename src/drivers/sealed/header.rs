@@ -47,6 +47,7 @@ pub enum Unusable {
 }
 
 /// A header in use.
+#[derive(Clone)]
 pub struct Header {
     /// What it holds.
     pub bundle: Bundle,
@@ -150,7 +151,7 @@ impl Header {
         random(&mut nonce)?;
         out.put_slice(&nonce);
         let from = out.len();
-        bundle.put_plain(&mut out);
+        bundle.put(&mut out);
         let seal = SealingKey::new(bundle.cipher, &*self.store_key).ok_or_else(refused)?;
         let plain = out.get_mut(from..).ok_or_else(refused)?;
         let tag = seal.seal(nonce, &bound, plain).ok_or_else(refused)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::envelope::{self, Opened};
-use super::{Driver, Failure, Keys, LOOKS_MAX, SealedDriver};
+use super::{Failure, Keys, LOOKS_MAX, SealedDriver};
 use crate::record::{self, Damage, MAGIC, Stamp};
 
 /// What is given for a record that does not open: no reader takes it for a value, and none repairs it.

@@ -230,7 +230,7 @@ impl Driver for SealedDriver {
 /// What a provider's error means for the store.
 fn key_failure(provider: &str, error: &KeyError) -> Failure {
     let reason = format!("the master key from {provider}: {error}");
-    match error.kind() {
+    match error.kind {
         KeyErrorKind::Unavailable => Failure::Reopen { reason },
         _ => Failure::Fatal { reason },
     }

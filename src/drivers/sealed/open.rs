@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::vault::Found;
 use super::{
-    Driver, Failure, Opening, PageLimit, PlainStore, SealedDriver, StoreDurability, Vault, Write,
+    Driver, Failure, PageLimit, PlainStore, SealedDriver, StoreDurability, Vault, Write,
     Writer, key_failure,
 };
 use crate::clock::NEVER;

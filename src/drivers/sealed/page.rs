@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::names::{is_reserved, split};
-use super::{Driver, Failure, Keys, PageLimit, SealedDriver, Walked};
+use super::{Failure, Keys, PageLimit, SealedDriver, Walked};
 use crate::key::SEPARATOR;
 use crate::record::{Damage, MAGIC};
 

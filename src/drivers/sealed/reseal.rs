@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::envelope::Plain;
 use super::open::MARKER;
-use super::{Driver, Failure, Keys, PageLimit, SealedDriver, StoreDurability, Upkeep, Write, Writer};
+use super::{Failure, Keys, PageLimit, SealedDriver, StoreDurability, Upkeep, Write, Writer};
 use crate::record::{Damage, MAGIC};
 
 /// What is to become of one record.
