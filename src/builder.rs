@@ -1,6 +1,9 @@
 //! The composition root: checks the configuration, starts the runtime, launches every actor under a
 //! supervisor and hands out the handle.
 
+#[cfg(feature = "secure")]
+mod sealed;
+
 #[cfg(feature = "disk")]
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +54,8 @@ pub struct Builder {
     #[cfg(feature = "disk")]
     disks: Vec<(PathBuf, DiskConfig)>,
     disk_commits: Option<CommitConfig>,
+    #[cfg(feature = "secure")]
+    sealing: sealed::Sealing,
 }
 
 impl Builder {
@@ -107,12 +112,9 @@ impl Builder {
     /// As [`driver_with`](Builder::driver_with), from a factory as drivers provide them.
     pub fn driver_factory(mut self, name: &str, commits: CommitConfig, factory: Factory) -> Self {
         let nth = u8::try_from(self.drivers.len()).unwrap_or(u8::MAX);
-        self.drivers.push(DriverPlan {
-            name: name.to_owned(),
-            source: Source::Custom(nth),
-            commits,
-            factory,
-        });
+        let source = Source::Custom(nth);
+        self.drivers
+            .push(DriverPlan::new(name, source, commits, factory));
         self
     }
 
@@ -198,15 +200,13 @@ impl Builder {
     pub async fn start(mut self) -> Result<Larder, Error> {
         let mut problems = self.config.problems();
         problems.extend(self.disk_problems());
+        #[cfg(feature = "secure")]
+        if let Some(plan) = self.secure_plan(&mut problems) {
+            self.drivers.insert(0, plan);
+        }
         #[cfg(feature = "disk")]
-        if let Some((directory, config)) = self.disks.pop() {
-            let disk = DriverPlan {
-                name: DISK.into(),
-                source: Source::Disk,
-                commits: self.disk_commits.take().unwrap_or_default(),
-                factory: DiskDriver::factory(&directory, &config),
-            };
-            self.drivers.insert(0, disk);
+        if let Some(plan) = self.disk_plan() {
+            self.drivers.insert(0, plan);
         }
         problems.extend(driver_problems(&self.drivers));
         refuse(problems)?;
@@ -230,6 +230,20 @@ impl Builder {
 }
 
 impl Builder {
+    /// The disk tier's driver, if it was asked for.
+    #[cfg(feature = "disk")]
+    fn disk_plan(&mut self) -> Option<DriverPlan> {
+        let (directory, config) = self.disks.pop()?;
+        let commits = self.disk_commits.take().unwrap_or_default();
+        #[cfg(feature = "secure")]
+        if let Some(encryption) = self.sealing.disk.take() {
+            let plan = sealed::plan(DISK, Source::Disk, commits, &directory, &config, encryption);
+            return Some(plan);
+        }
+        let factory = DiskDriver::factory(&directory, &config);
+        Some(DriverPlan::new(DISK, Source::Disk, commits, factory))
+    }
+
     /// What is wrong with what was said about the disk tier.
     #[cfg(feature = "disk")]
     fn disk_problems(&self) -> Vec<String> {
@@ -250,6 +264,8 @@ impl Builder {
         if self.disks.is_empty() && self.disk_commits.is_some() {
             problems.push("disk_commits is given, and no disk".into());
         }
+        #[cfg(feature = "secure")]
+        problems.extend(self.sealing_problems());
         problems
     }
 

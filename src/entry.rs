@@ -19,6 +19,8 @@ pub enum Source {
     Memory,
     /// The disk driver.
     Disk,
+    /// The secure driver.
+    Secure,
     /// A driver that the host registered; its number in the order of registration.
     Custom(u8),
     /// A host's loader, just now.

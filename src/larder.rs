@@ -1,8 +1,12 @@
 //! `Larder`: one running cache runtime.
 
 mod health;
+#[cfg(feature = "secure")]
+mod sealed;
 
 pub use health::DriverHandle;
+#[cfg(feature = "secure")]
+pub use sealed::Rotation;
 
 use std::future::Future;
 use std::sync::Arc;

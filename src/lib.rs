@@ -144,6 +144,10 @@ pub use fetch::{
 pub use gate::Admission;
 pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
 pub use histogram::Latency;
+#[cfg(feature = "secure")]
+pub use drivers::sealed::{Cipher, EncryptionConfig, PlainStore, SealProgress};
+#[cfg(feature = "secure")]
+pub use larder::Rotation;
 pub use larder::{DriverHandle, Larder};
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
 pub use secret::Secret;

@@ -48,6 +48,9 @@ pub enum DegradedReason {
     Distrusted,
     /// It holds a damaged record of this key, which is being removed.
     Damaged,
+    /// It holds a sealed record of this key that does not open: somebody has moved or edited it, or put an
+    /// old one back. It stays where it is until it is overwritten.
+    Refused,
     /// It is down, and what waits for it fills `dirty_bytes_max`: it will not get this change, and its
     /// copy of the key is not believed. A change that no driver gets is in memory only.
     MemoryOnly,

@@ -91,6 +91,8 @@ pub(crate) struct Tiers {
     pub counts: Counts,
     /// Loads by hosts' loaders.
     pub fetches: Fetches,
+    /// The tiers of which nothing lies anywhere in plain text.
+    pub sealed: TierSet,
     /// Items of one chunk of a batch call, per driver.
     pub chunk_counts: Vec<usize>,
     /// What each named cache is, as it was opened last; bounded by `caches_max`.

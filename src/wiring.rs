@@ -7,6 +7,8 @@ mod driver;
 mod health;
 mod lines;
 mod parts;
+#[cfg(feature = "secure")]
+mod sealed;
 mod supervised;
 
 pub(crate) use book::Book;
@@ -40,7 +42,7 @@ use crate::messages::control::Stop;
 use crate::messages::ttl::Attend;
 use crate::port::Port;
 use crate::runtime::Runtime;
-use crate::shelf::{Bounds, Shelf, TierId};
+use crate::shelf::{Bounds, Shelf, TierId, TierSet};
 use crate::tiers::{Counts, Home, Tiers};
 use crate::version::VersionClock;
 use crate::wait::Timer;
@@ -89,6 +91,8 @@ async fn assemble(
         gate: Gate::new("messages_in_flight_max", messages_max),
         started: AtomicBool::new(false),
         changes: Changes::default(),
+        #[cfg(feature = "secure")]
+        vaults: sealed::vaults(&drivers),
     });
     for (at, plan) in drivers.iter().enumerate() {
         let port = &parts.tiers.ports.get(at).ok_or(Error::Closed)?;
@@ -169,6 +173,7 @@ fn tiers(
         closed: AtomicBool::new(false),
         counts: Counts::default(),
         fetches,
+        sealed: sealed_tiers(drivers),
         chunk_counts: drivers
             .iter()
             .map(|plan| plan.commits.chunk_count)
@@ -177,6 +182,12 @@ fn tiers(
         lines: OnceLock::new(),
         config,
     }
+}
+
+fn sealed_tiers(drivers: &[DriverPlan]) -> TierSet {
+    let sealed = drivers.iter().enumerate().filter(|(_, plan)| plan.is_sealed());
+    let ids = sealed.map(|(at, _)| TierId(u8::try_from(at).unwrap_or(u8::MAX)));
+    ids.fold(TierSet::NONE, TierSet::with)
 }
 
 async fn start_memory(parts: &Arc<Parts>) -> Result<(), Error> {

@@ -14,6 +14,8 @@ use super::Port;
 use crate::clock::{Clock, Millis};
 use crate::drivers::lanes::{Answer, Command, Doubtful, Read, Supply};
 use crate::drivers::pulse::Pulse;
+#[cfg(feature = "secure")]
+use crate::drivers::Upkeep;
 use crate::drivers::{Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark};
 use crate::error::Error;
 use crate::wait::Wait;
@@ -206,6 +208,16 @@ impl Port {
     /// [`Error::Unavailable`] if the driver is not up or failed.
     pub async fn reserve(&self, mark: Watermark) -> Result<(), Error> {
         self.command(|answer| Command::Reserve(mark, answer)).await
+    }
+
+    /// [`Driver::upkeep`](crate::drivers::Driver::upkeep), on the commit lane.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the driver is not up or failed.
+    #[cfg(feature = "secure")]
+    pub async fn upkeep(&self, page: PageLimit) -> Result<Upkeep, Error> {
+        self.command(|answer| Command::Upkeep(page, answer)).await
     }
 
     async fn command<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Error> {

@@ -4,6 +4,8 @@ use std::pin::pin;
 
 use super::Port;
 use crate::breaker::BreakerMode;
+#[cfg(feature = "secure")]
+use crate::drivers::Failure;
 
 impl Port {
     /// Returns once new values are stored.
@@ -22,6 +24,15 @@ impl Port {
     /// Dropping it has no effect.
     pub async fn coming_up(&self) {
         self.until(Self::is_up).await;
+    }
+
+    /// Gives up the present generation, whatever it is doing.
+    #[cfg(feature = "secure")]
+    pub fn abandon(&self, failure: Failure) {
+        let present = self.lanes.read().as_ref().map(|(generation, _)| *generation);
+        if let Some(generation) = present {
+            self.give_up(generation, failure);
+        }
     }
 
     /// Returns once it may be called at all: its breaker is not forced open.

@@ -1,5 +1,4 @@
 //! The read path: memory, then each tier in turn, under a mark.
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use crate::error::Error;
 use crate::key::stored_key;
 use crate::outcome::{Degraded, DegradedReason};
 use crate::port::Port;
-use crate::record::{self, Header};
+use crate::record::{self, Damage, Header};
 use crate::shelf::{Brought, Freshness, Look, MarkId, Seen, Slot, TierId, TierSet};
 use crate::sync::Arc;
 use crate::wait::Wait;
@@ -47,7 +46,11 @@ impl Found {
     /// For a miss: a tier that could not say whether it is one. A distrusted copy is no answer to wait
     /// for: what it was is forgotten.
     pub(crate) fn unsure(&self) -> Option<&str> {
-        let known = [DegradedReason::Damaged, DegradedReason::Distrusted];
+        let known = [
+            DegradedReason::Damaged,
+            DegradedReason::Refused,
+            DegradedReason::Distrusted,
+        ];
         let mut unsure = self.degraded.iter().filter(|d| !known.contains(&d.reason));
         unsure
             .next()
@@ -117,10 +120,9 @@ impl Tiers {
                     Ok(Some(Ok((header, payload)))) => {
                         self.consider(place, slot_of(header, payload), port, options, found);
                     }
-                    Ok(Some(Err(_))) => {
-                        let damaged = Degraded::new(&port.name, DegradedReason::Damaged);
-                        found.degraded.push(damaged);
-                        port.repair(key.clone());
+                    Ok(Some(Err(damage))) => {
+                        let reason = unreadable(port, key, damage);
+                        found.degraded.push(Degraded::new(&port.name, reason));
                     }
                     Ok(None) => {}
                     Err(reason) => found.degraded.push(Degraded::new(&port.name, reason)),
@@ -296,9 +298,8 @@ impl Tiers {
         };
         match record::decode(key, &record) {
             Ok(parts) => Ok(Some(parts)),
-            Err(_) => {
-                note(DegradedReason::Damaged);
-                port.repair(key.clone());
+            Err(damage) => {
+                note(unreadable(port, key, damage));
                 Ok(None)
             }
         }
@@ -336,4 +337,14 @@ impl Tiers {
         };
         Ok((brought, flight))
     }
+}
+
+/// What is said of a record that cannot be read. One that is damaged is deleted; one that somebody has
+/// tampered with is counted by the driver, and stays as it is.
+pub(super) fn unreadable(port: &Port, key: &Bytes, damage: Damage) -> DegradedReason {
+    if damage == Damage::Sealed {
+        return DegradedReason::Refused;
+    }
+    port.repair(key.clone());
+    DegradedReason::Damaged
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use smol_str::SmolStr;
 
 use super::flight::slot_of;
+use super::read::unreadable;
 use super::{Place, Tiers};
 use crate::drivers::PageLimit;
 use crate::entry::Source;
@@ -216,9 +217,12 @@ impl Tiers {
                 continue;
             };
             last = Some(SmolStr::new(name));
-            let Ok((header, payload)) = record::decode(key, record) else {
-                port.repair(key.clone());
-                continue;
+            let (header, payload) = match record::decode(key, record) {
+                Ok(parts) => parts,
+                Err(damage) => {
+                    unreadable(port, key, damage);
+                    continue;
+                }
             };
             let row = page.get(name);
             if row.is_some_and(|row| !row.believes(port.id)) {

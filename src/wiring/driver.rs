@@ -3,6 +3,8 @@
 
 mod heal;
 mod launch;
+#[cfg(feature = "secure")]
+mod upkeep;
 
 use std::sync::{Arc, Weak};
 
@@ -12,6 +14,8 @@ use crate::actors::supervisor::Watchdog;
 use crate::actors::ttl::parts::Reclaimer;
 use crate::clock::NEVER;
 use crate::config::{CommitConfig, OnOpenFailure};
+#[cfg(feature = "secure")]
+use crate::drivers::sealed::Vault;
 use crate::drivers::{Factory, Write};
 use crate::entry::Source;
 use crate::error::Error;
@@ -28,6 +32,30 @@ pub(crate) struct DriverPlan {
     pub source: Source,
     pub commits: CommitConfig,
     pub factory: Factory,
+    /// What it has beyond one opening, if it is sealed.
+    #[cfg(feature = "secure")]
+    pub vault: Option<Arc<Vault>>,
+}
+
+impl DriverPlan {
+    pub fn new(name: &str, source: Source, commits: CommitConfig, factory: Factory) -> Self {
+        Self {
+            name: name.to_owned(),
+            source,
+            commits,
+            factory,
+            #[cfg(feature = "secure")]
+            vault: None,
+        }
+    }
+
+    /// Whether nothing of it lies anywhere in plain text.
+    pub fn is_sealed(&self) -> bool {
+        #[cfg(feature = "secure")]
+        return self.vault.is_some();
+        #[cfg(not(feature = "secure"))]
+        return false;
+    }
 }
 
 /// Starts a driver under its supervisor.

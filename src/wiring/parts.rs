@@ -3,12 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "secure")]
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::Book;
 use crate::actors::ttl::parts::TtlStats;
 use crate::drivers::StoreDurability;
+#[cfg(feature = "secure")]
+use crate::drivers::sealed::Vault;
 use crate::error::Error;
 use crate::gate::Gate;
 use crate::messages::larder::Warmed;
@@ -38,6 +42,9 @@ pub(crate) struct Parts {
     pub started: AtomicBool,
     /// How often the health of anything has changed.
     pub changes: Changes,
+    /// Of sealed drivers, by their names.
+    #[cfg(feature = "secure")]
+    pub vaults: HashMap<String, Arc<Vault>>,
 }
 
 /// Tells of changes in health. Cheap to clone.

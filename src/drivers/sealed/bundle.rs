@@ -28,6 +28,8 @@ pub struct Bundle {
     pub cipher: Cipher,
     /// Plain records may still be among the sealed ones.
     pub is_converting: bool,
+    /// Plain text may be left in the store's files.
+    pub needs_scrub: bool,
     /// The first epoch of the present master key: what is older is to be sealed anew.
     pub since: u32,
     /// Records of this version and older ones are not to be believed.
@@ -68,6 +70,7 @@ impl Bundle {
             id,
             cipher,
             is_converting,
+            needs_scrub: false,
             since: 1,
             floor: 0,
             salt,
@@ -139,6 +142,7 @@ impl Bundle {
             id: [0; ID_BYTES],
             cipher: Cipher::default(),
             is_converting: false,
+            needs_scrub: false,
             since,
             floor,
             salt,

@@ -32,6 +32,8 @@ const SLOTS_MAX: usize = 2;
 const SHREDDED: u8 = 0x80;
 /// The bit of the state of a store that was a plain one and is being converted.
 const CONVERTING: u8 = 1;
+/// The bit of the state of one that was converted and whose files may still hold plain text.
+const SCRUB: u8 = 2;
 
 /// Why a header is of no use, as text that says what to do.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -142,7 +144,8 @@ impl Header {
         out.put_u32_le(FORMAT);
         out.put_slice(&bundle.id);
         out.put_u8(bundle.cipher.to_byte());
-        out.put_u8(if bundle.is_converting { CONVERTING } else { 0 });
+        let converting = if bundle.is_converting { CONVERTING } else { 0 };
+        out.put_u8(converting | if bundle.needs_scrub { SCRUB } else { 0 });
         out.put_u16_le(u16::try_from(self.slots.len()).map_err(Failure::reopen)?);
         out.put_u32_le(u32::try_from(bundle_bytes + TAG_BYTES).map_err(Failure::reopen)?);
         self.slots.iter().for_each(|slot| out.put_slice(slot));
@@ -255,7 +258,7 @@ fn read_head(stored: &[u8]) -> Result<(Head, &[u8]), Unusable> {
     if state == SHREDDED {
         return Err(Unusable::Shredded);
     }
-    let known = Cipher::from_byte(cipher).filter(|_| state & !CONVERTING == 0);
+    let known = Cipher::from_byte(cipher).filter(|_| state & !(CONVERTING | SCRUB) == 0);
     let cipher = known.ok_or(Unusable::Damaged("a later larder wrote it"))?;
     if !(1..=SLOTS_MAX).contains(&slots) {
         return Err(Unusable::Damaged("its parts do not add up"));
@@ -274,6 +277,7 @@ fn read_bundle(head: &Head, plain: &[u8]) -> Option<Bundle> {
     let mut bundle = Bundle::read(plain)?;
     (bundle.id, bundle.cipher) = (head.id, head.cipher);
     bundle.is_converting = head.state & CONVERTING != 0;
+    bundle.needs_scrub = head.state & SCRUB != 0;
     Some(bundle)
 }
 

@@ -16,6 +16,8 @@ pub struct Keys {
     pub cipher: Cipher,
     /// Plain records may be among the sealed ones.
     pub is_converting: bool,
+    /// Plain text may be left in the store's files.
+    pub needs_scrub: bool,
     /// The first epoch of the present master key.
     pub since: u32,
     /// Records of this version and older ones are not to be believed.
@@ -58,6 +60,7 @@ impl Keys {
             id,
             cipher: bundle.cipher,
             is_converting: bundle.is_converting,
+            needs_scrub: bundle.needs_scrub,
             since: bundle.since,
             floor: bundle.floor,
             epochs,

@@ -64,6 +64,8 @@ struct Writer {
     epoch: u32,
     /// Where sealing anew goes on.
     cursor: Bytes,
+    /// All of it was sealed anew; the older key is forgotten when the newer one is the one in use.
+    waits_for_newest: bool,
     /// What tells that the store was put back, where a guard does.
     counter: u64,
 }
@@ -223,7 +225,11 @@ impl Driver for SealedDriver {
     }
 
     fn scrub(&self) -> Result<(), Failure> {
-        self.inner.scrub()
+        self.inner.scrub()?;
+        self.vault.change(|header| {
+            header.bundle.needs_scrub = false;
+            Ok(())
+        })
     }
 }
 

@@ -22,10 +22,13 @@ impl SealedDriver {
     /// Seals the next page anew, if there is anything to be sealed anew.
     pub(super) fn reseal(&self, page: PageLimit) -> Result<Upkeep, Failure> {
         let keys = self.vault.keys()?;
-        if !keys.is_resealing() {
-            return Ok(Upkeep::default());
-        }
         let writer = &mut *self.writer.lock();
+        if !keys.is_resealing() || (writer.waits_for_newest && !self.vault.is_newest()) {
+            return Ok(Upkeep {
+                goes_on: false,
+                wants_scrub: keys.needs_scrub,
+            });
+        }
         if writer.cursor.is_empty() {
             let records = self.inner.usage().entries;
             self.vault.report(|progress| {
@@ -113,6 +116,7 @@ impl SealedDriver {
         let may_forget = self.vault.is_newest();
         if keys.is_rotating() && !may_forget {
             // Opened with the older of two keys: it is not forgotten while it is the one in use.
+            writer.waits_for_newest = true;
             self.vault.report(super::SealProgress::end);
             return Ok(Upkeep::default());
         }
@@ -120,14 +124,16 @@ impl SealedDriver {
         // IMPORTANT: on the device before the keys of what was there are forgotten.
         self.inner.commit(&[], StoreDurability::Synced)?;
         // Seals that were set aside are those of an epoch that stays.
+        let wants_scrub = keys.is_converting || keys.needs_scrub;
         self.vault.change(|header| {
             header.bundle.is_converting = false;
+            header.bundle.needs_scrub = wants_scrub;
             header.forget_older()
         })?;
         self.vault.report(super::SealProgress::end);
         Ok(Upkeep {
             goes_on: false,
-            wants_scrub: keys.is_converting,
+            wants_scrub,
         })
     }
 }

@@ -98,12 +98,12 @@ mod tests {
 
     async fn tiers() -> Arc<Tiers> {
         let runtime = Runtime::start().await.unwrap();
-        let plan = DriverPlan {
-            name: "store".into(),
-            source: Source::Custom(0),
-            commits: CommitConfig::default(),
-            factory: MapStore::new().factory(),
-        };
+        let plan = DriverPlan::new(
+            "store",
+            Source::Custom(0),
+            CommitConfig::default(),
+            MapStore::new().factory(),
+        );
         let versions = Arc::new(VersionClock::new(0));
         let (config, clock) = (Config::default(), Clock::manual(1_000));
         let tiers = crate::wiring::tiers(config, clock, &[plan], &runtime, &versions);

@@ -12,6 +12,8 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::heal::Healing;
+#[cfg(feature = "secure")]
+use super::upkeep::Upkeep;
 use super::{DriverPlan, Parts};
 use crate::actors::batch::RESERVE_MS;
 use crate::actors::driver::{COMMANDS_MAX, StorageDriver};
@@ -57,11 +59,15 @@ pub(super) fn launch(
     let ended: Arc<Mutex<Option<Ended>>> = Arc::default();
     let healing = Arc::new(Healing::new(&tiers, &port));
     let was_open: Arc<AtomicBool> = Arc::default();
+    #[cfg(feature = "secure")]
+    let vault = plan.vault.clone();
     Box::new(move |guard| {
         let (parts, port, arbiter) = (parts.clone(), Arc::clone(&port), arbiter.clone());
         let (name, factory, commits) = (name.clone(), Arc::clone(&factory), commits.clone());
         let (ended, was_open) = (Arc::clone(&ended), Arc::clone(&was_open));
         let healing = Arc::clone(&healing);
+        #[cfg(feature = "secure")]
+        let vault = vault.clone();
         Box::pin(async move {
             let parts = parts
                 .upgrade()
@@ -76,6 +82,8 @@ pub(super) fn launch(
             let opened = open(&parts.runtime, &name, factory, now_ms, &healing).await?;
             let is_first = !was_open.swap(true, Ordering::AcqRel);
             take_in(&parts, &port, &opened, is_first);
+            #[cfg(feature = "secure")]
+            let weak = Arc::downgrade(&opened.driver);
             let generation = guard.generation();
             let pulse = pulse(&parts, &port, generation, commits.read_threads);
             let (ends, lanes, all_ended) =
@@ -96,6 +104,11 @@ pub(super) fn launch(
             parts.tiers.shelf.bells.dirty.ring();
             // Encoding takes time that the control arbiter does not have.
             arbiter.spawn(healing.run(generation));
+            #[cfg(feature = "secure")]
+            if let Some(vault) = vault {
+                let upkeep = Upkeep::new(&parts, &port, vault, weak);
+                arbiter.spawn(upkeep.run());
+            }
             Ok(())
         })
     })

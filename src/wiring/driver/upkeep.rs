@@ -1,0 +1,104 @@
+//! What a sealed store has to do for itself: sealing anew, a page at a time, beside what hosts ask for.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use super::Parts;
+use crate::clock::Clock;
+use crate::drivers::sealed::Vault;
+use crate::drivers::{Driver, PageLimit};
+use crate::port::Port;
+use crate::wait::Timer;
+
+/// How much is done at once: the commit lane is kept from others for so long.
+const PAGE: PageLimit = PageLimit {
+    count_max: 256,
+    bytes_max: 1 << 20,
+};
+
+/// One generation's upkeep.
+pub(super) struct Upkeep {
+    parts: Weak<Parts>,
+    port: Arc<Port>,
+    timer: Timer,
+    vault: Arc<Vault>,
+    driver: Weak<dyn Driver>,
+}
+
+impl Upkeep {
+    pub fn new(
+        parts: &Arc<Parts>,
+        port: &Arc<Port>,
+        vault: Arc<Vault>,
+        driver: Weak<dyn Driver>,
+    ) -> Self {
+        Self {
+            parts: Arc::downgrade(parts),
+            port: Arc::clone(port),
+            timer: parts.tiers.timer.clone(),
+            vault,
+            driver,
+        }
+    }
+
+    /// Does what there is to do, whenever there is something, until its driver is gone.
+    pub async fn run(self) {
+        let mut progress = self.vault.progress();
+        loop {
+            if !self.catch_up().await || self.driver.upgrade().is_none() {
+                return;
+            }
+            // Ended by the vault's end, or when a successor's upkeep has begun and this driver is gone.
+            if progress.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the driver is still up.
+    async fn catch_up(&self) -> bool {
+        loop {
+            // Its breaker may be forced open.
+            self.port.coming_up().await;
+            let began = Clock::instant();
+            let Ok(done) = self.port.upkeep(PAGE).await else {
+                return self.driver.upgrade().is_some();
+            };
+            if done.wants_scrub {
+                self.scrub();
+            }
+            if !done.goes_on {
+                return true;
+            }
+            // Half of the lane is for those that somebody waits for.
+            let rest = began.elapsed().min(REST_MAX);
+            self.timer.wait(rest).out().await;
+        }
+    }
+
+    /// On a thread of its own: it may take long.
+    fn scrub(&self) {
+        let (Some(parts), driver) = (self.parts.upgrade(), self.driver.clone()) else {
+            return;
+        };
+        let name = Arc::clone(&self.port.name);
+        let body = move || {
+            let Some(driver) = driver.upgrade() else {
+                return;
+            };
+            match driver.scrub() {
+                Ok(()) => tracing::info!(driver = %name, "what was plain is gone from the store's files"),
+                Err(failure) => {
+                    tracing::warn!(driver = %name, %failure, "plain text may be left in the store's files");
+                }
+            }
+        };
+        let thread = format!("larder-{}-scrub", self.port.name);
+        if let Err(error) = parts.runtime.spawn(&thread, body) {
+            tracing::warn!(%error, "plain text may be left in the store's files");
+        }
+    }
+}
+
+/// The longest rest between two pages.
+const REST_MAX: Duration = Duration::from_millis(100);
