@@ -131,7 +131,7 @@ pub use cache::{
     BatchReport, Cache, CacheBuilder, ChunkReport, Feed, FeedChange, FeedEnd, FeedState, FeedStats,
     FetchOutcome, OnGap,
 };
-pub use codec::{Codec, Value};
+pub use codec::{Codec, Compression, Value};
 pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass, LoadError, SuggestedAction};
@@ -147,9 +147,10 @@ pub use larder::{DriverHandle, Larder};
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
 pub use shelf::{EventKind, Freshness, Priority};
 pub use stats::{
-    Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, FetchStats, Health, LoadsHealth,
+    CompressionStats, Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, FetchStats, Health, LoadsHealth,
     Stats, WatchStats,
 };
+pub use typed::OldRecord;
 pub use version::Version;
 pub use wiring::HealthWatch;
 
