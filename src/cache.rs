@@ -12,6 +12,7 @@ mod terms;
 mod changes;
 mod chunks;
 mod clear;
+mod encoding;
 mod feed;
 mod feeding;
 mod fetch;
@@ -70,12 +71,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::{Codec, Proof, Value};
+use crate::codec::{BuiltIn, Coder, Compression, Proof, Value};
 use crate::error::Error;
 use crate::fetch::LoadSource;
 use crate::shelf::{Priority, Scope, Shelf};
 use crate::tiers::{Home, Place, Targets, Tiers};
-use crate::typed;
+use crate::typed::Form;
 pub(crate) use prepare::EntryOptions;
 use prepare::{PLAIN, deadline, idle_ms};
 use register::Registry;
@@ -129,6 +130,8 @@ struct Definition<V> {
     place: Place,
     defaults: Defaults,
     weigher: Option<Weigher<V>>,
+    /// How its values are written and read.
+    form: Arc<Form<V>>,
     /// That a stored value of this type can be read back.
     proof: Proof,
     /// Its entries lie in memory alone and have nothing by default that few entries have.
@@ -138,7 +141,13 @@ struct Definition<V> {
 }
 
 impl<V: Value> Definition<V> {
-    fn new(place: Place, defaults: Defaults, weigher: Option<Weigher<V>>, tiers: &Tiers) -> Self {
+    fn new(
+        place: Place,
+        defaults: Defaults,
+        form: Arc<Form<V>>,
+        weigher: Option<Weigher<V>>,
+        tiers: &Tiers,
+    ) -> Self {
         let has_more = defaults.idle.is_some()
             || defaults.stale_for > Duration::ZERO
             || defaults.suppress_unchanged;
@@ -147,6 +156,7 @@ impl<V: Value> Definition<V> {
             registered: Registry::of(tiers, place.scope.id),
             place,
             defaults,
+            form,
             weigher,
             proof: Proof::default(),
         }
@@ -162,7 +172,12 @@ pub(crate) struct Defaults {
     pub stale_for: Duration,
     pub expired_keep: Duration,
     pub priority: Priority,
-    pub codec: Codec,
+    /// What handles of another type write with; none for a codec of the host's own.
+    pub codec: Option<BuiltIn>,
+    pub compression: Option<Compression>,
+    pub compress_bytes_min: usize,
+    /// Its values are secrets.
+    pub is_secret: bool,
     pub suppress_unchanged: bool,
     pub source: Option<LoadSource>,
 }
@@ -195,15 +210,17 @@ impl<V: Value> Cache<V> {
             Ok(definition) => definition,
             // Of another type: the same cache all the same, with the same drivers and defaults.
             Err(_) => {
-                let place = Place {
-                    kind: Some(typed::kind::<V>(opened.place.schema)),
-                    ..opened.place
-                };
                 let defaults = match opened.defaults.downcast::<Defaults>() {
                     Ok(defaults) => (*defaults).clone(),
                     Err(_) => return CacheBuilder::new(home, name).open(),
                 };
-                Arc::new(Definition::new(place, defaults, None, &home.tiers))
+                let coder = Coder::beside(defaults.codec);
+                let form = defaults.form(opened.place.schema, coder, None, &home.tiers);
+                let place = Place {
+                    kind: Some(form.kind()),
+                    ..opened.place
+                };
+                Arc::new(Definition::new(place, defaults, form, None, &home.tiers))
             }
         };
         let inner = Arc::new(Inner::new(home, definition));
@@ -217,6 +234,10 @@ impl<V: Value> Cache<V> {
 
     fn tiers(&self) -> &Tiers {
         &self.inner.tiers
+    }
+
+    fn form(&self) -> &Arc<Form<V>> {
+        &self.inner.definition.form
     }
 
     fn place(&self) -> &Place {

@@ -7,7 +7,7 @@ use crate::codec::Value;
 use crate::entry::{Entry, Source};
 use crate::error::Error;
 use crate::shelf::{EventKind, Freshness, OldSlot, RawEvent, Slot};
-use crate::typed;
+use crate::typed::Form;
 use crate::version::Version;
 
 /// One thing a watcher is told. `Debug` shows neither keys nor values.
@@ -71,9 +71,10 @@ impl<V> Old<V> {
 
 impl<V: Value> Change<V> {
     /// The typed form of an event. Values of another type or schema are left out.
-    pub(crate) fn from_raw(raw: &RawEvent, schema: u32) -> Self {
+    pub(crate) fn from_raw(raw: &RawEvent, form: &Form<V>) -> Self {
         let entry = |slot: &Slot| {
-            typed::entry::<V>(slot, schema, Freshness::Fresh, Source::Memory, raw.at_ms).ok()
+            let entry = form.entry(slot, Freshness::Fresh, Source::Memory, raw.at_ms);
+            entry.ok()
         };
         Self {
             key: raw.key.name.to_string(),
@@ -131,6 +132,7 @@ mod tests {
     use super::*;
     use crate::clock::NEVER;
     use crate::shelf::Priority;
+    use crate::typed;
     use std::sync::Arc;
 
     fn entry(value: &str) -> Entry<String> {
@@ -145,7 +147,8 @@ mod tests {
             priority: Priority::Normal,
             announced: false,
         };
-        typed::entry(&slot, 0, Freshness::Fresh, Source::Memory, 5).unwrap()
+        let form = Form::of_schema(0);
+        form.entry(&slot, Freshness::Fresh, Source::Memory, 5).unwrap()
     }
 
     fn change(old: Old<String>, new: Option<Entry<String>>) -> EntryEvent<String> {

@@ -132,7 +132,7 @@ pub use cache::{
     BatchReport, Cache, CacheBuilder, ChunkReport, Feed, FeedChange, FeedEnd, FeedState, FeedStats,
     FetchOutcome, OnGap,
 };
-pub use codec::{Codec, Value};
+pub use codec::{Codec, Compression, Value};
 pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass, LoadError, SuggestedAction};
@@ -153,9 +153,10 @@ pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcom
 pub use secret::Secret;
 pub use shelf::{EventKind, Freshness, Priority};
 pub use stats::{
-    Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, FetchStats, Health, LoadsHealth,
+    CompressionStats, Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, FetchStats, Health, LoadsHealth,
     Stats, WatchStats,
 };
+pub use typed::OldRecord;
 pub use version::Version;
 pub use wiring::HealthWatch;
 

@@ -3,8 +3,9 @@
 //! Pure encoding and decoding; the checksum covers the key too, so that a record that turns up under
 //! another key is damaged, not somebody else's value.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use smol_str::SmolStr;
+use zeroize::Zeroizing;
 
 use crate::clock::Millis;
 use crate::version::Version;
@@ -24,6 +25,14 @@ pub const FORMAT: u8 = 1;
 pub const HEADER_BYTES: usize = 80;
 /// Most tags an entry can have.
 pub const TAGS_MAX: usize = 255;
+/// The bits of [`Header::flags`] that say how the payload is compressed; without them it is not.
+pub const COMPRESSION_BITS: u8 = 0b110;
+/// The payload is compressed by zstd.
+pub const COMPRESSION_ZSTD: u8 = 0b010;
+/// The payload is compressed by LZ4.
+pub const COMPRESSION_LZ4: u8 = 0b100;
+/// Bytes before a compressed payload: its length before, little endian.
+pub const LENGTH_BYTES: usize = 4;
 
 /// Everything about a stored value but the value.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,8 +57,23 @@ pub struct Header {
     pub codec: u8,
     /// Eviction priority (see [`Priority`](crate::Priority)).
     pub priority: u8,
+    /// What was done to the payload; 0 for nothing.
+    pub flags: u8,
     /// Names under which the entry can be invalidated.
     pub tags: Box<[SmolStr]>,
+}
+
+/// Whether all of these flags are known, and mean something.
+const fn is_known(flags: u8) -> bool {
+    matches!(flags, 0 | COMPRESSION_ZSTD | COMPRESSION_LZ4)
+}
+
+/// How many bytes a payload has before it is compressed, as it says itself.
+pub fn plain_len(flags: u8, payload: &[u8]) -> usize {
+    match payload.first_chunk::<LENGTH_BYTES>() {
+        Some(length) if flags & COMPRESSION_BITS != 0 => u32::from_le_bytes(*length) as usize,
+        _ => payload.len(),
+    }
 }
 
 /// Why bytes are no record of this key.
@@ -57,7 +81,7 @@ pub struct Header {
 pub enum Damage {
     /// Too short, or lengths that do not add up.
     Truncated,
-    /// Not larder's, or a layout from the future.
+    /// Not larder's, or a layout or flags from the future.
     Foreign,
     /// The checksum does not match.
     Checksum,
@@ -67,9 +91,33 @@ pub enum Damage {
 
 /// Writes the record of `key`.
 pub fn encode(key: &[u8], header: &Header, payload: &[u8]) -> Bytes {
-    let tags = header.tags.get(..TAGS_MAX).unwrap_or(&header.tags);
-    let tag_bytes: usize = tags.iter().map(|t| 2 + t.len()).sum();
-    let mut out = BytesMut::with_capacity(HEADER_BYTES + tag_bytes + payload.len());
+    let mut out = Vec::with_capacity(length(header, payload));
+    fill(&mut out, key, header, payload);
+    out.into()
+}
+
+/// As [`encode`], in a buffer that is overwritten when it is let go.
+pub fn encode_secret(key: &[u8], header: &Header, payload: &[u8]) -> Bytes {
+    // IMPORTANT: with all of its room from the start. A buffer that grows leaves what was in it behind.
+    let mut out = Zeroizing::new(Vec::with_capacity(length(header, payload)));
+    fill(&mut out, key, header, payload);
+    Bytes::from_owner(out)
+}
+
+fn tags_of(header: &Header) -> &[SmolStr] {
+    header.tags.get(..TAGS_MAX).unwrap_or(&header.tags)
+}
+
+fn tag_bytes(header: &Header) -> usize {
+    tags_of(header).iter().map(|tag| 2 + tag.len()).sum()
+}
+
+fn length(header: &Header, payload: &[u8]) -> usize {
+    HEADER_BYTES + tag_bytes(header) + payload.len()
+}
+
+fn fill(out: &mut Vec<u8>, key: &[u8], header: &Header, payload: &[u8]) {
+    let tags = tags_of(header);
     out.put_slice(&MAGIC);
     out.put_u8(FORMAT);
     out.put_u8(header.codec);
@@ -82,22 +130,21 @@ pub fn encode(key: &[u8], header: &Header, payload: &[u8]) -> Bytes {
     out.put_u32_le(header.schema);
     out.put_u64_le(header.type_tag);
     out.put_u8(header.priority);
-    out.put_u8(0); // flags, for compression and sealing
+    out.put_u8(header.flags);
     out.put_u8(u8::try_from(tags.len()).unwrap_or(u8::MAX));
     out.put_u8(0);
     out.put_u64_le(payload.len() as u64);
-    out.put_u32_le(u32::try_from(tag_bytes).unwrap_or(u32::MAX));
+    out.put_u32_le(u32::try_from(tag_bytes(header)).unwrap_or(u32::MAX));
     out.put_u64_le(header.ends_ms);
     for tag in tags {
         out.put_u16_le(u16::try_from(tag.len()).unwrap_or(u16::MAX));
         out.put_slice(tag.as_bytes());
     }
     out.put_slice(payload);
-    let sum = checksum(key, &out);
+    let sum = checksum(key, out);
     if let Some(place) = out.get_mut(4..8) {
         place.copy_from_slice(&sum.to_le_bytes());
     }
-    out.freeze()
 }
 
 /// Reads the record of `key`; the payload shares `record`'s memory.
@@ -128,8 +175,11 @@ pub fn decode(key: &[u8], record: &Bytes) -> Result<(Header, Bytes), Damage> {
     let (created_ms, expires_ms, keep_ms) =
         (rest.get_u64_le(), rest.get_u64_le(), rest.get_u64_le());
     let (idle_ms, schema, type_tag) = (rest.get_u32_le(), rest.get_u32_le(), rest.get_u64_le());
-    let (priority, _flags, tag_count, _) =
+    let (priority, flags, tag_count, _) =
         (rest.get_u8(), rest.get_u8(), rest.get_u8(), rest.get_u8());
+    if !is_known(flags) {
+        return Err(Damage::Foreign);
+    }
     let (payload_bytes, tag_bytes) = (rest.get_u64_le(), rest.get_u32_le());
     let ends_ms = rest.get_u64_le();
     let tag_bytes = usize::try_from(tag_bytes).map_err(|_| Damage::Truncated)?;
@@ -149,6 +199,7 @@ pub fn decode(key: &[u8], record: &Bytes) -> Result<(Header, Bytes), Damage> {
         type_tag,
         codec,
         priority,
+        flags,
         tags,
     };
     Ok((header, rest))
@@ -198,6 +249,7 @@ mod tests {
             type_tag: 6,
             codec: 1,
             priority: 2,
+            flags: 0,
             tags: ["team:7".into(), "b".into()].into(),
         }
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::breaker::BreakerStats;
 use crate::clock::millis;
+use crate::codec::Packed;
 use crate::config::Config;
 use crate::fetch::{Fetches, SourceStats};
 use crate::health::ActorHealth;
@@ -40,6 +41,8 @@ pub struct Stats {
     pub encode_errors: u64,
     /// Stored values that could not be decoded.
     pub decode_errors: u64,
+    /// What compressing values on their way to the stores comes to.
+    pub compression: CompressionStats,
     /// Stored values of another schema or type that were passed over.
     pub schema_misses: u64,
     /// Calls refused because a limit was reached.
@@ -105,6 +108,32 @@ pub struct DirtyStats {
     /// Changes that a driver will not get, because there was no room while it was down. Those that no
     /// driver gets are in memory only.
     pub memory_only_sets: u64,
+}
+
+/// Compression of values on their way to the stores.
+#[derive(Clone, Copy, Default, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CompressionStats {
+    /// Values that were compressed.
+    pub compressed: u64,
+    /// Their bytes before.
+    pub bytes_before: u64,
+    /// Their bytes after.
+    pub bytes_after: u64,
+    /// Values that were tried and are stored as they are: it would have saved less than a tenth.
+    pub not_worth: u64,
+}
+
+impl CompressionStats {
+    pub(crate) fn of(packed: &Packed) -> Self {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            compressed: count(&packed.kept),
+            bytes_before: count(&packed.before),
+            bytes_after: count(&packed.after),
+            not_worth: count(&packed.not_worth),
+        }
+    }
 }
 
 /// Expiry.

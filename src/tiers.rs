@@ -27,6 +27,7 @@
 //! own: past one that is open and full, the others are written, and `MemoryOnly` names the one. "Waits" is
 //! what `Admission` makes of it.
 
+mod counts;
 mod fence;
 mod flight;
 mod order;
@@ -37,6 +38,7 @@ mod stored;
 mod warm;
 mod write;
 
+pub(crate) use counts::Counts;
 pub(crate) use fence::{Raised, load as load_fences};
 pub(crate) use order::{Order, Promise, Targets};
 pub(crate) use read::{Found, ReadOptions};
@@ -47,7 +49,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
@@ -109,22 +111,6 @@ pub(crate) struct Lines {
     pub flush: Box<dyn Fn(StoreDurability) -> Boxed<Result<(), Error>> + Send + Sync>,
     /// Where loads run whose caller is on no runtime.
     pub loads: tokio::runtime::Handle,
-}
-
-/// What the paths count beyond what shelf and ports do.
-#[derive(Default)]
-pub(crate) struct Counts {
-    pub encode_errors: AtomicU64,
-    pub decode_errors: AtomicU64,
-    pub schema_misses: AtomicU64,
-    pub memory_only_sets: AtomicU64,
-    pub overloaded: AtomicU64,
-}
-
-impl Counts {
-    pub fn add(counter: &AtomicU64) {
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// One cache as the paths see it.

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::{Cache, Defaults, Definition, Inner, MEMORY, Weigher};
 use crate::clock::Millis;
-use crate::codec::{Codec, Value};
+use crate::codec::{BuiltIn, COMPRESS_BYTES_MIN, Coder, Compression, Value};
 use crate::config::refuse;
 use crate::error::Error;
 use crate::fetch::LoadSource;
 use crate::gate::{Admission, Standing};
 use crate::shelf::{Priority, TierSet};
 use crate::tiers::{Home, Opened, Place, Tiers, name_problems};
-use crate::typed;
+use crate::typed::Migrate;
 
 /// How long `expire` keeps a value as a fallback where nothing is said: a day.
 pub const EXPIRED_KEEP: Duration = Duration::from_secs(86_400);
@@ -39,8 +39,10 @@ const JITTER_MAX: f64 = 0.9;
 pub struct CacheBuilder<V> {
     home: Arc<Home>,
     name: String,
-    defaults: Defaults,
+    pub(super) defaults: Defaults,
     schema: u32,
+    pub(super) coder: Coder<V>,
+    pub(super) migrate: Option<Migrate<V>>,
     drivers: Option<Vec<String>>,
     weigher: Option<Weigher<V>>,
     admission: Option<Admission>,
@@ -59,11 +61,16 @@ impl<V: Value> CacheBuilder<V> {
                 stale_for: Duration::ZERO,
                 expired_keep: EXPIRED_KEEP,
                 priority: Priority::Normal,
-                codec: Codec::Bincode,
+                codec: None,
+                compression: None,
+                compress_bytes_min: COMPRESS_BYTES_MIN,
+                is_secret: false,
                 suppress_unchanged: false,
                 source: None,
             },
             schema: 0,
+            coder: Coder::BuiltIn(BuiltIn::Bincode),
+            migrate: None,
             drivers: None,
             weigher: None,
             admission: None,
@@ -154,12 +161,14 @@ impl<V: Value> CacheBuilder<V> {
     ///
     /// [`Error::Config`] with every problem; [`Error::Overloaded`] beyond `caches_max`;
     /// [`Error::Closed`].
-    pub fn open(self) -> Result<Cache<V>, Error> {
+    pub fn open(mut self) -> Result<Cache<V>, Error> {
+        self.defaults.codec = self.coder.built_in();
         let tiers = &self.home.tiers;
         tiers.check_open()?;
         let mut problems = name_problems(&self.name, tiers.config.limits.cache_name_bytes_max);
         let (memory, below) = self.tiers_of(&mut problems);
         problems.extend(self.defaults.problems(tiers.now_ms()));
+        problems.extend(self.coder.problem());
         let opened = tiers.definitions.read().get(&*self.name).cloned();
         if opened.is_some_and(|o| (o.place.memory, o.place.tiers) != (memory, below)) {
             // Two handles that store in different places would leave each other's older copies behind.
@@ -168,24 +177,25 @@ impl<V: Value> CacheBuilder<V> {
         refuse(problems)?;
         tiers.check_cache(&self.name)?;
         let scope = tiers.shelf.scope(&self.name);
+        let form = self.defaults.form(self.schema, self.coder, self.migrate, tiers);
         let place = Place {
             scope,
             memory,
             tiers: below,
             schema: self.schema,
-            kind: Some(typed::kind::<V>(self.schema)),
+            kind: Some(form.kind()),
             standing: Standing {
                 admission: self.admission.unwrap_or(tiers.config.admission),
                 is_low: self.defaults.priority == Priority::Low,
             },
         };
         let defaults = self.defaults.clone();
-        let definition = Definition::new(place.clone(), defaults, self.weigher, tiers);
+        let (place_of, weigher) = (place.clone(), self.weigher);
+        let definition = Definition::new(place_of, defaults, Arc::clone(&form), weigher, tiers);
         let definition = Arc::new(definition);
         // Messages, and handles that are opened without settings, follow the one opened last.
-        let (codec, limit) = (self.defaults.codec, tiers.config.limits.value_bytes_max);
         let opened = Opened {
-            encode: Arc::new(move |slot| typed::bytes::<V>(slot, codec, limit)),
+            encode: Arc::new(move |slot| form.bytes(slot).ok()),
             place,
             defaults: Arc::new(self.defaults),
             definition: Arc::clone(&definition) as _,
@@ -271,6 +281,7 @@ impl Defaults {
         if let Err(reason) = check_jitter(self.ttl_jitter) {
             problems.push(format!("ttl_jitter {reason}"));
         }
+        problems.extend(self.compression.and_then(Compression::problem));
         problems
     }
 }

@@ -65,28 +65,32 @@ impl<V: Value> Cache<V> {
         let stale_for = options.stale_for.unwrap_or(defaults.stale_for);
         let keep_ms = expires_ms.saturating_add(millis(stale_for));
         self.check_tags(&options.tags)?;
-        let limit = tiers.config.limits.value_bytes_max;
-        let needs_bytes = !inner.place.tiers.is_empty() || defaults.suppress_unchanged;
+        let is_stored = !inner.place.tiers.is_empty();
+        let needs_bytes = is_stored || defaults.suppress_unchanged;
         let count = |error: Error| {
             Counts::add(&tiers.counts.encode_errors);
             error
         };
-        let encode = || {
-            let encoded = typed::encode(&*value, defaults.codec, limit)?;
-            if !inner.place.tiers.is_empty() {
-                inner.proof.check::<V>(defaults.codec, &encoded.payload)?;
+        let write = || {
+            let plain = inner.form.plain(&value)?;
+            if is_stored {
+                inner.proof.check(&inner.form.coder, &plain)?;
             }
-            Ok(encoded)
+            Ok(plain)
         };
-        let encoded = needs_bytes.then(encode).transpose().map_err(count)?;
-        let weight = match (&inner.weigher, &encoded) {
-            (None, Some(encoded)) => u32::try_from(encoded.payload.len()).unwrap_or(u32::MAX),
+        let plain = needs_bytes.then(write).transpose().map_err(count)?;
+        let weight = match (&inner.weigher, &plain) {
+            (None, Some(plain)) => u32::try_from(plain.len()).unwrap_or(u32::MAX),
             _ => self.weight(&value)?,
         };
-        let fingerprint = match &encoded {
-            Some(encoded) if defaults.suppress_unchanged => fingerprint(&encoded.payload),
+        let fingerprint = match &plain {
+            Some(plain) if defaults.suppress_unchanged => fingerprint(plain),
             _ => 0,
         };
+        let encoded = plain.map(|plain| match is_stored {
+            true => inner.form.packed(plain),
+            false => inner.form.unpacked(plain),
+        });
         let is_plain = options.tags.is_empty()
             && options.validator.is_none()
             && idle_ms == 0
@@ -137,7 +141,7 @@ impl<V: Value> Cache<V> {
         let limit = tiers.config.limits.value_bytes_max;
         let weight = match &inner.weigher {
             Some(weigh) => weigh(value),
-            None => match inner.defaults.codec.encoded_len(value, limit) {
+            None => match inner.form.coder.encoded_len(value, limit) {
                 Ok(len) => len,
                 Err(error) => {
                     Counts::add(&tiers.counts.encode_errors);

@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::outcome::{Durability, ReadOutcome};
 use crate::shelf::{Body, Change, Condition, Draft, Freshness, Glance, Look, Seen, Shared, Slot};
 use crate::tiers::{Counts, Found, Order, ReadOptions};
-use crate::typed::{self, Mismatch};
+use crate::typed::Mismatch;
 
 impl<V: Value> Cache<V> {
     /// Reads an entry. Never fetches; a miss is `Ok(None)`.
@@ -132,14 +132,13 @@ impl<V: Value> Cache<V> {
             return outcome;
         };
         let (tiers, place) = (self.tiers(), self.place());
-        match typed::entry::<V>(&slot, place.schema, freshness, source, tiers.now_ms()) {
+        match self.form().entry(&slot, freshness, source, tiers.now_ms()) {
             Ok(entry) => {
-                if let Body::Encoded(_) = &slot.body {
-                    let hash = tiers.shelf.hash(place.scope.id, key);
-                    let body = typed::erase(Arc::clone(entry.value()));
-                    tiers
-                        .shelf
-                        .decoded(&place.scope, hash, key, slot.version, body);
+                if matches!(&slot.body, Body::Encoded(_)) || slot.schema != place.schema {
+                    let (shelf, scope) = (&tiers.shelf, &*place.scope);
+                    let hash = shelf.hash(scope.id, key);
+                    let to = self.form().body(entry.value());
+                    shelf.decoded(scope, hash, key, slot.version, to);
                 }
                 outcome.source = Some(source);
                 outcome.freshness = Some(freshness);
@@ -201,21 +200,9 @@ impl<V: Value> Cache<V> {
             keep_ms,
             ends_ms,
         } = times;
-        let (tiers, defaults) = (self.tiers(), &self.inner.definition.defaults);
         let encoded = match &slot.body {
-            Body::Encoded(encoded) => Some(Arc::clone(encoded)),
             Body::Decoded(_) if self.place().tiers.is_empty() => None,
-            Body::Decoded(any) => {
-                let value = Arc::clone(any).downcast::<V>().map_err(|_| Error::Decode {
-                    type_name: std::any::type_name::<V>(),
-                    reason: "the entry is of another type".into(),
-                })?;
-                Some(typed::encode(
-                    &*value,
-                    defaults.codec,
-                    tiers.config.limits.value_bytes_max,
-                )?)
-            }
+            _ => Some(self.form().bytes(slot)?),
         };
         let old = slot.extra.as_deref();
         let is_plain = keep_ms <= expires_ms && old.is_none();
@@ -235,7 +222,8 @@ impl<V: Value> Cache<V> {
                     tags: slot.tags().into(),
                 })
             }),
-            schema: self.place().schema,
+            // Bytes that are not migrated yet stay what they are.
+            schema: slot.schema,
             priority: slot.priority,
         })
     }

@@ -11,7 +11,6 @@ use crate::entry::Entry;
 use crate::error::Error;
 use crate::shelf::Freshness;
 use crate::tiers::PageAsk;
-use crate::typed;
 
 /// Entries of a page where nothing is said, if `page_size_max` allows as many.
 pub const PAGE_SIZE: usize = 100;
@@ -171,9 +170,9 @@ impl<V: Value> Scan<'_, V> {
             wait: self.wait,
         };
         let found = tiers.page(cache.place(), ask).await?;
-        let (schema, now_ms) = (cache.place().schema, tiers.now_ms());
+        let (form, now_ms) = (cache.form(), tiers.now_ms());
         let entries = found.entries.iter().filter_map(|(name, slot, source)| {
-            let entry = typed::entry(slot, schema, Freshness::Fresh, *source, now_ms).ok()?;
+            let entry = form.entry(slot, Freshness::Fresh, *source, now_ms).ok()?;
             Some((name.to_string(), entry))
         });
         Ok(Page {

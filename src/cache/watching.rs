@@ -163,10 +163,9 @@ impl<V: Value> Cache<V> {
         let filter = Filter::Key(self.place().scope.id, SmolStr::new(key));
         let (sink, inbox) = latest_inbox();
         let on_drop = self.subscribe(filter, sink).await?;
-        let schema = self.place().schema;
         Ok(WatchLatest::new(
             inbox,
-            schema,
+            Arc::clone(self.form()),
             self.snapshot_of_key(key),
             on_drop,
         ))
@@ -175,7 +174,7 @@ impl<V: Value> Cache<V> {
     async fn stream(&self, filter: Filter, source: SnapshotFn<V>) -> Result<Watch<V>, Error> {
         let (sink, inbox) = queue_inbox(WATCH_BUFFER_EVENTS, WATCH_BUFFER_BYTES);
         let on_drop = self.subscribe(filter, sink).await?;
-        Ok(Watch::new(inbox, self.place().schema, source, on_drop))
+        Ok(Watch::new(inbox, Arc::clone(self.form()), source, on_drop))
     }
 
     async fn subscribe(&self, filter: Filter, sink: InboxSink) -> Result<OnDrop, Error> {

@@ -1,12 +1,30 @@
 //! How values become bytes and back.
 //!
-//! A record names its codec, so that another can follow without a migration. Encoding and decoding
-//! run on the caller's thread, never under a lock; a host's `Serialize` that fails or panics fails
-//! that one call.
+//! A record names its codec, so that a cache may change to another and still read what it has. Encoding
+//! and decoding run on the caller's thread, never under a lock; a host's `Serialize` that fails or panics
+//! fails that one call.
+//!
+//! | codec | number | for |
+//! |---|---|---|
+//! | [`Bincode`] | 1 | the default: the smallest and the fastest, not self-describing |
+//! | `MessagePack` (feature `codecs`) | 2 | self-describing and small: fields can be added, any serde attribute works |
+//! | `Json` (feature `codecs`) | 3 | self-describing and readable by others |
+//! | [`Raw`] | 4 | [`bytes::Bytes`] as they are, without a copy |
+//! | a host's own [`Codec`] | 128 to 255 | whatever it is |
 
 mod bincode;
+mod bounded;
+mod coder;
+mod compression;
+#[cfg(feature = "codecs")]
+mod json;
+#[cfg(feature = "codecs")]
+mod messagepack;
 mod measure;
 mod proof;
+mod raw;
+#[cfg(feature = "compression")]
+mod zstd;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,13 +35,27 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 
+pub use bincode::Bincode;
+pub(crate) use coder::{BuiltIn, Coder};
+pub use compression::{COMPRESS_BYTES_MIN, Compression};
+pub(crate) use compression::{Packed, is_known, unpack};
+#[cfg(feature = "codecs")]
+pub use json::Json;
+#[cfg(feature = "codecs")]
+pub use messagepack::MessagePack;
 pub(crate) use proof::Proof;
+pub use raw::Raw;
+
+/// The least number that a host's own codec can have.
+pub const HOST_ID_MIN: u8 = 128;
 
 /// What a cache can hold: anything serde can write and read back that threads may share.
 ///
-/// With a driver below it must survive bincode, which is not self-describing: no untagged or internally
-/// tagged enums, no `serde_json::Value`, no flattened fields, no `skip_serializing_if`. A cache's first
-/// set reads back what it wrote and answers [`Error::Encode`] if it cannot.
+/// With a driver below it must survive the cache's codec. The default, [`Bincode`], is not self-describing:
+/// no untagged or internally tagged enums, no `serde_json::Value`, no flattened fields, no
+/// `skip_serializing_if`. `MessagePack` and `Json` take all of these:
+/// [`CacheBuilder::codec`](crate::CacheBuilder::codec). A cache's first set reads back what it wrote and
+/// answers [`Error::Encode`] if it cannot.
 ///
 /// `Serialize` must write the same each time: a value is measured before it is written.
 #[diagnostic::on_unimplemented(
@@ -34,78 +66,78 @@ pub trait Value: Serialize + DeserializeOwned + Send + Sync + 'static {}
 
 impl<V: Serialize + DeserializeOwned + Send + Sync + 'static> Value for V {}
 
-/// A way to write values, by the number that records carry.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, Serialize)]
-#[non_exhaustive]
-pub enum Codec {
-    /// bincode 2 with its standard configuration: compact, not self-describing.
-    #[default]
-    Bincode,
-}
-
-impl Codec {
-    /// As it is stored.
-    pub const fn to_byte(self) -> u8 {
-        match self {
-            Self::Bincode => 1,
-        }
-    }
-
-    /// From a stored byte; `None` for a codec that this version does not know.
-    pub const fn from_byte(byte: u8) -> Option<Self> {
-        match byte {
-            1 => Some(Self::Bincode),
-            _ => None,
-        }
-    }
+/// A way to write values of one type and to read them back.
+///
+/// ```
+/// use bytes::Bytes;
+/// use larder::{Codec, Error};
+///
+/// /// A number as text.
+/// struct Decimal;
+///
+/// impl Codec<u64> for Decimal {
+///     fn id(&self) -> u8 {
+///         200
+///     }
+///
+///     fn encode(&self, value: &u64, bytes_max: usize) -> Result<Bytes, Error> {
+///         let text = value.to_string();
+///         if text.len() > bytes_max {
+///             return Err(Error::encode::<u64>("it is too long"));
+///         }
+///         Ok(text.into())
+///     }
+///
+///     fn decode(&self, bytes: &Bytes) -> Result<u64, Error> {
+///         let text = std::str::from_utf8(bytes).ok();
+///         let value = text.and_then(|text| text.parse().ok());
+///         value.ok_or_else(|| Error::decode::<u64>("it is no number"))
+///     }
+/// }
+///
+/// # #[tokio::main] async fn main() -> Result<(), Error> {
+/// # let larder = larder::Larder::builder().start().await?;
+/// let numbers = larder.cache_builder("numbers").codec(Decimal).open()?;
+/// numbers.set("k", 7).await?;
+/// assert_eq!(numbers.get("k").await?.as_deref(), Some(&7));
+/// # larder.shutdown(std::time::Duration::from_secs(5)).await }
+/// ```
+///
+/// A codec never answers with a value's bytes in an error. One that panics fails that one call.
+pub trait Codec<V>: Send + Sync + 'static {
+    /// The number that its records carry, always the same: [`HOST_ID_MIN`] to 255 for a host's own.
+    fn id(&self) -> u8;
 
     /// Writes a value.
     ///
     /// # Errors
     ///
-    /// [`Error::TooLarge`] past `bytes_max`, without having allocated more; [`Error::Encode`] if the
-    /// value's `Serialize` fails or panics.
-    pub fn encode<V: Value>(self, value: &V, bytes_max: usize) -> Result<Bytes, Error> {
-        guarded(Error::encode::<V>, || match self {
-            Self::Bincode => bincode::encode(value, bytes_max),
-        })
-    }
+    /// [`Error::TooLarge`] or [`Error::Encode`] past `bytes_max`, without having allocated more;
+    /// [`Error::Encode`] if the value cannot be written.
+    fn encode(&self, value: &V, bytes_max: usize) -> Result<Bytes, Error>;
 
-    /// The length a value would have when written, without writing it.
+    /// The length in bytes a value would have when written: what it weighs in memory. By default it is
+    /// written for that.
     ///
     /// # Errors
     ///
     /// As [`encode`](Codec::encode).
-    #[inline]
-    pub fn encoded_len<V: Value>(self, value: &V, bytes_max: usize) -> Result<usize, Error> {
-        let measured = match self {
-            Self::Bincode => catch_unwind(AssertUnwindSafe(|| measure::measure(value, bytes_max))),
-        };
-        match measured {
-            Ok(Some(length)) => Ok(length),
-            // It is written, to nowhere, to say what is wrong with it.
-            Ok(None) => guarded(Error::encode::<V>, || match self {
-                Self::Bincode => bincode::written_len(value, bytes_max),
-            }),
-            Err(_) => Err(panicked(Error::encode::<V>)),
-        }
+    fn encoded_len(&self, value: &V, bytes_max: usize) -> Result<usize, Error> {
+        self.encode(value, bytes_max).map(|bytes| bytes.len())
     }
 
-    /// Reads a value. All bytes must belong to it.
+    /// Reads a value. All bytes must belong to it, and they may be anything: no length in them is to be
+    /// believed before it has been checked.
     ///
     /// # Errors
     ///
-    /// [`Error::Decode`] if they do not, or if the type's `Deserialize` fails or panics.
-    pub fn decode<V: Value>(self, bytes: &[u8]) -> Result<V, Error> {
-        guarded(Error::decode::<V>, || match self {
-            Self::Bincode => bincode::decode(bytes),
-        })
-    }
+    /// [`Error::Decode`] if they are no such value.
+    fn decode(&self, bytes: &Bytes) -> Result<V, Error>;
 }
 
 /// Runs a host's code so that its panic is an error of this call.
 fn guarded<R>(
-    error: impl Fn(Arc<str>) -> Error,
+    error: impl Fn(&'static str) -> Error,
     run: impl FnOnce() -> Result<R, Error>,
 ) -> Result<R, Error> {
     // The panic's own text is left out: it may hold the value.
@@ -113,22 +145,36 @@ fn guarded<R>(
 }
 
 #[cold]
-fn panicked(error: impl Fn(Arc<str>) -> Error) -> Error {
-    error("it panicked".into())
+fn panicked(error: impl Fn(&'static str) -> Error) -> Error {
+    error("it panicked")
 }
 
 impl Error {
-    fn encode<V>(reason: Arc<str>) -> Self {
+    /// That a value of type `V` cannot be written, for a codec of a host's own. `reason` says of what
+    /// kind the failure is, and holds nothing of the value.
+    pub fn encode<V>(reason: impl Into<Arc<str>>) -> Self {
         Self::Encode {
             type_name: std::any::type_name::<V>(),
-            reason,
+            reason: reason.into(),
         }
     }
 
-    fn decode<V>(reason: Arc<str>) -> Self {
+    /// That bytes are no value of type `V`, for a codec or a migration of a host's own. `reason` says of
+    /// what kind the failure is, and holds nothing of the bytes.
+    pub fn decode<V>(reason: impl Into<Arc<str>>) -> Self {
         Self::Decode {
             type_name: std::any::type_name::<V>(),
-            reason,
+            reason: reason.into(),
+        }
+    }
+
+    /// That a value is longer than it may be.
+    fn value_too_large(size: usize, limit: usize) -> Self {
+        Self::TooLarge {
+            what: "value",
+            size,
+            limit_name: "value_bytes_max",
+            limit,
         }
     }
 }
@@ -142,141 +188,4 @@ pub fn type_tag<V: 'static>() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct User {
-        name: String,
-        age: Option<u8>,
-    }
-
-    #[derive(Debug)]
-    struct Panics;
-    impl Serialize for Panics {
-        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-            panic!("secret")
-        }
-    }
-    impl<'de> Deserialize<'de> for Panics {
-        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-            panic!("secret")
-        }
-    }
-
-    #[derive(Debug)]
-    struct Fails;
-    impl Serialize for Fails {
-        fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-            Err(serde::ser::Error::custom("no"))
-        }
-    }
-    impl<'de> Deserialize<'de> for Fails {
-        fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-            Err(serde::de::Error::custom("no"))
-        }
-    }
-
-    fn ada() -> User {
-        User {
-            name: "Ada".into(),
-            age: Some(36),
-        }
-    }
-
-    #[test]
-    fn a_value_reads_back_as_it_was_written() {
-        let codec = Codec::from_byte(Codec::Bincode.to_byte()).unwrap();
-        let bytes = codec.encode(&ada(), 1_000).unwrap();
-        assert_eq!(codec.encoded_len(&ada(), 1_000).unwrap(), bytes.len());
-        assert_eq!(codec.decode::<User>(&bytes).unwrap(), ada());
-        assert_eq!(Codec::from_byte(0), None);
-    }
-
-    #[test]
-    fn a_value_past_the_limit_is_refused_with_the_limit() {
-        for refused in [
-            Codec::Bincode.encode(&ada(), 3).map(|b| b.len()),
-            Codec::Bincode.encoded_len(&ada(), 3),
-        ] {
-            assert!(matches!(refused, Err(Error::TooLarge { limit: 3, .. })));
-        }
-    }
-
-    #[test]
-    fn bytes_left_over_or_missing_are_an_error() {
-        let bytes = Codec::Bincode.encode(&ada(), 1_000).unwrap();
-        let mut longer = bytes.to_vec();
-        longer.push(0);
-        for wrong in [&longer[..], &bytes[..bytes.len() - 1], &[]] {
-            let error = Codec::Bincode.decode::<User>(wrong).unwrap_err();
-            assert!(matches!(error, Error::Decode { .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_length_that_lies_allocates_nothing() {
-        let lie = [0xfd, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
-        assert!(Codec::Bincode.decode::<Vec<u64>>(&lie).is_err());
-        assert!(Codec::Bincode.decode::<String>(&lie).is_err());
-    }
-
-    #[test]
-    fn a_host_that_panics_or_fails_fails_its_own_call_without_its_text() {
-        let panicked = Codec::Bincode.encode(&Panics, 10).unwrap_err();
-        assert!(matches!(panicked, Error::Encode { .. }));
-        assert!(!panicked.to_string().contains("secret"));
-        assert!(Codec::Bincode.decode::<Panics>(&[1]).is_err());
-        assert!(Codec::Bincode.encode(&Fails, 10).is_err());
-        assert!(Codec::Bincode.encoded_len(&Fails, 10).is_err());
-        assert!(Codec::Bincode.decode::<Fails>(&[1]).is_err());
-    }
-
-    /// A sequence that does not know its length, as of lines that are read one by one.
-    #[derive(Debug)]
-    struct Lines;
-    impl Serialize for Lines {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            use serde::ser::SerializeSeq;
-            let mut lines = serializer.serialize_seq(None)?;
-            lines.serialize_element("secret")?;
-            lines.end()
-        }
-    }
-    impl<'de> Deserialize<'de> for Lines {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            Vec::<String>::deserialize(deserializer).map(|_| Self)
-        }
-    }
-
-    #[derive(Debug, Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Untagged {
-        Number(u8),
-        Text(String),
-    }
-
-    #[test]
-    fn what_bincode_cannot_write_or_read_is_said_in_words_that_help() {
-        let error = Codec::Bincode.encode(&Lines, 100).unwrap_err().to_string();
-        assert!(error.contains("the length of a sequence"), "{error}");
-        assert!(!error.contains("secret"), "{error}");
-        for value in [Untagged::Number(7), Untagged::Text("secret".into())] {
-            let bytes = Codec::Bincode.encode(&value, 100).unwrap();
-            let error = Codec::Bincode.decode::<Untagged>(&bytes).unwrap_err();
-            let error = error.to_string();
-            assert!(error.contains("not self-describing"), "{error}");
-            assert!(!error.contains("secret"), "{error}");
-        }
-        // An empty one has no length that could be wrong.
-        let bytes = Codec::Bincode.encode(&Vec::<String>::new(), 100).unwrap();
-        assert!(Codec::Bincode.decode::<Lines>(&bytes).is_ok());
-    }
-
-    #[test]
-    fn two_types_have_two_tags() {
-        assert_ne!(type_tag::<User>(), type_tag::<Panics>());
-        assert_eq!(type_tag::<User>(), type_tag::<User>());
-    }
-}
+mod tests;

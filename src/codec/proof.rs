@@ -1,11 +1,13 @@
 //! Whether a type reads back what it writes: tried with the first value that a cache is to store.
 //!
-//! bincode says only when it reads that a type needs a self-describing format. Found out by the read
+//! A codec says only when it reads that a type needs a self-describing format. Found out by the read
 //! after a restart, that is a miss in production; found out here, it is an error of the first set.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Codec, Value};
+use bytes::Bytes;
+
+use super::{Coder, Value};
 use crate::error::Error;
 
 /// Whether a value of this type has been read back.
@@ -14,14 +16,15 @@ pub(crate) struct Proof(AtomicBool);
 
 impl Proof {
     /// Reads a value back from its bytes, unless one has been read back before.
-    pub fn check<V: Value>(&self, codec: Codec, bytes: &[u8]) -> Result<(), Error> {
+    pub fn check<V: Value>(&self, coder: &Coder<V>, bytes: &Bytes) -> Result<(), Error> {
         // Two that come first at once both try; nothing is ordered by this.
         if self.0.load(Ordering::Relaxed) {
             return Ok(());
         }
-        codec.decode::<V>(bytes).map(drop).map_err(|error| {
-            let reason = format!("it would not be read back from a store: {error}");
-            Error::encode::<V>(reason.into())
+        let read = coder.decode(coder.id(), bytes);
+        let read = read.unwrap_or_else(|| Err(Error::decode::<V>("its codec is not known")));
+        read.map(drop).map_err(|error| {
+            Error::encode::<V>(format!("it would not be read back from a store: {error}"))
         })?;
         self.0.store(true, Ordering::Relaxed);
         Ok(())
@@ -53,8 +56,9 @@ mod tests {
     fn a_type_is_read_back_until_it_has_been_once() {
         let proof = Proof::default();
         let check = |number| {
-            let bytes = Codec::Bincode.encode(&Even(number), 10).unwrap();
-            proof.check::<Even>(Codec::Bincode, &bytes)
+            let coder = Coder::<Even>::new(crate::codec::Bincode);
+            let bytes = coder.encode(&Even(number), 10, false).unwrap();
+            proof.check(&coder, &bytes)
         };
         for odd in [1, 3] {
             let error = check(odd).unwrap_err();

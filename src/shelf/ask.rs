@@ -197,14 +197,22 @@ impl Ask<'_> {
 pub struct Kind {
     /// The cache's schema number.
     pub schema: u32,
-    /// Whether a value is of the caller's type.
-    pub fits: fn(&Body) -> bool,
+    /// The number of a codec of the caller's own; 0 for none.
+    pub host_codec: u8,
+    /// Whether a value is of the caller's type and written by a codec that it has.
+    pub fits: fn(&Body, u8) -> bool,
+    /// Whether it can make a value of one that has a lower schema number; `None` where it never does.
+    pub migrates: Option<fn(&Body) -> bool>,
 }
 
 impl Kind {
     /// Whether the caller can read this slot.
     pub fn reads(&self, slot: Look<'_>) -> bool {
-        slot.schema == self.schema && (self.fits)(slot.body)
+        if slot.schema == self.schema {
+            return (self.fits)(slot.body, self.host_codec);
+        }
+        let migrates = self.migrates.filter(|_| slot.schema < self.schema);
+        migrates.is_some_and(|migrates| migrates(slot.body))
     }
 }
 

@@ -291,9 +291,9 @@ impl Shelf {
     }
 
     /// Keeps the decoded form of a slot whose bytes a reader has just decoded.
-    pub fn decoded(&self, scope: &Scope, hash: u64, name: &str, version: Version, body: Body) {
+    pub fn decoded(&self, scope: &Scope, hash: u64, name: &str, as_of: Version, to: (u32, Body)) {
         let mut stripe = self.cell(hash).stripe.write();
-        let unneeded = stripe.decoded(hash, scope.id, name, version, body);
+        let unneeded = stripe.table.recast(hash, scope.id, name, as_of, to);
         drop(stripe);
         let_go(unneeded);
     }

@@ -291,8 +291,10 @@ impl Hot {
         self.version
     }
 
-    /// Replaces the form of its value.
-    pub fn set_body(&mut self, body: Body) -> Body {
+    /// Replaces the form of its value, which is of this schema then.
+    pub fn recast(&mut self, cold: &mut Cold, schema: u32, body: Body) -> Body {
+        let facts = self.take_facts(cold);
+        self.describe(cold, Facts { schema, ..facts });
         std::mem::replace(&mut self.body, body)
     }
 

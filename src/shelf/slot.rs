@@ -63,6 +63,10 @@ pub struct Encoded {
     pub codec: u8,
     /// Which type they are, as a stable hash of its name.
     pub type_tag: u64,
+    /// What was done to them since, as the flags of a record say it (`record::Header::flags`).
+    pub flags: u8,
+    /// They are a secret: whoever copies them does so into buffers that are overwritten when they are let go.
+    pub is_secret: bool,
     /// The bytes.
     pub payload: Bytes,
 }

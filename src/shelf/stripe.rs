@@ -13,7 +13,7 @@ use super::event::{Deadlines, EventKind, OldSlot, Outbox, RawEvent};
 use super::look::Look;
 use super::marks::{MarkId, Marks};
 use super::room::Room;
-use super::slot::{Body, Slot};
+use super::slot::Slot;
 use super::table::Table;
 use super::taken::{NewDirty, Taken};
 use super::tier::{TierId, TierSet};
@@ -175,22 +175,6 @@ impl Stripe {
             self.dirty.put(hash, new);
         }
         count
-    }
-
-    /// Replaces the bytes of a slot by the value that a reader decoded from them. Returns what is not
-    /// needed any more.
-    pub fn decoded(
-        &mut self,
-        hash: u64,
-        cache: CacheId,
-        name: &str,
-        version: Version,
-        body: Body,
-    ) -> Body {
-        match self.table.get_mut(hash, cache, name) {
-            Some(row) if row.version() == version => row.set_body(body),
-            _ => body,
-        }
     }
 
     /// Notes a slot's deadline, unless a timer that fires no later stands already: that one re-arms

@@ -69,6 +69,8 @@ impl Table {
         let nothing = Encoded {
             codec: 0,
             type_tag: 0,
+            flags: 0,
+            is_secret: false,
             payload: bytes::Bytes::new(),
         };
         Self {
@@ -113,6 +115,23 @@ impl Table {
     pub fn get_mut(&mut self, hash: u64, cache: CacheId, name: &str) -> Option<&mut Hot> {
         let at = self.find(hash, cache, name)?;
         self.rows.hots.get_mut(at as usize)
+    }
+
+    /// Replaces the bytes of this very slot by the value that a reader made of them, under its schema number.
+    /// Returns what is not needed any more.
+    pub fn recast(
+        &mut self,
+        hash: u64,
+        cache: CacheId,
+        name: &str,
+        version: Version,
+        (schema, body): (u32, Body),
+    ) -> Body {
+        let at = self.find(hash, cache, name);
+        match at.and_then(|at| self.rows.pair(at)) {
+            Some((hot, cold)) if hot.version() == version => hot.recast(cold, schema, body),
+            _ => body,
+        }
     }
 
     /// Puts a slot, replacing the key's older one. [`evict`](Table::evict) afterwards.

@@ -243,6 +243,7 @@ fn replace(
         type_tag: 0,
         codec: 0,
         priority: Priority::Normal.to_byte(),
+        flags: 0,
         tags: Box::default(),
     };
     let put = Write::Put {
@@ -297,6 +298,8 @@ fn fence_value(version: Version, now_ms: u64) -> Draft {
     let encoded = Arc::new(Encoded {
         codec: 0,
         type_tag: 0,
+        flags: 0,
+        is_secret: false,
         payload: Bytes::copy_from_slice(&version.get().to_le_bytes()),
     });
     Draft {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::read::{Found, ReadOptions};
 use super::{Place, Tiers};
-use crate::record::Header;
+use crate::record::{Header, plain_len};
 use crate::shelf::{Body, Encoded, Extra, MarkId, Priority, Slot};
 use crate::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::sync::Arc;
 pub(crate) fn slot_of(header: Header, payload: Bytes) -> Slot {
     let has_extra =
         header.keep_ms > header.expires_ms || header.idle_ms > 0 || !header.tags.is_empty();
-    let weight = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    // As when it was set: compressed or not.
+    let weight = u32::try_from(plain_len(header.flags, &payload)).unwrap_or(u32::MAX);
     Slot {
         version: header.version,
         created_ms: header.created_ms,
@@ -20,6 +21,8 @@ pub(crate) fn slot_of(header: Header, payload: Bytes) -> Slot {
         body: Body::Encoded(Arc::new(Encoded {
             codec: header.codec,
             type_tag: header.type_tag,
+            flags: header.flags,
+            is_secret: false,
             payload,
         })),
         extra: has_extra.then(|| {

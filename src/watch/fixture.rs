@@ -10,10 +10,15 @@ use crate::shelf::{
     RawEvent, Shelf, Slot, TierSet,
 };
 use crate::sync::Mutex;
-use crate::typed;
+use crate::typed::{self, Form};
 use crate::version::{Version, VersionClock};
 use crate::watch::{SnapshotFn, SnapshotPage};
 use crate::{Entry, Error, Source};
+
+/// How the values of all tests are read.
+pub fn form() -> Arc<Form<u64>> {
+    Arc::new(Form::of_schema(0))
+}
 
 /// The cache that all tests use.
 pub const CACHE: CacheId = CacheId(0);
@@ -43,7 +48,7 @@ pub fn entry(n: u64) -> Entry<u64> {
         priority: Priority::Normal,
         announced: false,
     };
-    typed::entry(&slot, 0, Freshness::Fresh, Source::Memory, n).unwrap()
+    form().entry(&slot, Freshness::Fresh, Source::Memory, n).unwrap()
 }
 
 /// A shelf of 4 stripes that keeps `events_max` events per stripe for the hub.

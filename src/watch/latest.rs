@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -13,6 +14,7 @@ use super::snapshot::{OnDrop, SnapshotFn, SnapshotFuture, SnapshotPage};
 use crate::codec::Value;
 use crate::event::{Change, Old};
 use crate::shelf::EventKind;
+use crate::typed::Form;
 
 /// The latest change of one key, as a [`Stream`] and by [`changed`](WatchLatest::changed).
 ///
@@ -25,7 +27,7 @@ use crate::shelf::EventKind;
 /// Dropping it ends the subscription; it ends by itself (`None`) when larder is shut down.
 pub struct WatchLatest<V> {
     inbox: Inbox,
-    schema: u32,
+    form: Arc<Form<V>>,
     source: SnapshotFn<V>,
     reading: Option<SnapshotFuture<V>>,
     floors: Floors,
@@ -43,10 +45,15 @@ enum Given {
 
 impl<V: Value> WatchLatest<V> {
     /// The typed end of a subscription to one key whose sink is the other end of `inbox`.
-    pub fn new(inbox: Inbox, schema: u32, source: SnapshotFn<V>, on_drop: OnDrop) -> Self {
+    pub fn new(
+        inbox: Inbox,
+        form: Arc<Form<V>>,
+        source: SnapshotFn<V>,
+        on_drop: OnDrop,
+    ) -> Self {
         Self {
             inbox,
-            schema,
+            form,
             source,
             reading: None,
             floors: Floors::default(),
@@ -81,7 +88,7 @@ impl<V: Value> WatchLatest<V> {
             match std::task::ready!(self.inbox.poll(cx)) {
                 Some(Received::Event(event)) => {
                     if self.floors.passes(&event) {
-                        let change = Change::from_raw(&event, self.schema);
+                        let change = Change::from_raw(&event, &self.form);
                         return Poll::Ready(Some(self.give(change)));
                     }
                 }

@@ -9,6 +9,7 @@ use crate::codec::Value;
 use crate::event::{Change, EntryEvent};
 use crate::messages::hub::{Offer, Sink};
 use crate::shelf::RawEvent;
+use crate::typed::Form;
 
 /// Gives everything that a stream yields, snapshots after a lag included, to an actor, one event at a
 /// time: the next one is sent when the actor has handled the last. Ends with the stream or when the
@@ -48,13 +49,14 @@ pub struct RecipientSink<V: Value> {
     // IMPORTANT: one recipient for the life of the subscription. actix keeps "full" with each clone of
     // an address, and a fresh clone always gets one more message in.
     to: Recipient<EntryEvent<V>>,
-    schema: u32,
+    form: Form<V>,
 }
 
 impl<V: Value> RecipientSink<V> {
-    /// A sink for an actor that expects values of this schema number.
+    /// A sink for an actor that expects values of this schema number, written by a codec of larder's.
     pub fn new(to: Recipient<EntryEvent<V>>, schema: u32) -> Self {
-        Self { to, schema }
+        let form = Form::of_schema(schema);
+        Self { to, form }
     }
 
     fn put(&self, event: EntryEvent<V>) -> Offer {
@@ -68,7 +70,7 @@ impl<V: Value> RecipientSink<V> {
 
 impl<V: Value> Sink for RecipientSink<V> {
     fn offer(&mut self, event: &RawEvent) -> Offer {
-        self.put(EntryEvent::Changed(Change::from_raw(event, self.schema)))
+        self.put(EntryEvent::Changed(Change::from_raw(event, &self.form)))
     }
 
     fn lagged(&mut self, missed: u64) -> Offer {

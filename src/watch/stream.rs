@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::vec;
 
@@ -14,6 +15,7 @@ use super::snapshot::{OnDrop, SnapshotFn, SnapshotFuture, SnapshotPage};
 use crate::codec::Value;
 use crate::entry::Entry;
 use crate::event::{Change, EntryEvent};
+use crate::typed::Form;
 
 /// The changes of a key, a prefix or a cache, as a [`Stream`] and by [`next`](Watch::next).
 ///
@@ -39,7 +41,7 @@ use crate::event::{Change, EntryEvent};
 /// ends by itself (`None`) when larder is shut down.
 pub struct Watch<V> {
     inbox: Inbox,
-    schema: u32,
+    form: Arc<Form<V>>,
     source: SnapshotFn<V>,
     phase: Phase<V>,
     floors: Floors,
@@ -62,10 +64,15 @@ enum Phase<V> {
 
 impl<V: Value> Watch<V> {
     /// The typed end of a subscription whose sink is the other end of `inbox`.
-    pub fn new(inbox: Inbox, schema: u32, source: SnapshotFn<V>, on_drop: OnDrop) -> Self {
+    pub fn new(
+        inbox: Inbox,
+        form: Arc<Form<V>>,
+        source: SnapshotFn<V>,
+        on_drop: OnDrop,
+    ) -> Self {
         Self {
             inbox,
-            schema,
+            form,
             source,
             phase: Phase::Events,
             floors: Floors::default(),
@@ -93,7 +100,7 @@ impl<V: Value> Watch<V> {
                 Phase::Events => match ready!(self.inbox.poll(cx)) {
                     Some(Received::Event(event)) => {
                         if self.floors.passes(&event) {
-                            let change = Change::from_raw(&event, self.schema);
+                            let change = Change::from_raw(&event, &self.form);
                             return Poll::Ready(Some(EntryEvent::Changed(change)));
                         }
                     }

@@ -18,7 +18,9 @@ use crate::gate::Gate;
 use crate::messages::larder::Warmed;
 use crate::outcome::Durability;
 use crate::runtime::Runtime;
-use crate::stats::{DirtyStats, DriverStats, ExpiryStats, FetchStats, Stats, WatchStats};
+use crate::stats::{
+    CompressionStats, DirtyStats, DriverStats, ExpiryStats, FetchStats, Stats, WatchStats,
+};
 use crate::sync::{AtomicBool, Ordering};
 use crate::tiers::Tiers;
 use crate::version::VersionClock;
@@ -131,6 +133,7 @@ impl Parts {
             sources: tiers.fetches.sources.stats(),
             encode_errors: counts.encode_errors.load(Ordering::Relaxed),
             decode_errors: counts.decode_errors.load(Ordering::Relaxed),
+            compression: CompressionStats::of(&counts.packed),
             schema_misses: counts.schema_misses.load(Ordering::Relaxed),
             overloaded: counts.overloaded.load(Ordering::Relaxed)
                 + self.gate.refused()

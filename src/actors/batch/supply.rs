@@ -211,10 +211,15 @@ fn write(shelf: &Shelf, taken: &Taken) -> Option<Write> {
         type_tag: encoded.type_tag,
         codec: encoded.codec,
         priority: slot.priority.to_byte(),
+        flags: encoded.flags,
         tags: slot.tags().into(),
     };
+    let encode = match encoded.is_secret {
+        true => record::encode_secret,
+        false => record::encode,
+    };
     Some(Write::Put {
-        record: record::encode(&key, &header, &encoded.payload),
+        record: encode(&key, &header, &encoded.payload),
         key,
         version: slot.version,
         keep_ms: slot.keep_ms(),

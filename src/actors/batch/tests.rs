@@ -97,6 +97,8 @@ impl Bench {
         let encoded = Arc::new(Encoded {
             codec: 0,
             type_tag: 0,
+            flags: 0,
+            is_secret: false,
             payload: name.to_owned().into(),
         });
         self.shelf.apply(Ask {

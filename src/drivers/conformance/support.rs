@@ -32,6 +32,7 @@ pub fn rec(key: &[u8], n: u64, keep_ms: Millis, payload: &[u8]) -> Bytes {
         type_tag: 0,
         codec: 0,
         priority: 0,
+        flags: 0,
         tags: Box::default(),
     };
     record::encode(key, &header, payload)

@@ -111,6 +111,7 @@ fn record_of(name: &'static str) -> Bytes {
         type_tag: 0,
         codec: 0,
         priority: 0,
+        flags: 0,
         tags: Box::default(),
     };
     record::encode(name.as_bytes(), &header, b"payload")

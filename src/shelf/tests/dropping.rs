@@ -92,7 +92,7 @@ fn what_a_flight_brought_in_vain_is_dropped_outside_too() {
     let Draft { body, .. } = rude(&bench);
     bench
         .shelf
-        .decoded(&bench.scope, bench.hash("k"), "k", gone, body);
+        .decoded(&bench.scope, bench.hash("k"), "k", gone, (0, body));
     assert!(dropped(&bench));
 }
 

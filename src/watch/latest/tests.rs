@@ -9,13 +9,13 @@ use crate::error::Error;
 use crate::messages::hub::{Offer, Sink};
 use crate::shelf::EventKind::{Cleared, Expired, Updated};
 use crate::shelf::{OldSlot, RawEvent};
-use crate::watch::fixture::{event, page, script};
+use crate::watch::fixture::{event, form, page, script};
 use crate::watch::{InboxSink, latest_inbox};
 
 fn watch(answers: Vec<Result<SnapshotPage<u64>, Error>>) -> (InboxSink, WatchLatest<u64>) {
     let (sink, inbox) = latest_inbox();
     let (source, _) = script(answers);
-    (sink, WatchLatest::new(inbox, 0, source, Box::new(|| ())))
+    (sink, WatchLatest::new(inbox, form(), source, Box::new(|| ())))
 }
 
 /// What the stream yields without waiting: kind, version, value.
@@ -101,7 +101,7 @@ async fn a_read_that_takes_its_time_is_waited_for() {
             Ok(page(5, &[("k", Some(4))], None))
         })
     });
-    let mut watch = WatchLatest::new(inbox, 0, source, Box::new(|| ()));
+    let mut watch = WatchLatest::new(inbox, form(), source, Box::new(|| ()));
     sink.lagged(0);
     let change = watch.changed().await.unwrap();
     assert_eq!((change.kind, change.key.as_str()), (Updated, "k"));
@@ -116,7 +116,7 @@ async fn it_ends_with_its_sink_and_dropping_it_unsubscribes() {
         count.fetch_add(1, Ordering::SeqCst);
     });
     let (source, _) = script(vec![]);
-    let mut watch = WatchLatest::<u64>::new(inbox, 0, source, on_drop);
+    let mut watch = WatchLatest::<u64>::new(inbox, form(), source, on_drop);
     assert_eq!(format!("{watch:?}"), "WatchLatest { .. }");
     drop(sink);
     assert!(watch.changed().await.is_none());

@@ -8,7 +8,7 @@ use super::*;
 use crate::error::Error;
 use crate::messages::hub::{Offer, Sink};
 use crate::shelf::EventKind::{self, Removed, Updated};
-use crate::watch::fixture::{Asked, event, page, script};
+use crate::watch::fixture::{Asked, event, form, page, script};
 use crate::watch::{InboxSink, queue_inbox};
 
 fn watch(events_max: usize, answers: Vec<Result<SnapshotPage<u64>, Error>>) -> Ends {
@@ -19,7 +19,7 @@ fn watch(events_max: usize, answers: Vec<Result<SnapshotPage<u64>, Error>>) -> E
     let on_drop = Box::new(move || {
         count.fetch_add(1, Ordering::SeqCst);
     });
-    let watch = Watch::new(inbox, 0, source, on_drop);
+    let watch = Watch::new(inbox, form(), source, on_drop);
     Ends {
         sink,
         watch,

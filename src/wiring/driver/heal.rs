@@ -116,6 +116,8 @@ mod tests {
         Arc::new(Encoded {
             codec: 0,
             type_tag: 0,
+            flags: 0,
+            is_secret: false,
             payload: bytes::Bytes::new(),
         })
     }

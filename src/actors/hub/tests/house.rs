@@ -11,8 +11,7 @@ use super::*;
 use crate::key::CacheId;
 use crate::messages::hub::Filter;
 use crate::shelf::{Freshness, Seen};
-use crate::typed;
-use crate::watch::fixture::{CACHE, LogSink, shelf};
+use crate::watch::fixture::{CACHE, LogSink, form, shelf};
 use crate::watch::{OnDrop, SnapshotFn, SnapshotPage, Watch, queue_inbox};
 use crate::{Entry, Source};
 
@@ -80,7 +79,7 @@ impl House {
         let on_drop: OnDrop = Box::new(move || hub.do_send(Unsubscribe(id)));
         Watch::new(
             inbox,
-            0,
+            form(),
             snapshot_of(Arc::clone(&self.shelf), name),
             on_drop,
         )
@@ -115,7 +114,8 @@ pub fn read(shelf: &Shelf, name: &str) -> Option<Entry<u64>> {
     let scope = shelf.scope("cache");
     let hash = shelf.hash(scope.id, name);
     let entry = |slot: crate::shelf::Look<'_>, _| {
-        typed::entry(&slot.to_slot(), 0, Freshness::Fresh, Source::Memory, 0).unwrap()
+        let slot = slot.to_slot();
+        form().entry(&slot, Freshness::Fresh, Source::Memory, 0).unwrap()
     };
     match shelf.read(&scope, hash, name, || 0, false, entry) {
         Seen::Hit(entry) => Some(entry),

@@ -19,6 +19,7 @@ fn record(key: &'static str, keep_ms: Millis) -> Write {
         type_tag: 0,
         codec: 0,
         priority: 0,
+        flags: 0,
         tags: Box::default(),
     };
     put(
