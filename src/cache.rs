@@ -41,6 +41,7 @@ mod report;
 mod retime;
 mod scan;
 mod seats;
+mod secure;
 mod update;
 mod watching;
 
@@ -178,6 +179,10 @@ pub(crate) struct Defaults {
     pub compress_bytes_min: usize,
     /// Its values are secrets.
     pub is_secret: bool,
+    /// Memory keeps them decoded.
+    pub keeps_decoded: bool,
+    /// Watchers are shown values.
+    pub shows_values: bool,
     pub suppress_unchanged: bool,
     pub source: Option<LoadSource>,
 }

@@ -43,7 +43,8 @@ pub struct Change<V> {
     pub version: Version,
     /// The value before.
     pub old: Old<V>,
-    /// The value after; `None` if there is none.
+    /// The value after; `None` if there is none, and always where values are not shown
+    /// ([`CacheBuilder::event_values`](crate::CacheBuilder::event_values)).
     pub new: Option<Entry<V>>,
     /// When, in unix milliseconds.
     pub at_ms: Millis,
@@ -53,7 +54,7 @@ pub struct Change<V> {
 pub enum Old<V> {
     /// There was none.
     None,
-    /// There may have been one in a store; it was not read for this.
+    /// There may have been one in a store; it was not read for this. Or values are not shown.
     NotLoaded,
     /// It was this.
     Known(Entry<V>),
@@ -73,6 +74,9 @@ impl<V: Value> Change<V> {
     /// The typed form of an event. Values of another type or schema are left out.
     pub(crate) fn from_raw(raw: &RawEvent, form: &Form<V>) -> Self {
         let entry = |slot: &Slot| {
+            if !form.shows_values {
+                return None;
+            }
             let entry = form.entry(slot, Freshness::Fresh, Source::Memory, raw.at_ms);
             entry.ok()
         };

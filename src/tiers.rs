@@ -60,6 +60,7 @@ use tokio::sync::Semaphore;
 use crate::clock::{Clock, Millis};
 use crate::config::{Config, refuse};
 use crate::drivers::StoreDurability;
+use crate::entry::Source;
 use crate::error::Error;
 use crate::fetch::Fetches;
 use crate::gate::Standing;
@@ -229,6 +230,12 @@ impl Tiers {
     pub fn unavailable(&self, driver: &str) -> Error {
         let port = self.tier_named(driver).and_then(|tier| self.port(tier));
         port.map_or(Error::Closed, |port| port.unavailable())
+    }
+
+    /// The tiers that caches use only if they are asked to.
+    pub fn secure(&self) -> TierSet {
+        let secure = self.ports.iter().filter(|p| p.source == Source::Secure);
+        secure.fold(TierSet::NONE, |set, port| set.with(port.id))
     }
 
     /// The ways to the actors.

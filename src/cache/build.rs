@@ -37,13 +37,13 @@ const JITTER_MAX: f64 = 0.9;
 /// ```
 #[must_use = "a cache is opened by `open`"]
 pub struct CacheBuilder<V> {
-    home: Arc<Home>,
-    name: String,
+    pub(super) home: Arc<Home>,
+    pub(super) name: String,
     pub(super) defaults: Defaults,
     schema: u32,
     pub(super) coder: Coder<V>,
     pub(super) migrate: Option<Migrate<V>>,
-    drivers: Option<Vec<String>>,
+    pub(super) drivers: Option<Vec<String>>,
     weigher: Option<Weigher<V>>,
     admission: Option<Admission>,
     _value: PhantomData<V>,
@@ -65,6 +65,8 @@ impl<V: Value> CacheBuilder<V> {
                 compression: None,
                 compress_bytes_min: COMPRESS_BYTES_MIN,
                 is_secret: false,
+                keeps_decoded: true,
+                shows_values: true,
                 suppress_unchanged: false,
                 source: None,
             },
@@ -216,12 +218,10 @@ impl<V: Value> CacheBuilder<V> {
 
     fn tiers_of(&self, problems: &mut Vec<String>) -> (bool, TierSet) {
         let tiers = &self.home.tiers;
-        let all = tiers
-            .ports
-            .iter()
-            .fold(TierSet::NONE, |set, port| set.with(port.id));
+        let ports = || tiers.ports.iter().map(|port| port.id);
+        let all = ports().fold(TierSet::NONE, TierSet::with);
         let Some(names) = &self.drivers else {
-            return (true, all);
+            return (true, all.minus(tiers.secure()));
         };
         if tiers.config.disabled {
             // A host that turns caching off need not touch what it says about drivers.
@@ -244,8 +244,22 @@ impl<V: Value> CacheBuilder<V> {
         if names.is_empty() {
             problems.push("drivers is empty, at least one is needed".into());
         }
+        if self.defaults.is_secret || !below.minus(below.minus(tiers.secure())).is_empty() {
+            problems.extend(plain_text(tiers, below));
+        }
         (memory, below)
     }
+}
+
+/// What is wrong with tiers that would keep secrets in plain text.
+fn plain_text(tiers: &Tiers, below: TierSet) -> Option<String> {
+    let plain = below.minus(tiers.sealed);
+    (!plain.is_empty()).then(|| {
+        format!(
+            "drivers of a secure cache include {:?}, which would keep its values in plain text",
+            tier_names(tiers, false, plain)
+        )
+    })
 }
 
 /// The names of tiers, memory's first.

@@ -107,6 +107,8 @@ impl Defaults {
             compress_bytes_min: self.compress_bytes_min,
             bytes_max: tiers.config.limits.value_bytes_max,
             is_secret: self.is_secret,
+            keeps_decoded: self.keeps_decoded,
+            shows_values: self.shows_values,
             packed: Arc::clone(&tiers.counts.packed),
         })
     }

@@ -11,7 +11,6 @@ use crate::error::Error;
 use crate::fetch::is_reserved;
 use crate::shelf::{Draft, Extra, Fresh, Priority};
 use crate::tiers::Counts;
-use crate::typed;
 
 /// Times and labels of an entry that is being set.
 #[derive(Clone, Default)]
@@ -66,7 +65,7 @@ impl<V: Value> Cache<V> {
         let keep_ms = expires_ms.saturating_add(millis(stale_for));
         self.check_tags(&options.tags)?;
         let is_stored = !inner.place.tiers.is_empty();
-        let needs_bytes = is_stored || defaults.suppress_unchanged;
+        let needs_bytes = is_stored || defaults.suppress_unchanged || !inner.form.keeps_decoded;
         let count = |error: Error| {
             Counts::add(&tiers.counts.encode_errors);
             error
@@ -97,7 +96,7 @@ impl<V: Value> Cache<V> {
             && keep_ms == expires_ms
             && fingerprint == 0;
         Ok(Draft {
-            body: typed::erase(value),
+            body: inner.form.kept(value, encoded.as_ref()),
             encoded,
             weight,
             created_ms: now_ms,

@@ -137,8 +137,9 @@ impl<V: Value> Cache<V> {
                 if matches!(&slot.body, Body::Encoded(_)) || slot.schema != place.schema {
                     let (shelf, scope) = (&tiers.shelf, &*place.scope);
                     let hash = shelf.hash(scope.id, key);
-                    let to = self.form().body(entry.value());
-                    shelf.decoded(scope, hash, key, slot.version, to);
+                    if let Some(to) = self.form().body(entry.value()) {
+                        shelf.decoded(scope, hash, key, slot.version, to);
+                    }
                 }
                 outcome.source = Some(source);
                 outcome.freshness = Some(freshness);

@@ -64,6 +64,10 @@ pub struct Form<V> {
     pub(crate) bytes_max: usize,
     /// Plain bytes lie in buffers that are overwritten when they are let go.
     pub(crate) is_secret: bool,
+    /// Memory keeps values decoded, once somebody has decoded them.
+    pub(crate) keeps_decoded: bool,
+    /// Watchers are shown values.
+    pub(crate) shows_values: bool,
     pub(crate) packed: Arc<Packed>,
 }
 
@@ -78,6 +82,8 @@ impl<V: Value> Form<V> {
             compress_bytes_min: 0,
             bytes_max: u32::MAX as usize,
             is_secret: false,
+            keeps_decoded: true,
+            shows_values: true,
             packed: Arc::default(),
         }
     }
@@ -220,8 +226,18 @@ impl<V: Value> Form<V> {
         }
     }
 
-    /// A value erased, as memory keeps it once it was decoded, with the schema number that it has then.
-    pub fn body(&self, value: &Arc<V>) -> (u32, Body) {
-        (self.schema, erase(Arc::clone(value)))
+    /// A value erased, as memory keeps it once it was decoded, with the schema number that it has then;
+    /// nothing if it does not keep it so.
+    pub fn body(&self, value: &Arc<V>) -> Option<(u32, Body)> {
+        let body = || (self.schema, erase(Arc::clone(value)));
+        self.keeps_decoded.then(body)
+    }
+
+    /// A value as memory keeps it when it is set.
+    pub fn kept(&self, value: Arc<V>, encoded: Option<&Arc<Encoded>>) -> Body {
+        match encoded.filter(|_| !self.keeps_decoded) {
+            Some(encoded) => Body::Encoded(Arc::clone(encoded)),
+            None => erase(value),
+        }
     }
 }

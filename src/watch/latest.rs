@@ -123,11 +123,16 @@ impl<V: Value> WatchLatest<V> {
         })
     }
 
-    fn give(&mut self, change: Change<V>) -> Change<V> {
-        self.given = match &change.new {
-            Some(entry) => Given::Value(entry.version()),
-            None => Given::Absence,
+    fn give(&mut self, mut change: Change<V>) -> Change<V> {
+        self.given = match (&change.new, change.kind) {
+            (Some(entry), _) => Given::Value(entry.version()),
+            // Its value is not shown.
+            (None, EventKind::Created | EventKind::Updated) => Given::Value(change.version),
+            (None, _) => Given::Absence,
         };
+        if !self.form.shows_values {
+            change.new = None;
+        }
         change
     }
 }

@@ -107,8 +107,10 @@ impl<V: Value> Watch<V> {
                     Some(Received::Lagged(missed)) => {
                         // IMPORTANT: the snapshot is begun after the lag was taken, so that what is
                         // missed from now on is in the inbox or is a lag of its own.
-                        self.floors.begin();
-                        self.phase = Phase::Reading((self.source)(None));
+                        if self.form.shows_values {
+                            self.floors.begin();
+                            self.phase = Phase::Reading((self.source)(None));
+                        }
                         return Poll::Ready(Some(EntryEvent::Lagged { missed }));
                     }
                     None => self.phase = Phase::Ended,

@@ -48,6 +48,16 @@ impl SealedDriver {
 
     /// The records of many keys, each as it was at one moment.
     pub(super) fn look_many(&self, wanted: &[Bytes]) -> Result<Vec<Option<Bytes>>, Failure> {
+        for _ in 0..LOOKS_MAX {
+            if let Some(answers) = self.look_once(wanted)? {
+                return Ok(answers);
+            }
+        }
+        wanted.iter().map(|key| self.look(key)).collect()
+    }
+
+    /// All of them as of one moment; nothing if one of them has changed meanwhile.
+    fn look_once(&self, wanted: &[Bytes]) -> Result<Option<Vec<Option<Bytes>>>, Failure> {
         let keys = self.vault.keys()?;
         let places: Vec<Vec<Bytes>> = wanted.iter().map(|key| keys.places(key)).collect();
         let all: Vec<Bytes> = places.iter().flatten().cloned().collect();
@@ -56,12 +66,12 @@ impl SealedDriver {
         for (key, places) in wanted.iter().zip(&places) {
             let (own, others) = rest.split_at_checked(places.len()).unwrap_or((rest, &[]));
             rest = others;
-            answers.push(match self.judge(&keys, key, places, own)? {
-                Answer::Sure(answer) => answer,
-                Answer::Again(_) => self.look(key)?,
-            });
+            match self.judge(&keys, key, places, own)? {
+                Answer::Sure(answer) => answers.push(answer),
+                Answer::Again(_) => return Ok(None),
+            }
         }
-        Ok(answers)
+        Ok(Some(answers))
     }
 
     /// What was found at a key's places, oldest place first.

@@ -38,7 +38,7 @@ use keys::Keys;
 
 pub use cipher::Cipher;
 pub use config::{EncryptionConfig, PlainStore, SEALS_PER_KEY_MAX};
-pub use open::disk_factory;
+pub use open::{disk_factory, over};
 pub use progress::SealProgress;
 pub use replay::REPLAY_KEYS_MAX;
 pub use vault::{HEADER, Vault};
@@ -66,6 +66,8 @@ struct Writer {
     cursor: Bytes,
     /// All of it was sealed anew; the older key is forgotten when the newer one is the one in use.
     waits_for_newest: bool,
+    /// The store says that it is a sealed one.
+    is_marked: bool,
     /// What tells that the store was put back, where a guard does.
     counter: u64,
 }
@@ -170,7 +172,12 @@ impl Driver for SealedDriver {
         for write in batch {
             self.sealed(writer, write, &mut below)?;
         }
-        self.commit_below(&below, durability)
+        if !writer.is_marked && !below.is_empty() {
+            below.push(self.marker(writer)?);
+        }
+        self.commit_below(&below, durability)?;
+        writer.is_marked |= !below.is_empty();
+        Ok(())
     }
 
     fn scan(
@@ -204,7 +211,10 @@ impl Driver for SealedDriver {
     }
 
     fn usage(&self) -> Usage {
-        self.inner.usage()
+        let mut usage = self.inner.usage();
+        // The mark is nobody's record.
+        usage.entries = usage.entries.map(|entries| entries.saturating_sub(1));
+        usage
     }
 
     fn reserve(&self, mark: Watermark) -> Result<(), Failure> {

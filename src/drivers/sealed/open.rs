@@ -53,6 +53,49 @@ pub fn disk_factory(directory: &Path, config: &DiskConfig, vault: &Arc<Vault>) -
     })
 }
 
+/// Makes sealed drivers over those of another factory, whose store no other process may have open meanwhile.
+/// The header is kept where the vault says.
+///
+/// ```
+/// # let dir = std::env::temp_dir().join(format!("larder-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&dir).unwrap();
+/// use std::sync::Arc;
+/// use larder::drivers::{map::MapStore, sealed::{Vault, over}};
+/// use larder::{EncryptionConfig, secret::MasterKey};
+///
+/// let key = MasterKey::generate()?;
+/// let vault = Arc::new(Vault::new(&dir, EncryptionConfig::new(key)));
+/// let sealed = over(MapStore::new().factory(), &vault);
+/// assert_eq!(sealed()?.get(b"users/42")?, None);
+/// # std::fs::remove_dir_all(&dir).unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn over(inner: Factory, vault: &Arc<Vault>) -> Factory {
+    let vault = Arc::clone(vault);
+    Arc::new(move || {
+        let found = vault.look(true)?;
+        let inner = inner()?;
+        if matches!(found, Found::Shredded) {
+            clear(&*inner)?;
+            vault.found(false)?;
+        }
+        Ok(Box::new(SealedDriver::open(inner, &vault, found)?) as Box<dyn Driver>)
+    })
+}
+
+/// Deletes everything.
+fn clear(inner: &dyn Driver) -> Result<(), Failure> {
+    loop {
+        let records = inner.scan(b"", b"", FEW)?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let deletes = records.into_iter().map(|(key, _)| Write::Delete { key });
+        let deletes: Vec<_> = deletes.collect();
+        inner.commit(&deletes, StoreDurability::Written)?;
+    }
+}
+
 impl SealedDriver {
     /// Seals what `inner` stores, with the header that was found.
     ///
@@ -86,9 +129,7 @@ impl SealedDriver {
         };
         driver.check_marker(marker.as_ref())?;
         driver.check_fences()?;
-        if marker.is_none() {
-            has_room(driver.mark(&mut driver.writer.lock()))?;
-        }
+        driver.writer.lock().is_marked = marker.is_some();
         driver.advance()?;
         Ok(driver)
     }
@@ -159,6 +200,12 @@ impl SealedDriver {
 
     /// Says in the store that it is a sealed one, and of whom.
     pub(super) fn mark(&self, writer: &mut Writer) -> Result<(), Failure> {
+        let mark = self.marker(writer)?;
+        self.inner.commit(&[mark], StoreDurability::Synced)
+    }
+
+    /// What says so.
+    pub(super) fn marker(&self, writer: &mut Writer) -> Result<Write, Failure> {
         let version = Version::new(self.inner.reserved().ceiling.max(1));
         let version = version.ok_or_else(|| Failure::reopen("a version of zero"))?;
         let place = Bytes::from_static(MARKER);
@@ -171,13 +218,12 @@ impl SealedDriver {
             },
         };
         let record = self.seal_at(writer, &place, plain)?;
-        let put = Write::Put {
+        Ok(Write::Put {
             key: place,
             record,
             version,
             keep_ms: NEVER,
-        };
-        self.inner.commit(&[put], StoreDurability::Synced)
+        })
     }
 
     /// Moves the guard's counter, where there is a guard.

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::names::{is_reserved, split};
-use super::{Failure, Keys, PageLimit, SealedDriver, Walked};
+use super::open::MARKER;
+use super::{Failure, Keys, LOOKS_MAX, PageLimit, SealedDriver, Walked};
 use crate::key::SEPARATOR;
 use crate::record::{Damage, MAGIC};
 
@@ -23,6 +24,8 @@ struct Rows {
     rows: BTreeMap<Bytes, Bytes>,
     bytes: usize,
     limit: PageLimit,
+    /// A record was read that has been replaced meanwhile, or was put back: as of no moment.
+    is_stale: bool,
 }
 
 impl Rows {
@@ -57,18 +60,22 @@ impl SealedDriver {
         after: &[u8],
         limit: PageLimit,
     ) -> Result<Vec<(Bytes, Bytes)>, Failure> {
+        let mut looks = 0;
         loop {
             let keys = self.vault.keys()?;
             let mut rows = Rows {
                 rows: BTreeMap::new(),
                 bytes: 0,
                 limit,
+                is_stale: false,
             };
             for below in self.passes(&keys, prefix) {
                 self.pass(&keys, &below, prefix, after, &mut rows)?;
             }
-            // Changed at most once for each million seals, and at the two ends of a rotation.
-            if std::sync::Arc::ptr_eq(&keys, &self.vault.keys()?) {
+            looks += 1;
+            // Keys are changed once for many thousand seals, and at the two ends of a rotation.
+            let is_current = std::sync::Arc::ptr_eq(&keys, &self.vault.keys()?);
+            if is_current && (!rows.is_stale || looks >= LOOKS_MAX) {
                 return Ok(rows.rows.into_iter().collect());
             }
         }
@@ -106,7 +113,8 @@ impl SealedDriver {
             };
             from = last.clone();
             for (place, stored) in &records {
-                let Some((key, record)) = self.shown(keys, place, stored)? else {
+                let Some((key, record)) = self.shown(keys, place, stored, &mut rows.is_stale)?
+                else {
                     continue;
                 };
                 if key.starts_with(prefix) && *key > *after {
@@ -122,11 +130,16 @@ impl SealedDriver {
         keys: &Keys,
         place: &Bytes,
         stored: &Bytes,
+        is_stale: &mut bool,
     ) -> Result<Option<(Bytes, Bytes)>, Failure> {
+        if *place == MARKER {
+            return Ok(None);
+        }
         match self.open_at(keys, place, stored) {
             Ok(found) if found.stamp.version.get() <= keys.floor => Ok(None),
             // One that is being written has its turn: a single look at it knows.
             Ok(found) if !self.vault.replay.believes(place, found.stamp.version) => {
+                *is_stale = true;
                 let record = self.look(&found.key)?;
                 Ok(record.map(|record| (found.key, record)))
             }
@@ -148,7 +161,7 @@ impl SealedDriver {
         let mut records = Vec::with_capacity(below.len());
         for (place, stored) in &below {
             let is_own = is_reserved(split(place).0) && stored.starts_with(&MAGIC);
-            if !is_own && let Some(record) = self.shown(&keys, place, stored)? {
+            if !is_own && let Some(record) = self.shown(&keys, place, stored, &mut false)? {
                 records.push(record);
             }
         }

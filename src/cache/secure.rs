@@ -1,0 +1,64 @@
+//! Secure caches: their values are sealed below memory, and nothing shows them that was not asked to.
+
+use std::sync::Arc;
+
+use super::{Cache, CacheBuilder, MEMORY};
+use crate::codec::Value;
+use crate::entry::Source;
+use crate::error::Error;
+use crate::tiers::Home;
+
+impl<V: Value> Cache<V> {
+    /// The secure cache of this name, as it was opened last or with default settings.
+    pub(crate) fn secure(home: Arc<Home>, name: &str) -> Result<Self, Error> {
+        let opened = home.tiers.definitions.read().contains_key(name);
+        if !opened {
+            return CacheBuilder::new(home, name).secure().open();
+        }
+        let cache = Self::named(home, name)?;
+        match cache.inner.definition.defaults.is_secret {
+            true => Ok(cache),
+            false => Err(Error::Config(
+                [format!("cache {name:?} is open, and not as a secure one")].into(),
+            )),
+        }
+    }
+}
+
+impl<V: Value> CacheBuilder<V> {
+    /// A secure cache: in memory, and below it in the secure driver alone.
+    pub(crate) fn secure(mut self) -> Self {
+        let tiers = &self.home.tiers;
+        let secure = tiers.ports.iter().find(|p| p.source == Source::Secure);
+        // Without one the name is that of no driver, which `open` says.
+        let name = secure.map_or("secure", |port| &*port.name).to_owned();
+        self.drivers = Some(vec![MEMORY.to_owned(), name]);
+        self.secret()
+    }
+
+    /// Its values are secrets: kept in memory as bytes that are overwritten when they are dropped, and shown to
+    /// nobody who watches. [`keep_decoded`](CacheBuilder::keep_decoded) and
+    /// [`event_values`](CacheBuilder::event_values), called after it, say otherwise. All of its drivers must be
+    /// sealed. [`Larder::secure`](crate::Larder::secure) is this with the secure driver.
+    pub fn secret(mut self) -> Self {
+        self.defaults.is_secret = true;
+        self.defaults.keeps_decoded = false;
+        self.defaults.shows_values = false;
+        self
+    }
+
+    /// Whether memory keeps values decoded once somebody has decoded them: a read is then as fast as memory
+    /// is, and the value lies there in plain text until it is evicted. Default: yes, and not in a secure cache.
+    pub fn keep_decoded(mut self, keeps: bool) -> Self {
+        self.defaults.keeps_decoded = keeps;
+        self
+    }
+
+    /// Whether those who watch are shown values. Else `old` is [`NotLoaded`](crate::Old::NotLoaded) and `new` is
+    /// `None` in each change, whatever its kind says, and no snapshot follows a lag. Default: yes, and not in
+    /// a secure cache.
+    pub fn event_values(mut self, shows: bool) -> Self {
+        self.defaults.shows_values = shows;
+        self
+    }
+}
