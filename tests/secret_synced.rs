@@ -1,6 +1,6 @@
 //! A key that was handed out and a counter that was moved are on the device: they survive the loss of power.
 #![cfg(all(target_os = "linux", feature = "secure"))]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "support/crash.rs"]
 mod crash;
