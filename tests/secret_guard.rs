@@ -1,6 +1,6 @@
 //! The counter in a file: it goes up, it stays, and what is no counter is an error.
 #![cfg(feature = "secure")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::fs;
 

@@ -4,7 +4,7 @@
 //! It needs `gnome-keyring-daemon` and `dbus-run-session`. Where they are not installed the test says so
 //! and tests nothing; where the variable `CI` is set that is a failure.
 #![cfg(all(feature = "keyring", target_os = "linux"))]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 #[path = "support/keys.rs"]
 mod keys;
