@@ -134,6 +134,8 @@ pub use cache::{
 };
 pub use codec::{Codec, Compression, Value};
 pub use config::{CommitConfig, Config, Limits, MemoryBound, OnOpenFailure};
+#[cfg(feature = "secure")]
+pub use drivers::sealed::{Cipher, EncryptionConfig, PlainStore, SealProgress};
 pub use entry::{Entry, Source};
 pub use error::{Error, ErrorClass, LoadError, SuggestedAction};
 pub use event::{Change, EntryEvent, Old};
@@ -145,16 +147,14 @@ pub use gate::Admission;
 pub use health::{ActorHealth, ActorState, Backoff, RestartLimit};
 pub use histogram::Latency;
 #[cfg(feature = "secure")]
-pub use drivers::sealed::{Cipher, EncryptionConfig, PlainStore, SealProgress};
-#[cfg(feature = "secure")]
 pub use larder::Rotation;
 pub use larder::{DriverHandle, Larder};
 pub use outcome::{Degraded, DegradedReason, Durability, ReadOutcome, WriteOutcome};
 pub use secret::Secret;
 pub use shelf::{EventKind, Freshness, Priority};
 pub use stats::{
-    CompressionStats, Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, FetchStats, Health, LoadsHealth,
-    Stats, WatchStats,
+    CompressionStats, Condition, DirtyStats, DriverHealth, DriverStats, ExpiryStats, FetchStats,
+    Health, LoadsHealth, Stats, WatchStats,
 };
 pub use typed::OldRecord;
 pub use version::Version;

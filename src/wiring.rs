@@ -185,7 +185,10 @@ fn tiers(
 }
 
 fn sealed_tiers(drivers: &[DriverPlan]) -> TierSet {
-    let sealed = drivers.iter().enumerate().filter(|(_, plan)| plan.is_sealed());
+    let sealed = drivers
+        .iter()
+        .enumerate()
+        .filter(|(_, plan)| plan.is_sealed());
     let ids = sealed.map(|(at, _)| TierId(u8::try_from(at).unwrap_or(u8::MAX)));
     ids.fold(TierSet::NONE, TierSet::with)
 }

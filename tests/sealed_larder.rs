@@ -29,13 +29,17 @@ fn token(n: usize) -> Secret<String> {
 /// Whether a file below `dir` holds `text`.
 fn holds(dir: &Path, text: &str) -> bool {
     let entries = std::fs::read_dir(dir).unwrap().flatten();
-    entries.map(|entry| entry.path()).any(|path| match path.is_dir() {
-        true => holds(&path, text),
-        false => {
-            let bytes = std::fs::read(&path).unwrap();
-            bytes.windows(text.len()).any(|window| window == text.as_bytes())
-        }
-    })
+    entries
+        .map(|entry| entry.path())
+        .any(|path| match path.is_dir() {
+            true => holds(&path, text),
+            false => {
+                let bytes = std::fs::read(&path).unwrap();
+                bytes
+                    .windows(text.len())
+                    .any(|window| window == text.as_bytes())
+            }
+        })
 }
 
 #[tokio::test]
@@ -69,7 +73,12 @@ async fn tokens_survive_a_restart_and_nothing_of_them_is_readable_on_disk() {
 async fn a_wrong_key_is_told_at_start_and_nothing_is_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let larder = secure(dir.path(), 1).start().await.unwrap();
-    tokens(&larder).await.set("a", token(1)).durability(Durability::Written).await.unwrap();
+    tokens(&larder)
+        .await
+        .set("a", token(1))
+        .durability(Durability::Written)
+        .await
+        .unwrap();
     larder.shutdown(SOON).await.unwrap();
     let refused = secure(dir.path(), 2).start().await.unwrap_err();
     let Error::Open { reason, .. } = &refused else {
@@ -90,12 +99,23 @@ async fn after_a_rotation_only_the_new_key_opens_and_everything_is_there() {
         cache.set(&n.to_string(), token(n)).await.unwrap();
     }
     larder.flush(Durability::Written).await.unwrap();
-    let rotation = larder.driver("secure").unwrap().rotate_key(key(2)).await.unwrap();
-    let done = tokio::time::timeout(SOON, rotation.finished()).await.unwrap().unwrap();
+    let rotation = larder
+        .driver("secure")
+        .unwrap()
+        .rotate_key(key(2))
+        .await
+        .unwrap();
+    let done = tokio::time::timeout(SOON, rotation.finished())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(done.resealed >= 600, "{done:?}");
     larder.shutdown(SOON).await.unwrap();
     let refused = secure(dir.path(), 1).start().await.unwrap_err();
-    assert!(refused.to_string().contains("another master key"), "{refused}");
+    assert!(
+        refused.to_string().contains("another master key"),
+        "{refused}"
+    );
     let larder = secure(dir.path(), 2).start().await.unwrap();
     let cache = tokens(&larder).await;
     for n in 0..600 {
@@ -110,7 +130,11 @@ async fn what_was_shredded_is_gone_from_memory_and_store_and_the_store_goes_on()
     let dir = tempfile::tempdir().unwrap();
     let larder = secure(dir.path(), 1).start().await.unwrap();
     let cache = tokens(&larder).await;
-    cache.set("a", token(1)).durability(Durability::Written).await.unwrap();
+    cache
+        .set("a", token(1))
+        .durability(Durability::Written)
+        .await
+        .unwrap();
     let header = std::fs::read(dir.path().join("keys")).unwrap();
     let driver = larder.driver("secure").unwrap();
     driver.shred().await.unwrap();
@@ -127,7 +151,10 @@ async fn what_was_shredded_is_gone_from_memory_and_store_and_the_store_goes_on()
     let larder = secure(dir.path(), 1).start().await.unwrap();
     let cache = tokens(&larder).await;
     assert!(cache.get("a").await.unwrap().is_none());
-    assert_eq!(cache.get("b").await.unwrap().unwrap().expose(), "eyJ-token-2");
+    assert_eq!(
+        cache.get("b").await.unwrap().unwrap().expose(),
+        "eyJ-token-2"
+    );
     larder.shutdown(SOON).await.unwrap();
 }
 
@@ -137,7 +164,10 @@ async fn a_plain_store_is_converted_and_nothing_readable_is_left_of_it() {
     let larder = Larder::builder().disk(dir.path()).start().await.unwrap();
     let cache: Cache<String> = larder.cache("users").unwrap();
     for n in 0..600 {
-        cache.set(&format!("user-{n}"), format!("plain-{n}")).await.unwrap();
+        cache
+            .set(&format!("user-{n}"), format!("plain-{n}"))
+            .await
+            .unwrap();
     }
     larder.shutdown(SOON).await.unwrap();
     assert!(holds(dir.path(), "plain-5"));
@@ -145,7 +175,7 @@ async fn a_plain_store_is_converted_and_nothing_readable_is_left_of_it() {
     let larder = start().await.unwrap();
     let driver = larder.driver("disk").unwrap();
     let ended = async {
-        while driver.seal_progress().unwrap().finished == 0 {
+        while driver.seal_progress().unwrap().plain_text_left {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -154,11 +184,18 @@ async fn a_plain_store_is_converted_and_nothing_readable_is_left_of_it() {
     let got = cache.get("user-77").await.unwrap().unwrap();
     assert_eq!(*got, "plain-77");
     larder.shutdown(SOON).await.unwrap();
-    let refused = Larder::builder().disk(dir.path()).start().await.unwrap_err();
+    let refused = Larder::builder()
+        .disk(dir.path())
+        .start()
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("sealed"), "{refused}");
     let larder = start().await.unwrap();
     let cache: Cache<String> = larder.cache("users").unwrap();
-    assert_eq!(cache.scan("").page_size(1_000).await.unwrap().entries.len(), 600);
+    assert_eq!(
+        cache.scan("").page_size(1_000).await.unwrap().entries.len(),
+        600
+    );
     larder.shutdown(SOON).await.unwrap();
     for text in ["user-7", "plain-7"] {
         assert!(!holds(dir.path(), text), "{text}");

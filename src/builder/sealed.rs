@@ -90,11 +90,14 @@ impl Builder {
     pub(super) fn secure_plan(&mut self, problems: &mut Vec<String>) -> Option<DriverPlan> {
         let (directory, config, encryption) = self.sealing.stores.pop()?;
         if self.disks.iter().any(|(other, _)| *other == directory) {
-            problems.push("secure and disk are given the same directory, each needs its own".into());
+            problems
+                .push("secure and disk are given the same directory, each needs its own".into());
         }
         let commits = self.sealing.commits.take().unwrap_or_default();
         let source = Source::Secure;
-        Some(plan(SECURE, source, commits, &directory, &config, encryption))
+        Some(plan(
+            SECURE, source, commits, &directory, &config, encryption,
+        ))
     }
 
     /// What is wrong with what was said about sealing.

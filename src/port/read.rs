@@ -12,10 +12,10 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Port;
 use crate::clock::{Clock, Millis};
-use crate::drivers::lanes::{Answer, Command, Doubtful, Read, Supply};
-use crate::drivers::pulse::Pulse;
 #[cfg(feature = "secure")]
 use crate::drivers::Upkeep;
+use crate::drivers::lanes::{Answer, Command, Doubtful, Read, Supply};
+use crate::drivers::pulse::Pulse;
 use crate::drivers::{Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark};
 use crate::error::Error;
 use crate::wait::Wait;

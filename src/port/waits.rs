@@ -29,7 +29,11 @@ impl Port {
     /// Gives up the present generation, whatever it is doing.
     #[cfg(feature = "secure")]
     pub fn abandon(&self, failure: Failure) {
-        let present = self.lanes.read().as_ref().map(|(generation, _)| *generation);
+        let present = self
+            .lanes
+            .read()
+            .as_ref()
+            .map(|(generation, _)| *generation);
         if let Some(generation) = present {
             self.give_up(generation, failure);
         }

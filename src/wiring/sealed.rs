@@ -66,7 +66,11 @@ impl Parts {
             },
             _ => port.unavailable(),
         })?;
-        tracing::info!(driver, key = name, "another master key is accepted, what is stored is sealed anew");
+        tracing::info!(
+            driver,
+            key = name,
+            "another master key is accepted, what is stored is sealed anew"
+        );
         Ok(())
     }
 
@@ -85,7 +89,10 @@ impl Parts {
                 retry_after: RETRY,
             });
         }
-        tracing::warn!(driver, "the keys were destroyed, what they have sealed cannot be read any more");
+        tracing::warn!(
+            driver,
+            "the keys were destroyed, what they have sealed cannot be read any more"
+        );
         // Nothing is read from it from here on, so what is forgotten now does not come back.
         self.forget(&port).await?;
         port.abandon(Failure::reopen("its keys were destroyed"));
@@ -101,9 +108,9 @@ impl Parts {
             stored.map(|d| d.place.clone()).collect()
         };
         for place in places {
-            let cleared = self
-                .tiers
-                .invalidate(&place, Covers::All, Durability::Queued, false, None);
+            let cleared =
+                self.tiers
+                    .invalidate(&place, Covers::All, Durability::Queued, false, None);
             cleared.await?;
         }
         Ok(())

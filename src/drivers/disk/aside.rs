@@ -5,8 +5,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::layout::Head;
 use super::directory::sync_dir;
+use super::layout::Head;
 use super::open::{QUARANTINED, STORE};
 use crate::clock::Clock;
 

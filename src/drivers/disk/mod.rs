@@ -20,8 +20,8 @@ use self::store::{Changes, Store, Verdict};
 pub(crate) use self::verify::Past;
 use self::watermark::{Marks, Moved, SYNC_INTERVAL_MS, WatermarkFile};
 use super::{
-    Driver, Emptied, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Usage,
-    Watermark, Write,
+    Driver, Emptied, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Usage, Watermark,
+    Write,
 };
 use crate::clock::{Millis, NEVER};
 
@@ -40,15 +40,15 @@ mod trust;
 mod verify;
 mod watermark;
 
-pub use aside::Quarantine;
-pub use config::{
-    CACHE_BYTES, DISK_FREE_BYTES_MIN, DiskConfig, JOURNAL_BYTES_MAX, MEMTABLE_BYTES,
-    OPEN_FILES_MAX, QUARANTINED_MAX, WORKER_THREADS,
-};
 #[cfg(feature = "secure")]
 pub(crate) use self::{
     directory::{erase, sync_dir},
     open::path_failure,
+};
+pub use aside::Quarantine;
+pub use config::{
+    CACHE_BYTES, DISK_FREE_BYTES_MIN, DiskConfig, JOURNAL_BYTES_MAX, MEMTABLE_BYTES,
+    OPEN_FILES_MAX, QUARANTINED_MAX, WORKER_THREADS,
 };
 pub use salvage::SALVAGE_MS_MAX;
 pub use verify::VERIFY_MS_MAX;

@@ -128,8 +128,7 @@ fn current(
         return Ok(None);
     };
     // A record that cannot be read is left to the reader who finds it: it may be a newer one.
-    let is_same = record::stamp(key, &stored).is_ok_and(|stamp| {
-        stamp.version == expiry.version && stamp.keep_ms == expiry.keep_ms
-    });
+    let is_same = record::stamp(key, &stored)
+        .is_ok_and(|stamp| stamp.version == expiry.version && stamp.keep_ms == expiry.keep_ms);
     Ok(is_same.then(|| (Bytes::copy_from_slice(key), expiry, stored)))
 }

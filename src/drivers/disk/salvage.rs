@@ -93,7 +93,11 @@ impl DiskDriver {
     fn open_again(self, config: &DiskConfig) -> Result<Self, Failure> {
         let (dir, quarantined) = (self.dir.clone(), self.quarantined.clone());
         drop(self);
-        let again = Self::new(&dir, config, open::open(&dir, config, &mut Past::known(), |_| Ok(()))?);
+        let again = Self::new(
+            &dir,
+            config,
+            open::open(&dir, config, &mut Past::known(), |_| Ok(()))?,
+        );
         Ok(Self {
             quarantined,
             ..again

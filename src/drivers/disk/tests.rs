@@ -1,5 +1,7 @@
 //! What needs a look inside the disk driver.
 
+use std::path::Path;
+
 use super::*;
 
 #[test]

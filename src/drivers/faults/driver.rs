@@ -9,8 +9,7 @@ use super::{Fault, Faults, Op};
 use crate::clock::Millis;
 use crate::drivers::{
     Driver, Factory, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Upkeep, Usage,
-    Walked, Watermark,
-    Write,
+    Walked, Watermark, Write,
 };
 
 /// One instance.

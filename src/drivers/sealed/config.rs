@@ -81,7 +81,10 @@ impl EncryptionConfig {
     pub fn problems(&self) -> Vec<String> {
         let count = self.seals_per_key_max;
         let is_wrong = !(1..=1 << 31).contains(&count);
-        let problem = format!("seals_per_key_max is {count}, allowed is 1 to {}", 1_u64 << 31);
+        let problem = format!(
+            "seals_per_key_max is {count}, allowed is 1 to {}",
+            1_u64 << 31
+        );
         is_wrong.then_some(problem).into_iter().collect()
     }
 }

@@ -7,10 +7,10 @@
 use bytes::{Buf, BufMut};
 use zeroize::Zeroizing;
 
+use super::bundle::{Bundle, SALT_BYTES};
 use super::cipher::{
     Cipher, KEY_BYTES, KeyBytes, NONCE_BYTES, SealingKey, TAG_BYTES, derive, random, random_key,
 };
-use super::bundle::{Bundle, SALT_BYTES};
 use super::envelope::ID_BYTES;
 use super::{Failure, MasterKey};
 
@@ -138,7 +138,8 @@ impl Header {
         let bundle = &self.bundle;
         let bundle_bytes = bundle.bytes();
         // One allocation of the right size: one that grows would leave keys behind.
-        let whole = HEAD_BYTES + SLOTS_MAX * SLOT_BYTES + NONCE_BYTES + bundle_bytes + TAG_BYTES + 4;
+        let whole =
+            HEAD_BYTES + SLOTS_MAX * SLOT_BYTES + NONCE_BYTES + bundle_bytes + TAG_BYTES + 4;
         let mut out = Vec::with_capacity(whole);
         out.put_slice(&MAGIC);
         out.put_u32_le(FORMAT);
@@ -334,7 +335,11 @@ fn is_for(slot: &Slot, master: &MasterKey) -> bool {
 fn key_id(master: &MasterKey, salt: &[u8]) -> [u8; KEY_ID_BYTES] {
     let derived = derive(salt, master.bytes(), &[b"larder key id"]);
     let mut id = [0; KEY_ID_BYTES];
-    id.copy_from_slice(derived.first_chunk::<KEY_ID_BYTES>().unwrap_or(&[0; KEY_ID_BYTES]));
+    id.copy_from_slice(
+        derived
+            .first_chunk::<KEY_ID_BYTES>()
+            .unwrap_or(&[0; KEY_ID_BYTES]),
+    );
     id
 }
 

@@ -70,8 +70,12 @@ impl Keys {
 
     /// The key of an epoch.
     pub fn of(&self, epoch: u32) -> Option<&SealingKey> {
-        let at = self.epochs.binary_search_by_key(&epoch, |(number, _)| *number);
-        at.ok().and_then(|at| self.epochs.get(at)).map(|(_, key)| key)
+        let at = self
+            .epochs
+            .binary_search_by_key(&epoch, |(number, _)| *number);
+        at.ok()
+            .and_then(|at| self.epochs.get(at))
+            .map(|(_, key)| key)
     }
 
     /// The newest epoch, with its key.

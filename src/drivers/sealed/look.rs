@@ -20,7 +20,7 @@ static REFUSED: [u8; record::HEADER_BYTES] = {
 enum Answer {
     /// It, or nothing, or what stands for a damaged or refused record.
     Sure(Option<Bytes>),
-    /// Keys or record have changed meanwhile; what to answer if they go on doing so.
+    /// Keys have changed meanwhile; what to answer if they go on doing so.
     Again(Option<Bytes>),
 }
 
@@ -31,11 +31,12 @@ impl SealedDriver {
         for _ in 0..LOOKS_MAX {
             let keys = self.vault.keys()?;
             let places = keys.places(key);
+            let as_of = self.vault.replay.now();
             let found = match places.as_slice() {
                 [place] => vec![self.inner.get(place)?],
                 places => self.inner.get_many(places)?,
             };
-            match self.judge(&keys, key, &places, &found)? {
+            match self.judge(&keys, key, &places, &found, as_of)? {
                 Answer::Sure(answer) => return Ok(answer),
                 Answer::Again(answer) => last = answer,
             }
@@ -61,12 +62,13 @@ impl SealedDriver {
         let keys = self.vault.keys()?;
         let places: Vec<Vec<Bytes>> = wanted.iter().map(|key| keys.places(key)).collect();
         let all: Vec<Bytes> = places.iter().flatten().cloned().collect();
+        let as_of = self.vault.replay.now();
         let found = self.inner.get_many(&all)?;
         let (mut rest, mut answers) = (found.as_slice(), Vec::with_capacity(wanted.len()));
         for (key, places) in wanted.iter().zip(&places) {
             let (own, others) = rest.split_at_checked(places.len()).unwrap_or((rest, &[]));
             rest = others;
-            match self.judge(&keys, key, places, own)? {
+            match self.judge(&keys, key, places, own, as_of)? {
                 Answer::Sure(answer) => answers.push(answer),
                 Answer::Again(_) => return Ok(None),
             }
@@ -81,6 +83,7 @@ impl SealedDriver {
         key: &[u8],
         places: &[Bytes],
         found: &[Option<Bytes>],
+        as_of: u64,
     ) -> Result<Answer, Failure> {
         let both = places.iter().zip(found).rev();
         let mut newest = both.filter_map(|(place, found)| Some((place, found.as_ref()?)));
@@ -99,9 +102,15 @@ impl SealedDriver {
                 Answer::Sure(refused())
             }
             Ok(opened) if opened.stamp.version.get() <= keys.floor => Answer::Sure(None),
-            Ok(opened) if !self.vault.replay.believes(place, opened.stamp.version) => {
-                // One that is written just now, or an old one that was put back.
-                Answer::Again(refused())
+            // An old one that was put back.
+            Ok(opened)
+                if !self
+                    .vault
+                    .replay
+                    .believes(place, opened.stamp.version, as_of) =>
+            {
+                self.vault.refuse();
+                Answer::Sure(refused())
             }
             Ok(opened) => Answer::Sure(Some(opened.record)),
             Err(Damage::Sealed) if !is_current => Answer::Again(refused()),

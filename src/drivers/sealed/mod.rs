@@ -26,8 +26,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    Driver, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Upkeep,
-    Usage, Walked, Watermark, Write,
+    Driver, Failure, Opening, PageLimit, Reclaimed, StoreDurability, Upkeep, Usage, Walked,
+    Watermark, Write,
 };
 use crate::clock::Millis;
 use crate::record::Stamp;
@@ -103,11 +103,18 @@ impl SealedDriver {
                 .vault
                 .change(|header| header.bundle.set_aside(seals_max))?;
         }
-        Err(Failure::reopen("the keys of the sealed store keep changing"))
+        Err(Failure::reopen(
+            "the keys of the sealed store keep changing",
+        ))
     }
 
     /// The changes below that one change is, and where they are.
-    fn sealed(&self, writer: &mut Writer, write: &Write, out: &mut Vec<Write>) -> Result<(), Failure> {
+    fn sealed(
+        &self,
+        writer: &mut Writer,
+        write: &Write,
+        out: &mut Vec<Write>,
+    ) -> Result<(), Failure> {
         // IMPORTANT: the same keys for the places as those in use: only this thread sees two of them.
         let places = self.vault.keys()?.places(write.key());
         let (last, older) = places.split_last().ok_or_else(no_place)?;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::envelope::Plain;
 use super::vault::Found;
 use super::{
-    Driver, Failure, PageLimit, PlainStore, SealedDriver, StoreDurability, Vault, Write,
-    Writer, key_failure,
+    Driver, Failure, PageLimit, PlainStore, SealedDriver, StoreDurability, Vault, Write, Writer,
+    key_failure,
 };
 use crate::clock::NEVER;
 use crate::drivers::disk::{DiskConfig, DiskDriver, Past};
@@ -17,7 +18,6 @@ use crate::drivers::{Emptied, Factory};
 use crate::key::FENCES;
 use crate::record::{Damage, MAGIC, Stamp};
 use crate::version::Version;
-use super::envelope::Plain;
 
 /// Where a sealed store says that it is one: the same whatever its keys are.
 pub const MARKER: &[u8] = b"\0sealed/store";

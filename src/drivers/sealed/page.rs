@@ -4,14 +4,15 @@
 //! it for each page. Places of older keys are read first, so that what is sealed anew meanwhile is seen.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::names::{is_reserved, split};
 use super::open::MARKER;
-use super::{Failure, Keys, LOOKS_MAX, PageLimit, SealedDriver, Walked};
+use super::{Failure, Keys, PageLimit, SealedDriver, Walked};
 use crate::key::SEPARATOR;
-use crate::record::{Damage, MAGIC};
+use crate::record::MAGIC;
 
 /// How much is read from below at once.
 const BELOW: PageLimit = PageLimit {
@@ -24,8 +25,6 @@ struct Rows {
     rows: BTreeMap<Bytes, Bytes>,
     bytes: usize,
     limit: PageLimit,
-    /// A record was read that has been replaced meanwhile, or was put back: as of no moment.
-    is_stale: bool,
 }
 
 impl Rows {
@@ -60,22 +59,18 @@ impl SealedDriver {
         after: &[u8],
         limit: PageLimit,
     ) -> Result<Vec<(Bytes, Bytes)>, Failure> {
-        let mut looks = 0;
         loop {
             let keys = self.vault.keys()?;
             let mut rows = Rows {
                 rows: BTreeMap::new(),
                 bytes: 0,
                 limit,
-                is_stale: false,
             };
             for below in self.passes(&keys, prefix) {
                 self.pass(&keys, &below, prefix, after, &mut rows)?;
             }
-            looks += 1;
-            // Keys are changed once for many thousand seals, and at the two ends of a rotation.
-            let is_current = std::sync::Arc::ptr_eq(&keys, &self.vault.keys()?);
-            if is_current && (!rows.is_stale || looks >= LOOKS_MAX) {
+            // Changed once for many thousand seals, and at the two ends of a rotation.
+            if Arc::ptr_eq(&keys, &self.vault.keys()?) {
                 return Ok(rows.rows.into_iter().collect());
             }
         }
@@ -107,14 +102,14 @@ impl SealedDriver {
     ) -> Result<(), Failure> {
         let mut from = Bytes::new();
         loop {
+            let as_of = self.vault.replay.now();
             let records = self.inner.scan(below, &from, BELOW)?;
             let Some((last, _)) = records.last() else {
                 return Ok(());
             };
             from = last.clone();
             for (place, stored) in &records {
-                let Some((key, record)) = self.shown(keys, place, stored, &mut rows.is_stale)?
-                else {
+                let Some((key, record)) = self.shown(keys, place, stored, as_of) else {
                     continue;
                 };
                 if key.starts_with(prefix) && *key > *after {
@@ -130,38 +125,39 @@ impl SealedDriver {
         keys: &Keys,
         place: &Bytes,
         stored: &Bytes,
-        is_stale: &mut bool,
-    ) -> Result<Option<(Bytes, Bytes)>, Failure> {
+        as_of: u64,
+    ) -> Option<(Bytes, Bytes)> {
         if *place == MARKER {
-            return Ok(None);
+            return None;
         }
         match self.open_at(keys, place, stored) {
-            Ok(found) if found.stamp.version.get() <= keys.floor => Ok(None),
-            // One that is being written has its turn: a single look at it knows.
-            Ok(found) if !self.vault.replay.believes(place, found.stamp.version) => {
-                *is_stale = true;
-                let record = self.look(&found.key)?;
-                Ok(record.map(|record| (found.key, record)))
+            Ok(found) if found.stamp.version.get() <= keys.floor => None,
+            Ok(found)
+                if self
+                    .vault
+                    .replay
+                    .believes(place, found.stamp.version, as_of) =>
+            {
+                Some((found.key, found.record))
             }
-            Ok(found) => Ok(Some((found.key, found.record))),
-            Err(Damage::Sealed) => {
+            // An old one that was put back, or one that was edited, or is damaged: it has no name.
+            Ok(_) | Err(_) => {
                 self.vault.refuse();
-                Ok(None)
+                None
             }
-            // A plain record where none belongs, or one that is damaged and has no name.
-            Err(_) => Ok(None),
         }
     }
 
     /// Records in the order of their places: for those who want all of them, once.
     pub(super) fn walk_on(&self, from: &[u8], page: PageLimit) -> Result<Walked, Failure> {
         let keys = self.vault.keys()?;
+        let as_of = self.vault.replay.now();
         let below = self.inner.scan(b"", from, page)?;
         let next = below.last().map(|(place, _)| place.clone());
         let mut records = Vec::with_capacity(below.len());
         for (place, stored) in &below {
             let is_own = is_reserved(split(place).0) && stored.starts_with(&MAGIC);
-            if !is_own && let Some(record) = self.shown(&keys, place, stored, &mut false)? {
+            if !is_own && let Some(record) = self.shown(&keys, place, stored, as_of) {
                 records.push(record);
             }
         }

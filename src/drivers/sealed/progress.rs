@@ -6,6 +6,9 @@
 pub struct SealProgress {
     /// It is under way.
     pub is_under_way: bool,
+    /// The store was a plain one, and its files may still hold plain text that was deleted: they are rewritten
+    /// after the conversion.
+    pub plain_text_left: bool,
     /// How many such runs have ended since this process began.
     pub finished: u64,
     /// Records that were looked at in this run, or in the last one.
@@ -24,6 +27,7 @@ impl SealProgress {
         *self = Self {
             is_under_way: true,
             finished: self.finished,
+            plain_text_left: self.plain_text_left,
             ..Self::default()
         };
     }

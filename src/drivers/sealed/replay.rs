@@ -4,6 +4,8 @@
 //! A table of a fixed size, in sets of eight: past it the longest unwritten are forgotten, and a replay of
 //! those is not noticed. It outlives the driver's generations, not the process.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use parking_lot::Mutex;
 
 use crate::version::Version;
@@ -28,25 +30,32 @@ struct Known {
 /// The table.
 pub struct Replay {
     shards: [Mutex<Shard>; SHARDS],
+    /// How often something was noted.
+    tick: AtomicU64,
 }
 
 /// Made when it is first written to.
 #[derive(Default)]
 struct Shard {
     sets: Vec<[Known; WAYS]>,
-    tick: u64,
 }
 
 impl Default for Replay {
     fn default() -> Self {
         Self {
             shards: std::array::from_fn(|_| Mutex::default()),
+            tick: AtomicU64::new(0),
         }
     }
 }
 
 impl Replay {
-    /// What was written to `place`, or that it was deleted.
+    /// Now: whatever was noted until then was committed before.
+    pub fn now(&self) -> u64 {
+        self.tick.load(Ordering::Acquire)
+    }
+
+    /// What was written to `place`, or that it was deleted. After it was committed.
     pub fn note(&self, place: &[u8], version: Option<Version>) {
         let tag = tag(place);
         let Some(shard) = self.shards.get(shard_of(tag)) else {
@@ -56,8 +65,7 @@ impl Replay {
         if shard.sets.is_empty() {
             shard.sets = vec![[Known::default(); WAYS]; SETS];
         }
-        shard.tick += 1;
-        let tick = shard.tick;
+        let tick = self.tick.fetch_add(1, Ordering::AcqRel) + 1;
         let Some(set) = shard.sets.get_mut(set_of(tag)) else {
             return;
         };
@@ -84,8 +92,9 @@ impl Replay {
         }
     }
 
-    /// Whether a record of this version can be what was committed last to `place`.
-    pub fn believes(&self, place: &[u8], version: Version) -> bool {
+    /// Whether a record of this version, read after `as_of`, can be what was committed last to `place`. What was
+    /// noted since says nothing: it may have been read before.
+    pub fn believes(&self, place: &[u8], version: Version, as_of: u64) -> bool {
         let tag = tag(place);
         let Some(shard) = self.shards.get(shard_of(tag)) else {
             return true;
@@ -93,6 +102,7 @@ impl Replay {
         let shard = shard.lock();
         let set = shard.sets.get(set_of(tag));
         let known = set.and_then(|set| set.iter().find(|known| known.tag == tag));
+        let known = known.filter(|known| known.tick <= as_of);
         known.is_none_or(|known| known.version != 0 && version.get() >= known.version)
     }
 }
@@ -120,12 +130,14 @@ mod tests {
     #[test]
     fn an_older_version_is_not_believed_nor_is_what_was_deleted() {
         let replay = Replay::default();
-        let believes = |version| replay.believes(b"a", Version::at(version));
+        let believes = |version| replay.believes(b"a", Version::at(version), replay.now());
         assert!(believes(1));
         replay.note(b"a", Some(Version::at(5)));
         assert!(!believes(4) && believes(5) && believes(6));
-        assert!(replay.believes(b"b", Version::at(4)));
+        assert!(replay.believes(b"b", Version::at(4), replay.now()));
+        let before = replay.now();
         replay.note(b"a", None);
+        assert!(replay.believes(b"a", Version::at(5), before), "read before");
         assert!(!believes(6));
         replay.forget(b"a");
         assert!(believes(1));
@@ -137,10 +149,13 @@ mod tests {
         let place = |n: usize| n.to_le_bytes();
         let all = 4 * REPLAY_KEYS_MAX;
         (0..all).for_each(|n| replay.note(&place(n), Some(Version::at(9))));
-        let knows = |n: usize| !replay.believes(&place(n), Version::at(1));
+        let knows = |n: usize| !replay.believes(&place(n), Version::at(1), replay.now());
         assert!((all - 100..all).all(knows));
         assert!(!(0..100).any(knows));
         let known = (0..all).filter(|n| knows(*n)).count();
-        assert!(known <= REPLAY_KEYS_MAX && known > REPLAY_KEYS_MAX / 2, "{known}");
+        assert!(
+            known <= REPLAY_KEYS_MAX && known > REPLAY_KEYS_MAX / 2,
+            "{known}"
+        );
     }
 }

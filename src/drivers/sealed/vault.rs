@@ -78,7 +78,11 @@ impl Vault {
 
     /// A record did not open.
     pub(super) fn refuse(&self) {
-        if self.refused.fetch_add(1, Ordering::Relaxed).is_power_of_two() {
+        if self
+            .refused
+            .fetch_add(1, Ordering::Relaxed)
+            .is_power_of_two()
+        {
             tracing::warn!(
                 store = %self.path.display(),
                 refused = self.refused(),
@@ -120,7 +124,11 @@ impl Vault {
     /// [`Failure::Fatal`] for a key or a header that does not fit, with what to do; nothing was changed.
     pub(super) fn look(&self, has_store: bool) -> Result<Found, Failure> {
         let read = || file::read(&self.path).map_err(|e| self.failed(&e));
-        let found = if has_store { Found::Store } else { Found::Nothing };
+        let found = if has_store {
+            Found::Store
+        } else {
+            Found::Nothing
+        };
         // Asked for before anything is held: it may take its time.
         let master = read()?.map(|_| self.master()).transpose()?;
         let mut place = self.header.lock();
@@ -184,6 +192,11 @@ impl Vault {
 
     fn install(&self, bundle: &Bundle) -> Result<(), Failure> {
         *self.keys.write() = Some(Arc::new(Keys::new(bundle)?));
+        let plain_text_left = bundle.is_converting || bundle.needs_scrub;
+        self.progress.send_if_modified(|progress| {
+            let was = std::mem::replace(&mut progress.plain_text_left, plain_text_left);
+            was != plain_text_left
+        });
         Ok(())
     }
 

@@ -87,7 +87,9 @@ impl Upkeep {
                 return;
             };
             match driver.scrub() {
-                Ok(()) => tracing::info!(driver = %name, "what was plain is gone from the store's files"),
+                Ok(()) => {
+                    tracing::info!(driver = %name, "what was plain is gone from the store's files")
+                }
                 Err(failure) => {
                     tracing::warn!(driver = %name, %failure, "plain text may be left in the store's files");
                 }
