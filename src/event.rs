@@ -148,7 +148,8 @@ mod tests {
             announced: false,
         };
         let form = Form::of_schema(0);
-        form.entry(&slot, Freshness::Fresh, Source::Memory, 5).unwrap()
+        form.entry(&slot, Freshness::Fresh, Source::Memory, 5)
+            .unwrap()
     }
 
     fn change(old: Old<String>, new: Option<Entry<String>>) -> EntryEvent<String> {

@@ -186,7 +186,10 @@ async fn what_needs_a_self_describing_format_has_two() {
     let cache: Cache<Free> = larder.cache("others").unwrap();
     let [value, _] = free();
     let error = cache.set("a", value).await.unwrap_err().to_string();
-    assert!(error.contains("codec(MessagePack) or codec(Json)"), "{error}");
+    assert!(
+        error.contains("codec(MessagePack) or codec(Json)"),
+        "{error}"
+    );
 }
 
 /// Two layouts under one name, as when a host is rebuilt.
@@ -216,7 +219,10 @@ async fn fields_come_and_go_in_what_has_their_names() {
         since: 0,
     };
     let bytes = MessagePack.encode(&before, 1_000).unwrap();
-    assert_eq!(Codec::<Account>::decode(&MessagePack, &bytes).unwrap(), after);
+    assert_eq!(
+        Codec::<Account>::decode(&MessagePack, &bytes).unwrap(),
+        after
+    );
     let bytes = Json.encode(&before, 1_000).unwrap();
     assert_eq!(Codec::<Account>::decode(&Json, &bytes).unwrap(), after);
 }
@@ -272,7 +278,10 @@ async fn a_codec_of_the_hosts_own_is_used_in_every_way() {
         let named: Cache<u64> = larder.cache("values").unwrap();
         named.set("named", 8).await.unwrap();
         let desk = larder.desk().unwrap();
-        desk.send(Set::new("values", "sent", 9_u64)).await.unwrap().unwrap();
+        desk.send(Set::new("values", "sent", 9_u64))
+            .await
+            .unwrap()
+            .unwrap();
         let larder = world.restart(larder).await;
         let below = |name: &str| {
             let key = format!("values/{name}");
@@ -291,7 +300,11 @@ async fn a_codec_of_the_hosts_own_is_used_in_every_way() {
         let absent = cache.set("named", 1).if_absent().await;
         assert!(matches!(absent, Err(Error::Conflict { .. })));
         let desk = larder.desk().unwrap();
-        let sent = desk.send(Get::<u64>::new("values", "sent")).await.unwrap().unwrap();
+        let sent = desk
+            .send(Get::<u64>::new("values", "sent"))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(*sent.unwrap(), 9);
         let panicked = cache.set("k", 13).await.unwrap_err();
         assert!(matches!(panicked, Error::Encode { .. }), "{panicked:?}");
@@ -363,7 +376,12 @@ async fn a_value_past_the_limit_is_refused_by_every_codec() {
     let mut limits = larder::Limits::default();
     limits.value_bytes_max = 1_000;
     let larder = world.builder().limits(limits).start().await.unwrap();
-    let long = |error: Error| assert!(matches!(error, Error::TooLarge { limit: 1_000, .. }), "{error:?}");
+    let long = |error: Error| {
+        assert!(
+            matches!(error, Error::TooLarge { limit: 1_000, .. }),
+            "{error:?}"
+        )
+    };
     for (_, codec) in all::<String>() {
         let cache = open(&larder, codec);
         cache.set("k", "x".repeat(900)).await.unwrap();

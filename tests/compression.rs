@@ -63,14 +63,21 @@ async fn set<V: larder::Value>(cache: &Cache<V>, key: &str, value: V) {
 
 #[tokio::test]
 async fn long_texts_are_stored_compressed_and_read_back() {
-    for (compression, flags) in [(ZSTD, COMPRESSION_ZSTD), (Compression::Lz4, COMPRESSION_LZ4)] {
+    for (compression, flags) in [
+        (ZSTD, COMPRESSION_ZSTD),
+        (Compression::Lz4, COMPRESSION_LZ4),
+    ] {
         let store = Mortal::default();
         let larder = start(&store).await;
         set(&open(&larder, compression), "k", text(20_000)).await;
         let (stored_flags, payload) = stored(&store, "k");
         assert_eq!(stored_flags, flags);
         assert!(payload.len() < 10_000);
-        assert_eq!(record::plain_len(flags, &payload), 20_000 + 3, "with its length before it");
+        assert_eq!(
+            record::plain_len(flags, &payload),
+            20_000 + 3,
+            "with its length before it"
+        );
         larder.shutdown(SOON).await.unwrap();
         // Whatever the cache does now.
         let larder = start(&store).await;
@@ -165,7 +172,10 @@ async fn an_entry_weighs_what_it_does_without() {
         weights.push(larder.stats().await.unwrap().memory.bytes);
         larder.shutdown(SOON).await.unwrap();
     }
-    assert!(weights.iter().all(|weight| *weight == weights[0]), "{weights:?}");
+    assert!(
+        weights.iter().all(|weight| *weight == weights[0]),
+        "{weights:?}"
+    );
 }
 
 #[tokio::test]
@@ -187,7 +197,10 @@ async fn an_update_that_changes_nothing_is_known_by_the_bytes_before() {
             kinds.push((change.kind, change.new.unwrap().len()));
         }
     }
-    assert_eq!(kinds, [(EventKind::Created, 20_000), (EventKind::Updated, 20_001)]);
+    assert_eq!(
+        kinds,
+        [(EventKind::Created, 20_000), (EventKind::Updated, 20_001)]
+    );
     larder.shutdown(SOON).await.unwrap();
 }
 
@@ -294,7 +307,12 @@ async fn a_level_beyond_the_range_is_refused_when_the_cache_is_opened() {
     for level in [-7, 0, 19] {
         let store = Mortal::default();
         let larder = start(&store).await;
-        set(&open(&larder, Compression::Zstd { level }), "k", text(20_000)).await;
+        set(
+            &open(&larder, Compression::Zstd { level }),
+            "k",
+            text(20_000),
+        )
+        .await;
         assert_eq!(stored(&store, "k").0, COMPRESSION_ZSTD);
         larder.shutdown(SOON).await.unwrap();
     }

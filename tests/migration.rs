@@ -50,8 +50,9 @@ fn second(larder: &Larder) -> Cache<User> {
 async fn each(names: &[&str], check: impl AsyncFn(Larder, &World)) {
     for world in World::stored() {
         let larder = world.start().await;
+        let names_alone = first(&larder);
         for name in names {
-            let set = first(&larder).set(name, text(name));
+            let set = names_alone.set(name, text(name));
             set.ttl(secs(60)).tag("team").await.unwrap();
         }
         let larder = world.restart(larder).await;
@@ -67,7 +68,10 @@ async fn a_read_shows_it_with_the_version_and_the_times_that_are_stored() {
         let larder = world.restart(larder).await;
         let users = second(&larder);
         let new = users.get("ada").await.unwrap().unwrap();
-        assert_eq!((&*new, new.version(), new.expires_in()), (&user("ada"), version, ends));
+        assert_eq!(
+            (&*new, new.version(), new.expires_in()),
+            (&user("ada"), version, ends)
+        );
         let stats = larder.stats().await.unwrap();
         assert_eq!((stats.schema_misses, stats.decode_errors), (0, 0));
         users.remove_tag("team").await.unwrap();
@@ -110,7 +114,10 @@ async fn conditions_see_it() {
     each(&["ada"], async |larder, _| {
         let users = second(&larder);
         let absent = users.set("ada", user("x")).if_absent().await;
-        assert!(matches!(absent, Err(Error::Conflict { current: Some(_) })), "{absent:?}");
+        assert!(
+            matches!(absent, Err(Error::Conflict { current: Some(_) })),
+            "{absent:?}"
+        );
         let version = users.peek("ada").await.unwrap().unwrap().version();
         let set = users.set("ada", user("y")).if_version(version);
         set.await.unwrap();
@@ -191,7 +198,10 @@ async fn one_that_fails_or_panics_is_a_miss_that_is_counted_and_replaced() {
         for (at, name) in ["fails", "panics"].into_iter().enumerate() {
             assert!(users.get(name).await.unwrap().is_none());
             let stats = larder.stats().await.unwrap();
-            assert_eq!((stats.decode_errors, stats.schema_misses), (at as u64 + 1, 0));
+            assert_eq!(
+                (stats.decode_errors, stats.schema_misses),
+                (at as u64 + 1, 0)
+            );
         }
         for name in ["fails", "panics"] {
             let replaced = users.update(name, |old| {
@@ -208,12 +218,14 @@ async fn one_that_fails_or_panics_is_a_miss_that_is_counted_and_replaced() {
 async fn what_a_later_version_has_stored_is_a_miss() {
     for world in World::stored() {
         let larder = world.start().await;
-        let later = larder.cache_builder("users").schema(3).open().unwrap();
+        let later = larder.cache_builder::<String>("users").schema(3);
+        let later = later.open().unwrap();
         later.set("ada", text("ada")).await.unwrap();
         let larder = world.restart(larder).await;
         assert!(second(&larder).get("ada").await.unwrap().is_none());
         assert_eq!(larder.stats().await.unwrap().schema_misses, 1);
-        let later = larder.cache_builder("users").schema(3).open().unwrap();
+        let later = larder.cache_builder::<String>("users").schema(3);
+        let later = later.open().unwrap();
         assert_eq!(*later.get("ada").await.unwrap().unwrap(), "ada");
     }
 }
@@ -229,13 +241,19 @@ async fn new_times_leave_the_old_bytes_with_their_number() {
         let larder = world.restart(larder).await;
         let users = second(&larder);
         let found = users.get("ada").await.unwrap().unwrap();
-        assert_eq!((&*found, found.expires_in()), (&user("ada"), Some(secs(600))));
+        assert_eq!(
+            (&*found, found.expires_in()),
+            (&user("ada"), Some(secs(600)))
+        );
         // As it is in memory now, it is of the new number below, too.
         users.touch("ada", secs(900)).await.unwrap().unwrap();
         let larder = world.restart(larder).await;
         let builder = larder.cache_builder::<User>("users").schema(2);
         let found = builder.open().unwrap().get("ada").await.unwrap().unwrap();
-        assert_eq!((&*found, found.expires_in()), (&user("ada"), Some(secs(900))));
+        assert_eq!(
+            (&*found, found.expires_in()),
+            (&user("ada"), Some(secs(900)))
+        );
     })
     .await;
 }
@@ -244,7 +262,11 @@ async fn new_times_leave_the_old_bytes_with_their_number() {
 async fn a_sliding_entry_is_renewed_by_reading_it() {
     let world = World::disk();
     let larder = world.start().await;
-    first(&larder).set("ada", text("ada")).idle(secs(8)).await.unwrap();
+    first(&larder)
+        .set("ada", text("ada"))
+        .idle(secs(8))
+        .await
+        .unwrap();
     let larder = world.restart(larder).await;
     let users = second(&larder);
     for _ in 0..3 {
@@ -260,7 +282,10 @@ async fn the_same_type_with_another_meaning_is_made_of_what_memory_holds() {
         let cents = larder.cache_builder::<u64>("prices").schema(1);
         cents.open().unwrap().set("k", 250).await.unwrap();
         let euros = larder.cache_builder::<u64>("prices").schema(2);
-        let euros = euros.migrate(|old| Ok(old.decode::<u64>()? / 100)).open().unwrap();
+        let euros = euros
+            .migrate(|old| Ok(old.decode::<u64>()? / 100))
+            .open()
+            .unwrap();
         for _ in 0..2 {
             assert_eq!(*euros.get("k").await.unwrap().unwrap(), 2, "{}", world.name);
         }
@@ -314,5 +339,8 @@ async fn a_migration_is_given_the_bytes_as_the_codec_wrote_them() {
         assert!(format!("{old:?}").contains("30003"), "{old:?}");
         old.decode::<String>()
     });
-    assert_eq!(*users.open().unwrap().get("k").await.unwrap().unwrap(), long);
+    assert_eq!(
+        *users.open().unwrap().get("k").await.unwrap().unwrap(),
+        long
+    );
 }

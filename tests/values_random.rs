@@ -1,6 +1,11 @@
 //! Random values of a type that has everything: written by each codec, compressed or not, stored, and read back
 //! equal after a restart. `LARDER_SEED` plays others.
-#![cfg(all(feature = "disk", feature = "compression", feature = "codecs", feature = "test-util"))]
+#![cfg(all(
+    feature = "disk",
+    feature = "compression",
+    feature = "codecs",
+    feature = "test-util"
+))]
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/world.rs"]
@@ -91,7 +96,9 @@ fn kind(random: &mut fastrand::Rng, depth: usize) -> Kind {
         2 => Kind::Two(text(random), number(random) as i128),
         _ => Kind::Many {
             a: random.bool().then(|| real(random)),
-            b: (0..random.usize(0..4)).map(|_| kind(random, depth - 1)).collect(),
+            b: (0..random.usize(0..4))
+                .map(|_| kind(random, depth - 1))
+                .collect(),
         },
     }
 }
@@ -102,7 +109,12 @@ fn everything(random: &mut fastrand::Rng) -> Everything {
         unit: (),
         flag: random.bool(),
         small: (random.u8(..), random.i8(..), random.u16(..), random.i16(..)),
-        large: (random.u32(..), random.i32(..), random.u64(..), random.i64(..)),
+        large: (
+            random.u32(..),
+            random.i32(..),
+            random.u64(..),
+            random.i64(..),
+        ),
         huge: (number(random), (number(random) as i128).wrapping_neg()),
         real: (random.f32(), real(random)),
         letter: random.char(..),

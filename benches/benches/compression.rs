@@ -44,14 +44,26 @@ impl Random {
 
     fn uuid(&mut self) -> String {
         let h = self.hex(32);
-        format!("{}-{}-4{}-a{}-{}", &h[..8], &h[8..12], &h[13..16], &h[17..20], &h[20..])
+        format!(
+            "{}-{}-4{}-a{}-{}",
+            &h[..8],
+            &h[8..12],
+            &h[13..16],
+            &h[17..20],
+            &h[20..]
+        )
     }
 
     fn time(&mut self) -> String {
         format!(
             "202{}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            self.below(6), 1 + self.below(12), 1 + self.below(28),
-            self.below(24), self.below(60), self.below(60), self.below(1_000)
+            self.below(6),
+            1 + self.below(12),
+            1 + self.below(28),
+            self.below(24),
+            self.below(60),
+            self.below(60),
+            self.below(1_000)
         )
     }
 }
@@ -195,12 +207,22 @@ async fn turn<V: larder::Value + Clone>(
     open: fn(larder::CacheBuilder<V>) -> larder::CacheBuilder<V>,
 ) -> (f64, f64) {
     let dir = tempfile::tempdir().expect("a directory");
-    let larder = Larder::builder().disk(dir.path()).start().await.expect("it starts");
-    let cache: Cache<V> = open(larder.cache_builder("answers")).compression(compression).open().expect("it opens");
+    let larder = Larder::builder()
+        .disk(dir.path())
+        .start()
+        .await
+        .expect("it starts");
+    let cache: Cache<V> = open(larder.cache_builder("answers"))
+        .compression(compression)
+        .open()
+        .expect("it opens");
     // What is set is made beforehand.
     let mut work: Vec<Vec<(String, V)>> = vec![Vec::new(); callers];
     for n in 0..records {
-        work[n % callers].push((format!("answer/{n}"), documents[n % documents.len()].clone()));
+        work[n % callers].push((
+            format!("answer/{n}"),
+            documents[n % documents.len()].clone(),
+        ));
     }
     let before = cpu();
     let tasks: Vec<_> = work
@@ -224,7 +246,10 @@ async fn turn<V: larder::Value + Clone>(
         0 => 0.0,
         before => 1.0 - stats.bytes_after as f64 / before as f64,
     };
-    larder.shutdown(Duration::from_secs(60)).await.expect("it ends");
+    larder
+        .shutdown(Duration::from_secs(60))
+        .await
+        .expect("it ends");
     (used.as_secs_f64() * 1e6 / records as f64, saved)
 }
 
@@ -254,7 +279,10 @@ async fn scene<V: larder::Value + Clone>(
         of[of.len() / 2]
     };
     for (at, (contender, _)) in contenders.iter().enumerate() {
-        let ratios = costs[at].iter().zip(&costs[0]).map(|((_, one), (_, none))| one / none);
+        let ratios = costs[at]
+            .iter()
+            .zip(&costs[0])
+            .map(|((_, one), (_, none))| one / none);
         let cost = median(costs[at].iter().map(|(_, cost)| *cost).collect());
         println!(
             "{name:<28} {callers:>3} callers  {contender:<8} saved {:>5.1} %  cpu {cost:>7.1} us a record  {:>+6.1} %",
@@ -267,21 +295,35 @@ async fn scene<V: larder::Value + Clone>(
 fn main() {
     let quick = std::env::args().any(|arg| arg == "quick");
     let records = if quick { RECORDS / 5 } else { RECORDS };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
     type Make = fn(&mut Random) -> Value;
-    let corpora: [(&str, Make); 3] = [("users", users), ("catalogue", catalogue), ("events", events)];
+    let corpora: [(&str, Make); 3] = [
+        ("users", users),
+        ("catalogue", catalogue),
+        ("events", events),
+    ];
     for (name, make) in corpora {
         let mut random = Random(name.len() as u64);
         let values: Vec<Value> = (0..DOCUMENTS).map(|_| make(&mut random)).collect();
         let texts: Vec<String> = values.iter().map(Value::to_string).collect();
         let bytes: usize = texts.iter().map(String::len).sum();
         let least = texts.iter().map(String::len).min().unwrap_or(0);
-        println!("{name}: {} documents of {} bytes on average, {least} at least", texts.len(), bytes / texts.len());
+        println!(
+            "{name}: {} documents of {} bytes on average, {least} at least",
+            texts.len(),
+            bytes / texts.len()
+        );
         for callers in [1, 64] {
             let text = format!("{name}, text");
             runtime.block_on(scene(&text, &texts, records, callers, |builder| builder));
         }
         let json = format!("{name}, value as JSON");
-        runtime.block_on(scene(&json, &values, records, 1, |builder| builder.codec(larder::codec::Json)));
+        runtime.block_on(scene(&json, &values, records, 1, |builder| {
+            builder.codec(larder::codec::Json)
+        }));
     }
 }

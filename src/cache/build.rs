@@ -177,7 +177,9 @@ impl<V: Value> CacheBuilder<V> {
         refuse(problems)?;
         tiers.check_cache(&self.name)?;
         let scope = tiers.shelf.scope(&self.name);
-        let form = self.defaults.form(self.schema, self.coder, self.migrate, tiers);
+        let form = self
+            .defaults
+            .form(self.schema, self.coder, self.migrate, tiers);
         let place = Place {
             scope,
             memory,

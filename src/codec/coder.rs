@@ -124,7 +124,9 @@ impl BuiltIn {
 
     fn written_len<V: Value>(self, value: &V, bytes_max: usize) -> Result<usize, Error> {
         match self {
-            Self::Raw => self.encode(value, bytes_max, false).map(|bytes| bytes.len()),
+            Self::Raw => self
+                .encode(value, bytes_max, false)
+                .map(|bytes| bytes.len()),
             _ => guarded(Error::encode::<V>, || self.write(value, bytes_max, |_| ())),
         }
     }

@@ -220,5 +220,5 @@ impl Packed {
     }
 }
 
-#[cfg(all(test, feature = "compression"))]
+#[cfg(test)]
 mod tests;

@@ -137,6 +137,8 @@ fn head(mark: u8, rest: &mut &[u8]) -> Option<(usize, usize)> {
 fn number(rest: &mut &[u8], bytes: usize) -> Option<usize> {
     let (number, after) = rest.split_at_checked(bytes)?;
     *rest = after;
-    let number = number.iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+    let number = number
+        .iter()
+        .fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
     usize::try_from(number).ok()
 }

@@ -18,9 +18,9 @@ mod coder;
 mod compression;
 #[cfg(feature = "codecs")]
 mod json;
+mod measure;
 #[cfg(feature = "codecs")]
 mod messagepack;
-mod measure;
 mod proof;
 mod raw;
 #[cfg(feature = "compression")]

@@ -68,9 +68,15 @@ fn a_value_reads_back_as_it_was_written() {
 #[test]
 fn a_codec_is_told_by_its_type_and_carries_its_number() {
     let ids = [
-        (Coder::<User>::new(Bincode).id(), Codec::<User>::id(&Bincode)),
+        (
+            Coder::<User>::new(Bincode).id(),
+            Codec::<User>::id(&Bincode),
+        ),
         #[cfg(feature = "codecs")]
-        (Coder::<User>::new(MessagePack).id(), Codec::<User>::id(&MessagePack)),
+        (
+            Coder::<User>::new(MessagePack).id(),
+            Codec::<User>::id(&MessagePack),
+        ),
         #[cfg(feature = "codecs")]
         (Coder::<User>::new(Json).id(), Codec::<User>::id(&Json)),
         (Coder::<Bytes>::new(Raw).id(), Raw.id()),
@@ -89,7 +95,10 @@ fn the_codecs_themselves_write_and_read_what_a_cache_does() {
         assert_eq!(codec.encoded_len(&ada(), 1_000).unwrap(), bytes.len());
         assert_eq!(codec.decode(&bytes).unwrap(), ada());
         assert!(codec.decode(&bytes.slice(1..)).is_err());
-        assert!(matches!(codec.encode(&ada(), 3), Err(Error::TooLarge { .. })));
+        assert!(matches!(
+            codec.encode(&ada(), 3),
+            Err(Error::TooLarge { .. })
+        ));
     }
     works(Bincode);
     #[cfg(feature = "codecs")]
@@ -148,7 +157,10 @@ fn no_bytes_make_a_decoder_panic() {
                 let damaged = Bytes::from(damaged);
                 type Read = (User, Vec<u64>, Option<char>);
                 if let Err(error) = codec.decode::<Read>(&damaged) {
-                    assert!(!error.to_string().contains("panicked"), "{codec:?} {at} {to}");
+                    assert!(
+                        !error.to_string().contains("panicked"),
+                        "{codec:?} {at} {to}"
+                    );
                 }
             }
         }
@@ -265,7 +277,11 @@ fn what_nests_too_deep_to_be_read_back_is_not_written() {
     // Bytes that were not written by it.
     let mut endless = b"\x81\xa4Link".repeat(100_000);
     endless.extend(b"\xa3End");
-    assert!(BuiltIn::MessagePack.decode::<Chain>(&endless.into()).is_err());
+    assert!(
+        BuiltIn::MessagePack
+            .decode::<Chain>(&endless.into())
+            .is_err()
+    );
     let endless = Bytes::from(b"{\"Link\":".repeat(100_000));
     assert!(BuiltIn::Json.decode::<Chain>(&endless).is_err());
 }

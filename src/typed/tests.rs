@@ -48,10 +48,7 @@ fn a_slot_is_read_back_decoded_or_from_bytes() {
 fn the_bytes_of_a_slot_are_made_if_it_is_of_that_type() {
     let hello = slot(erase(Arc::new("hello".to_owned())));
     let made = form::<String>(3).bytes(&hello).unwrap();
-    assert_eq!(
-        made,
-        encode(&"hello".to_owned())
-    );
+    assert_eq!(made, encode(&"hello".to_owned()));
     assert!(form::<u64>(3).bytes(&hello).is_err());
     let narrow = Form::<String> {
         bytes_max: 2,
@@ -59,10 +56,7 @@ fn the_bytes_of_a_slot_are_made_if_it_is_of_that_type() {
     };
     assert!(narrow.bytes(&hello).is_err());
     let stored = slot(Body::Encoded(Arc::clone(&made)));
-    assert!(Arc::ptr_eq(
-        &form::<u64>(3).bytes(&stored).unwrap(),
-        &made
-    ));
+    assert!(Arc::ptr_eq(&form::<u64>(3).bytes(&stored).unwrap(), &made));
 }
 
 #[test]
@@ -78,7 +72,11 @@ fn another_type_schema_or_codec_is_no_value() {
         ..(*bytes).clone()
     };
     let alien = slot(Body::Encoded(Arc::new(alien)));
-    let kinds = (form::<u64>(3).kind(), form::<u64>(4).kind(), form::<String>(3).kind());
+    let kinds = (
+        form::<u64>(3).kind(),
+        form::<u64>(4).kind(),
+        form::<String>(3).kind(),
+    );
     assert!(kinds.0.reads(encoded.look()) && kinds.2.reads(decoded.look()));
     assert!(!kinds.1.reads(encoded.look()) && !kinds.2.reads(encoded.look()));
     assert!(!kinds.0.reads(alien.look()) && !kinds.0.reads(decoded.look()));

@@ -48,7 +48,9 @@ pub fn entry(n: u64) -> Entry<u64> {
         priority: Priority::Normal,
         announced: false,
     };
-    form().entry(&slot, Freshness::Fresh, Source::Memory, n).unwrap()
+    form()
+        .entry(&slot, Freshness::Fresh, Source::Memory, n)
+        .unwrap()
 }
 
 /// A shelf of 4 stripes that keeps `events_max` events per stripe for the hub.

@@ -45,12 +45,7 @@ enum Given {
 
 impl<V: Value> WatchLatest<V> {
     /// The typed end of a subscription to one key whose sink is the other end of `inbox`.
-    pub fn new(
-        inbox: Inbox,
-        form: Arc<Form<V>>,
-        source: SnapshotFn<V>,
-        on_drop: OnDrop,
-    ) -> Self {
+    pub fn new(inbox: Inbox, form: Arc<Form<V>>, source: SnapshotFn<V>, on_drop: OnDrop) -> Self {
         Self {
             inbox,
             form,

@@ -64,12 +64,7 @@ enum Phase<V> {
 
 impl<V: Value> Watch<V> {
     /// The typed end of a subscription whose sink is the other end of `inbox`.
-    pub fn new(
-        inbox: Inbox,
-        form: Arc<Form<V>>,
-        source: SnapshotFn<V>,
-        on_drop: OnDrop,
-    ) -> Self {
+    pub fn new(inbox: Inbox, form: Arc<Form<V>>, source: SnapshotFn<V>, on_drop: OnDrop) -> Self {
         Self {
             inbox,
             form,

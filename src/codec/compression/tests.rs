@@ -1,4 +1,5 @@
 //! What is kept compressed, and what damage is.
+#![cfg(feature = "compression")]
 
 use super::*;
 
@@ -51,7 +52,10 @@ fn what_saves_less_than_a_tenth_is_not_kept() {
     }
     assert_eq!(Compression::None.pack(&text(10_000), false), None);
     // The length before counts, too.
-    assert_eq!(prefixed(100, &[0; 86], false).map(|bytes| bytes.len()), Some(90));
+    assert_eq!(
+        prefixed(100, &[0; 86], false).map(|bytes| bytes.len()),
+        Some(90)
+    );
     assert_eq!(prefixed(100, &[0; 87], false), None);
     assert_eq!(prefixed(0, &[], false), None);
 }

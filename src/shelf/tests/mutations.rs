@@ -154,7 +154,9 @@ fn decoded_values_are_kept_for_the_version_they_were_decoded_from() {
     let hash = bench.hash("k");
     let decoded = |version, value: u64| {
         let body = Body::Decoded(Arc::new(value));
-        bench.shelf.decoded(&bench.scope, hash, "k", version, (0, body));
+        bench
+            .shelf
+            .decoded(&bench.scope, hash, "k", version, (0, body));
     };
     decoded(Version::at(99), 8);
     assert_eq!(bench.get("k"), Some(7));

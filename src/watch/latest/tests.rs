@@ -15,7 +15,10 @@ use crate::watch::{InboxSink, latest_inbox};
 fn watch(answers: Vec<Result<SnapshotPage<u64>, Error>>) -> (InboxSink, WatchLatest<u64>) {
     let (sink, inbox) = latest_inbox();
     let (source, _) = script(answers);
-    (sink, WatchLatest::new(inbox, form(), source, Box::new(|| ())))
+    (
+        sink,
+        WatchLatest::new(inbox, form(), source, Box::new(|| ())),
+    )
 }
 
 /// What the stream yields without waiting: kind, version, value.

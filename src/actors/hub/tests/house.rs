@@ -115,7 +115,9 @@ pub fn read(shelf: &Shelf, name: &str) -> Option<Entry<u64>> {
     let hash = shelf.hash(scope.id, name);
     let entry = |slot: crate::shelf::Look<'_>, _| {
         let slot = slot.to_slot();
-        form().entry(&slot, Freshness::Fresh, Source::Memory, 0).unwrap()
+        form()
+            .entry(&slot, Freshness::Fresh, Source::Memory, 0)
+            .unwrap()
     };
     match shelf.read(&scope, hash, name, || 0, false, entry) {
         Seen::Hit(entry) => Some(entry),
