@@ -114,6 +114,14 @@ impl Keys {
             .map_or_else(Bytes::new, |names| names.place(key))
     }
 
+    /// Whether these know the same places: keys for more seals may have come, and that is all.
+    pub fn knows_places_of(&self, other: &Self) -> bool {
+        let names = |keys: &Self| keys.names.iter().map(NameKey::epoch).collect::<Vec<_>>();
+        self.id == other.id
+            && self.is_converting == other.is_converting
+            && names(self) == names(other)
+    }
+
     /// Whether records may be left that are to be sealed anew.
     pub fn is_resealing(&self) -> bool {
         self.is_converting || self.is_rotating()

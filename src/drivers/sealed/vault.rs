@@ -100,6 +100,17 @@ impl Vault {
         self.progress.send_modify(change);
     }
 
+    /// Nothing is under way, whatever was reported.
+    pub(super) fn report_end(&self) {
+        self.progress.send_if_modified(|progress| {
+            let was_under_way = progress.is_under_way;
+            if was_under_way {
+                progress.end();
+            }
+            was_under_way
+        });
+    }
+
     /// The keys in use.
     ///
     /// # Errors
