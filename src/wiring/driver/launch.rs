@@ -4,8 +4,8 @@
 //! A successor is opened only when every thread of its predecessor has returned and the store has
 //! been let go (the slot protocol, rule 10, SEMANTICS.md).
 
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use actix::{Actor, Addr, ArbiterHandle};
 use parking_lot::Mutex;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::Parts;
 use super::launch::Held;
 use crate::clock::Clock;
-use crate::drivers::sealed::Vault;
 use crate::drivers::PageLimit;
+use crate::drivers::sealed::Vault;
 use crate::port::Port;
 use crate::wait::Timer;
 
@@ -27,12 +27,7 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    pub fn new(
-        parts: &Arc<Parts>,
-        port: &Arc<Port>,
-        vault: Arc<Vault>,
-        held: Weak<Held>,
-    ) -> Self {
+    pub fn new(parts: &Arc<Parts>, port: &Arc<Port>, vault: Arc<Vault>, held: Weak<Held>) -> Self {
         Self {
             parts: Arc::downgrade(parts),
             port: Arc::clone(port),
