@@ -202,7 +202,8 @@ impl Vault {
     }
 
     fn install(&self, bundle: &Bundle) -> Result<(), Failure> {
-        *self.keys.write() = Some(Arc::new(Keys::new(bundle)?));
+        let known = self.keys.read().clone();
+        *self.keys.write() = Some(Arc::new(Keys::new(bundle, known.as_deref())?));
         let plain_text_left = bundle.is_converting || bundle.needs_scrub;
         self.progress.send_if_modified(|progress| {
             let was = std::mem::replace(&mut progress.plain_text_left, plain_text_left);
