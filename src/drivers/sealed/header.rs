@@ -103,7 +103,7 @@ impl Header {
             return Err(Failure::fatal(reason));
         }
         let slot = wrap(&self.bundle, &master, &self.store_key)?;
-        self.bundle.since = self.bundle.begin_epoch()?;
+        self.bundle.begin_rotation()?;
         self.slots.insert(0, slot);
         (self.mine, self.master) = (0, master);
         Ok(())
@@ -244,6 +244,9 @@ fn read_head(stored: &[u8]) -> Result<(Head, &[u8]), Unusable> {
     if magic != MAGIC {
         return Err(Unusable::Damaged("it is no header"));
     }
+    if is_shredded(stored) {
+        return Err(Unusable::Shredded);
+    }
     if u32::from_le_bytes(*sum) != crc32fast::hash(body) {
         return Err(Unusable::Damaged("its checksum does not match"));
     }
@@ -256,9 +259,6 @@ fn read_head(stored: &[u8]) -> Result<(Head, &[u8]), Unusable> {
     let state = rest.try_get_u8().map_err(cut)?;
     let slots = usize::from(rest.try_get_u16_le().map_err(cut)?);
     let bundle_bytes = rest.try_get_u32_le().map_err(cut)? as usize;
-    if state == SHREDDED {
-        return Err(Unusable::Shredded);
-    }
     let known = Cipher::from_byte(cipher).filter(|_| state & !(CONVERTING | SCRUB) == 0);
     let cipher = known.ok_or(Unusable::Damaged("a later larder wrote it"))?;
     if !(1..=SLOTS_MAX).contains(&slots) {
@@ -272,6 +272,18 @@ fn read_head(stored: &[u8]) -> Result<(Head, &[u8]), Unusable> {
         bundle_bytes,
     };
     Ok((head, body))
+}
+
+/// Whether it begins as one whose keys were destroyed, whatever comes after: whoever destroyed them may have died
+/// over it.
+fn is_shredded(stored: &[u8]) -> bool {
+    let Some((head, rest)) = stored.split_at_checked(HEAD_BYTES) else {
+        return false;
+    };
+    let sum = rest.first_chunk().map(|sum| u32::from_le_bytes(*sum));
+    head.get(4..8) == Some(&FORMAT.to_le_bytes())
+        && head.get(25) == Some(&SHREDDED)
+        && sum == Some(crc32fast::hash(head))
 }
 
 fn read_bundle(head: &Head, plain: &[u8]) -> Option<Bundle> {

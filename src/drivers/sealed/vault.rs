@@ -100,6 +100,17 @@ impl Vault {
         self.progress.send_modify(change);
     }
 
+    /// Nothing is under way, whatever was reported.
+    pub(super) fn report_end(&self) {
+        self.progress.send_if_modified(|progress| {
+            let was_under_way = progress.is_under_way;
+            if was_under_way {
+                progress.end();
+            }
+            was_under_way
+        });
+    }
+
     /// The keys in use.
     ///
     /// # Errors
@@ -191,7 +202,8 @@ impl Vault {
     }
 
     fn install(&self, bundle: &Bundle) -> Result<(), Failure> {
-        *self.keys.write() = Some(Arc::new(Keys::new(bundle)?));
+        let known = self.keys.read().clone();
+        *self.keys.write() = Some(Arc::new(Keys::new(bundle, known.as_deref())?));
         let plain_text_left = bundle.is_converting || bundle.needs_scrub;
         self.progress.send_if_modified(|progress| {
             let was = std::mem::replace(&mut progress.plain_text_left, plain_text_left);
