@@ -72,7 +72,7 @@
 //! - [`shelf`], [`record`], [`key`], [`version`] and [`clock`] are what the rest is made of.
 //!
 //! The repository's ARCHITECTURE.md shows how it works, SEMANTICS.md what exactly is promised,
-//! FORMAT.md what is stored.
+//! FORMAT.md what is stored, SECURITY.md what sealing protects from and how to get a key in production.
 //!
 //! # What it does not do
 //!
@@ -86,6 +86,8 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `disk` | yes | the disk tier over fjall: `Builder::disk` |
+//! | `secure` | yes | sealed stores: `Builder::secure`, `Builder::encrypted`, `Larder::secure`; brings `disk` |
+//! | `keyring` | no | the master key from the operating system's keychain: `secret::KeychainKey` |
 //! | `codecs` | yes | `codec::MessagePack` and `codec::Json` |
 //! | `compression` | yes | `Compression::Zstd` and `Compression::Lz4` |
 //! | `test-util` | no | for tests: a clock that is moved by hand, stopping actors, the conformance suite for drivers (`drivers::conformance`), drivers that fail on demand (`drivers::faults`) |

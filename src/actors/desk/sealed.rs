@@ -8,11 +8,13 @@ use crate::error::Error;
 use crate::messages::sealed::{RotateKey, Shred, TakeSealProgress};
 use crate::tiers::Boxed;
 
+type ProgressLine = dyn Fn(&str) -> Result<SealProgress, Error> + Send + Sync;
+
 /// What the desk needs for them.
 pub(crate) struct SealedLines {
     pub rotate_key: Box<dyn Fn(RotateKey) -> Boxed<Result<(), Error>> + Send + Sync>,
     pub shred: Box<dyn Fn(String) -> Boxed<Result<(), Error>> + Send + Sync>,
-    pub progress: Box<dyn Fn(&str) -> Result<SealProgress, Error> + Send + Sync>,
+    pub progress: Box<ProgressLine>,
 }
 
 impl Handler<RotateKey> for Desk {

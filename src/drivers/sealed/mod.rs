@@ -9,6 +9,7 @@ mod cipher;
 mod config;
 mod envelope;
 mod file;
+mod head;
 mod header;
 mod keys;
 mod look;

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use super::bundle::Bundle;
 use super::config::EncryptionConfig;
-use super::header::{self, Header, Unusable};
+use super::head::{self, Unusable};
+use super::header::Header;
 use super::keys::Keys;
 use super::progress::SealProgress;
 use super::replay::Replay;
@@ -236,7 +237,7 @@ impl Vault {
     pub fn shred(&self) -> Result<(), Failure> {
         let mut place = self.header.lock();
         let id = place.as_ref().map_or([0; 16], |header| header.bundle.id);
-        file::destroy(&self.path, &header::shredded(id)).map_err(|e| self.failed(&e))?;
+        file::destroy(&self.path, &head::shredded(id)).map_err(|e| self.failed(&e))?;
         // Whoever has them has them for the length of one call; the next one has the store opened anew.
         *self.keys.write() = None;
         *place = None;
