@@ -83,10 +83,12 @@ impl Ledger {
         format!("k{at}")
     }
 
-    /// Whose it is stands in it, so that a foreign or damaged value is known as such.
+    /// Whose it is stands in it, so that a foreign or damaged value is known as such. The rest of it takes the
+    /// room that it seems to take: it can hardly be compressed.
     fn value(&self, at: usize, n: u64) -> String {
-        let fill = char::from(b'a' + (n % 26) as u8).to_string();
-        format!("{at}:{n}:{}", fill.repeat(self.value_bytes))
+        let mut noise = fastrand::Rng::with_seed(n << 16 | at as u64);
+        let fill = (0..self.value_bytes).map(|_| noise.alphanumeric());
+        format!("{at}:{n}:{}", fill.collect::<String>())
     }
 
     fn number(&self, at: usize, found: &str) -> u64 {
