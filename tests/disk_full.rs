@@ -102,6 +102,19 @@ async fn restart(larder: Larder, dir: &Path, config: DiskConfig) -> Larder {
 #[tokio::test]
 async fn below_its_reserve_reads_and_removals_go_on_and_values_wait_for_room() {
     let Some(small) = Small::mount() else { return };
+    values_wait_for_room(&small).await;
+}
+
+#[cfg(feature = "secure")]
+#[tokio::test]
+async fn below_its_reserve_a_sealed_store_does_the_same() {
+    let Some(small) = Small::mount() else { return };
+    sick_disk::seal(&small.data()).await;
+    values_wait_for_room(&small).await;
+    assert!(small.data().join("keys").exists());
+}
+
+async fn values_wait_for_room(small: &Small) {
     let larder = sick_disk::start(&small.data(), DiskConfig::default()).await;
     let users_ = users(&larder);
     // Memory keeps nothing of this one: each read goes to the disk.
@@ -156,6 +169,19 @@ async fn below_its_reserve_reads_and_removals_go_on_and_values_wait_for_room() {
 #[tokio::test]
 async fn a_store_that_is_opened_without_room_is_read_all_the_same() {
     let Some(small) = Small::mount() else { return };
+    opened_without_room(&small).await;
+}
+
+#[cfg(feature = "secure")]
+#[tokio::test]
+async fn a_sealed_store_that_is_opened_without_room_is_read_all_the_same() {
+    let Some(small) = Small::mount() else { return };
+    sick_disk::seal(&small.data()).await;
+    opened_without_room(&small).await;
+    assert!(small.data().join("keys").exists());
+}
+
+async fn opened_without_room(small: &Small) {
     let larder = sick_disk::start(&small.data(), DiskConfig::default()).await;
     let mut ledger = Ledger::new(5, 100);
     for at in 0..5 {
@@ -177,6 +203,19 @@ async fn a_store_that_is_opened_without_room_is_read_all_the_same() {
 #[tokio::test]
 async fn a_store_that_runs_into_a_full_disk_is_opened_anew_and_has_lost_nothing() {
     let Some(small) = Small::mount() else { return };
+    runs_into_a_full_disk(&small).await;
+}
+
+#[cfg(feature = "secure")]
+#[tokio::test]
+async fn a_sealed_store_that_runs_into_a_full_disk_is_opened_anew_and_has_lost_nothing() {
+    let Some(small) = Small::mount() else { return };
+    sick_disk::seal(&small.data()).await;
+    runs_into_a_full_disk(&small).await;
+    assert!(small.data().join("keys").exists());
+}
+
+async fn runs_into_a_full_disk(small: &Small) {
     let config = DiskConfig {
         disk_free_bytes_min: 0,
         memtable_bytes: 1 << 20,
@@ -254,6 +293,39 @@ async fn a_file_system_that_turns_read_only_and_back_delays_what_is_to_be_stored
     .await;
     assert_eq!(ledger.read_all(&users(&larder)).await, 0);
     let larder = restart(larder, &small.data(), DiskConfig::default()).await;
+    assert_eq!(ledger.read_all(&users(&larder)).await, 0);
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[cfg(feature = "secure")]
+#[tokio::test]
+async fn a_rotation_that_finds_no_room_goes_on_by_itself_when_there_is_some() {
+    let Some(small) = Small::mount() else { return };
+    sick_disk::seal(&small.data()).await;
+    let larder = sick_disk::start(&small.data(), DiskConfig::default()).await;
+    let mut ledger = Ledger::new(20, 1_000);
+    for at in 0..20 {
+        assert!(ledger.set(&users(&larder), at, Durability::Written).await);
+    }
+    small.fill(32 * MIB);
+    until("a set says that the disk is full", async || {
+        let users = users(&larder);
+        let set = users.set("probe", "x".to_owned());
+        set.durability(Durability::Written).await.is_err()
+    })
+    .await;
+    let key = larder::secret::MasterKey::from_bytes([2; 32]).unwrap();
+    let driver = larder.driver("disk").unwrap();
+    let rotation = driver.rotate_key(key).await.unwrap();
+    until("it has begun and finds no room", async || {
+        driver.seal_progress().unwrap().records.is_some()
+    })
+    .await;
+    assert!(rotation.progress().is_under_way);
+    small.make_room();
+    let ended = tokio::time::timeout(SOON, rotation.finished()).await;
+    assert!(ended.expect("it goes on").unwrap().resealed >= 20);
+    assert_eq!(driver.health().generation, 1, "nothing was opened anew");
     assert_eq!(ledger.read_all(&users(&larder)).await, 0);
     larder.shutdown(SOON).await.unwrap();
 }

@@ -29,8 +29,35 @@ async fn start(dir: &Path) -> Larder {
     limits.dirty_bytes_max = 64 << 10;
     let builder = Larder::builder().limits(limits);
     let builder = builder.restart_limit(0, NEVER_BACK, NEVER_BACK);
-    let larder = builder.disk_with(dir, DiskConfig::default()).start();
-    larder.await.unwrap()
+    let builder = builder.disk_with(dir, DiskConfig::default());
+    #[cfg(feature = "secure")]
+    let builder = match is_sealed(dir) {
+        true => builder.encrypted(key_of_a_test()),
+        false => builder,
+    };
+    builder.start().await.unwrap()
+}
+
+#[cfg(feature = "secure")]
+fn key_of_a_test() -> larder::secret::MasterKey {
+    larder::secret::MasterKey::from_bytes([1; 32]).unwrap()
+}
+
+/// Every start in a directory is as the first one was.
+fn is_sealed(dir: &Path) -> bool {
+    dir.join("keys").exists()
+}
+
+/// A directory with an empty sealed store.
+#[cfg(feature = "secure")]
+async fn sealed() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = Larder::builder()
+        .disk(dir.path())
+        .encrypted(key_of_a_test());
+    let larder = builder.start().await.unwrap();
+    larder.shutdown(SOON).await.unwrap();
+    dir
 }
 
 fn users(larder: &Larder) -> Cache<String> {
@@ -57,7 +84,11 @@ async fn driver(larder: &Larder) -> larder::DriverStats {
 
 /// While the driver is down its journal is damaged; then it is opened again.
 async fn lose_while_down(larder: &Larder, dir: &Path) {
-    flip(&journal(dir), b"users/first");
+    let first: &[u8] = match is_sealed(dir) {
+        true => b"LS\x01\x01",
+        false => b"users/first",
+    };
+    flip(&journal(dir), first);
     bring_back(larder, "disk").await;
 }
 
@@ -100,7 +131,16 @@ async fn restart_from_what_is_stored(larder: Larder, dir: &Path, count: usize) -
 
 #[tokio::test]
 async fn what_memory_has_is_stored_again_however_little_may_be_dirty_at_once() {
-    let dir = tempfile::tempdir().unwrap();
+    stored_again(&tempfile::tempdir().unwrap()).await;
+}
+
+#[cfg(feature = "secure")]
+#[tokio::test]
+async fn what_memory_has_is_stored_again_however_little_may_be_dirty_at_once_sealed() {
+    stored_again(&sealed().await).await;
+}
+
+async fn stored_again(dir: &tempfile::TempDir) {
     let larder = lost(dir.path()).await;
     let version = users(&larder)
         .get("first")
@@ -132,7 +172,16 @@ async fn while_it_is_stored_again_a_scan_shows_what_reads_do() {
 
 #[tokio::test]
 async fn values_that_found_no_room_while_the_driver_was_down_are_stored_then() {
-    let dir = tempfile::tempdir().unwrap();
+    found_no_room(&tempfile::tempdir().unwrap()).await;
+}
+
+#[cfg(feature = "secure")]
+#[tokio::test]
+async fn values_that_found_no_room_while_the_driver_was_down_are_stored_then_sealed() {
+    found_no_room(&sealed().await).await;
+}
+
+async fn found_no_room(dir: &tempfile::TempDir) {
     let larder = lost(dir.path()).await;
     fill(&users(&larder), "new").await;
     let stats = larder.stats().await.unwrap();
@@ -151,7 +200,16 @@ async fn values_that_found_no_room_while_the_driver_was_down_are_stored_then() {
 
 #[tokio::test]
 async fn what_was_removed_or_cleared_does_not_come_back_with_the_repair() {
-    let dir = tempfile::tempdir().unwrap();
+    stays_away(&tempfile::tempdir().unwrap()).await;
+}
+
+#[cfg(feature = "secure")]
+#[tokio::test]
+async fn what_was_removed_or_cleared_does_not_come_back_with_the_repair_sealed() {
+    stays_away(&sealed().await).await;
+}
+
+async fn stays_away(dir: &tempfile::TempDir) {
     let larder = lost(dir.path()).await;
     let others: Cache<String> = larder.cache("others").unwrap();
     others.set("k", text("cleared")).await.unwrap();

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use larder::drivers::Factory;
 use larder::drivers::map::MapStore;
 use larder::{
     Cache, CommitConfig, DegradedReason, Durability, Error, Larder, Limits, Priority, WriteOutcome,
@@ -25,6 +26,10 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 /// A larder over a map behind a sluice, with little memory and a small dirty set.
 async fn start(sluice: &Sluice, store: &MapStore, distrusted_keys_max: usize) -> Larder {
+    start_over(sluice, store.factory(), distrusted_keys_max).await
+}
+
+async fn start_over(sluice: &Sluice, store: Factory, distrusted_keys_max: usize) -> Larder {
     let mut limits = Limits::default();
     limits.value_bytes_max = 16 << 10;
     limits.dirty_bytes_max = 64 << 10;
@@ -35,11 +40,7 @@ async fn start(sluice: &Sluice, store: &MapStore, distrusted_keys_max: usize) ->
         .limits(limits)
         .call_max(SOON)
         .restart_backoff(first, longest)
-        .driver_factory(
-            "store",
-            CommitConfig::default(),
-            sluice.factory(store.factory()),
-        );
+        .driver_factory("store", CommitConfig::default(), sluice.factory(store));
     larder.start().await.unwrap()
 }
 
@@ -139,9 +140,23 @@ async fn write_into_an_outage(sluice: &Sluice, larder: &Larder) -> Cache<String>
 
 #[test]
 fn after_an_outage_that_overflowed_nothing_old_comes_back() {
-    let (sluice, store) = (Sluice::default(), MapStore::new());
+    overflow(&MapStore::new().factory());
+}
+
+#[cfg(feature = "secure")]
+#[test]
+fn after_an_outage_that_overflowed_nothing_old_comes_back_from_a_sealed_store() {
+    use larder::drivers::sealed::{Vault, over};
+    let dir = tempfile::tempdir().unwrap();
+    let key = larder::secret::MasterKey::generate().unwrap();
+    let vault = Vault::new(dir.path(), larder::EncryptionConfig::new(key));
+    overflow(&over(MapStore::new().factory(), &vault.into()));
+}
+
+fn overflow(store: &Factory) {
+    let sluice = Sluice::default();
     block_on(async {
-        let larder = start(&sluice, &store, 65_536).await;
+        let larder = start_over(&sluice, store.clone(), 65_536).await;
         let cache = write_into_an_outage(&sluice, &larder).await;
         sluice.restore();
         until(&larder, true).await;
@@ -163,7 +178,7 @@ fn after_an_outage_that_overflowed_nothing_old_comes_back() {
         evict(&larder).await;
         assert_eq!(*cache.get("k1").await.unwrap().unwrap(), "new");
         larder.shutdown(SOON).await.unwrap();
-        let larder = start(&sluice, &store, 65_536).await;
+        let larder = start_over(&sluice, store.clone(), 65_536).await;
         let cache: Cache<String> = larder.cache("outage").unwrap();
         assert!(check_none_is_old("in the next process", &cache, TASKS).await >= kept);
         larder.shutdown(SOON).await.unwrap();

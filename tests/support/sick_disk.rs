@@ -29,7 +29,25 @@ pub async fn start_with(dir: &Path, config: DiskConfig, memory_bytes: usize) -> 
     let builder = builder.memory_bytes(memory_bytes);
     let builder = builder.restart_backoff(ms(1), ms(20));
     let builder = builder.restart_limit(u32::MAX, ms(1), ms(1));
-    builder.disk_with(dir, config).start().await.unwrap()
+    let builder = builder.disk_with(dir, config);
+    #[cfg(feature = "secure")]
+    let builder = match dir.join("keys").exists() {
+        true => builder.encrypted(key()),
+        false => builder,
+    };
+    builder.start().await.unwrap()
+}
+
+#[cfg(feature = "secure")]
+fn key() -> larder::secret::MasterKey {
+    larder::secret::MasterKey::from_bytes([1; 32]).unwrap()
+}
+
+/// Makes an empty sealed store in `dir`: every start from here on finds it and has its key.
+#[cfg(feature = "secure")]
+pub async fn seal(dir: &Path) {
+    let larder = Larder::builder().disk(dir).encrypted(key()).start();
+    larder.await.unwrap().shutdown(SOON).await.unwrap();
 }
 
 /// What is known of one key; its values are numbers that only rise, 0 is none.
@@ -65,10 +83,12 @@ impl Ledger {
         format!("k{at}")
     }
 
-    /// Whose it is stands in it, so that a foreign or damaged value is known as such.
+    /// Whose it is stands in it, so that a foreign or damaged value is known as such. The rest of it takes the
+    /// room that it seems to take: it can hardly be compressed.
     fn value(&self, at: usize, n: u64) -> String {
-        let fill = char::from(b'a' + (n % 26) as u8).to_string();
-        format!("{at}:{n}:{}", fill.repeat(self.value_bytes))
+        let mut noise = fastrand::Rng::with_seed(n << 16 | at as u64);
+        let fill = (0..self.value_bytes).map(|_| noise.alphanumeric());
+        format!("{at}:{n}:{}", fill.collect::<String>())
     }
 
     fn number(&self, at: usize, found: &str) -> u64 {
