@@ -53,6 +53,11 @@ fn play(test: &str, calls: u32, per_million: u32, errno: u32) {
         println!("seed {seed}");
         let dir = crash::quick_dir();
         let (root, control) = (dir.path().join("root"), dir.path().join("control"));
+        #[cfg(feature = "secure")]
+        if test.contains("sealed") {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(sick_disk::seal(&root.join("data")));
+        }
         let mut child = faults_of_disks::command(test, &root, &control);
         child.env(SEED, seed.to_string());
         let said = Child::spawn(child).finish();
@@ -144,4 +149,18 @@ fn files_that_cannot_be_opened() {
 fn a_device_on_which_everything_fails_now_and_then() {
     let test = "a_device_on_which_everything_fails_now_and_then";
     play(test, OPEN | READ | WRITE | SYNC, 5_000, EIO);
+}
+
+#[cfg(feature = "secure")]
+#[test]
+fn a_device_on_which_everything_fails_now_and_then_with_a_sealed_store() {
+    let test = "a_device_on_which_everything_fails_now_and_then_with_a_sealed_store";
+    play(test, OPEN | READ | WRITE | SYNC, 5_000, EIO);
+}
+
+#[cfg(feature = "secure")]
+#[test]
+fn writes_that_find_no_room_with_a_sealed_store() {
+    let test = "writes_that_find_no_room_with_a_sealed_store";
+    play(test, WRITE, 10_000, ENOSPC);
 }

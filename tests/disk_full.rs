@@ -299,33 +299,38 @@ async fn a_file_system_that_turns_read_only_and_back_delays_what_is_to_be_stored
 
 #[cfg(feature = "secure")]
 #[tokio::test]
-async fn a_rotation_that_finds_no_room_goes_on_by_itself_when_there_is_some() {
+async fn a_rotation_that_finds_no_room_on_its_way_goes_on_by_itself_when_there_is_some() {
+    const RECORDS: usize = 4_000;
+    // The device is looked at again after an eighth of this was written.
+    let config = DiskConfig {
+        disk_free_bytes_min: 8 * MIB,
+        ..DiskConfig::default()
+    };
     let Some(small) = Small::mount() else { return };
     sick_disk::seal(&small.data()).await;
-    let larder = sick_disk::start(&small.data(), DiskConfig::default()).await;
-    let mut ledger = Ledger::new(20, 1_000);
-    for at in 0..20 {
-        assert!(ledger.set(&users(&larder), at, Durability::Written).await);
-    }
-    small.fill(32 * MIB);
-    until("a set says that the disk is full", async || {
-        let users = users(&larder);
-        let set = users.set("probe", "x".to_owned());
-        set.durability(Durability::Written).await.is_err()
-    })
-    .await;
+    let larder = sick_disk::start(&small.data(), config).await;
+    let users = users(&larder);
+    let mut noise = fastrand::Rng::with_seed(1);
+    let mut text = || (0..1_000).map(|_| noise.alphanumeric()).collect::<String>();
+    let items = (0..RECORDS).map(|n| (n.to_string(), text()));
+    let report = users.set_many(items).durability(Durability::Written);
+    assert_eq!(report.await.unwrap().refused, 0);
     let key = larder::secret::MasterKey::from_bytes([2; 32]).unwrap();
     let driver = larder.driver("disk").unwrap();
     let rotation = driver.rotate_key(key).await.unwrap();
-    until("it has begun and finds no room", async || {
-        driver.seal_progress().unwrap().records.is_some()
+    until("it has begun", async || rotation.progress().looked_at > 0).await;
+    small.fill(4 * MIB);
+    until("the driver says that the disk is full", async || {
+        driver.health().condition == Condition::Degraded
     })
     .await;
     assert!(rotation.progress().is_under_way);
     small.make_room();
     let ended = tokio::time::timeout(SOON, rotation.finished()).await;
-    assert!(ended.expect("it goes on").unwrap().resealed >= 20);
+    assert!(ended.expect("it goes on").unwrap().resealed as usize >= RECORDS);
     assert_eq!(driver.health().generation, 1, "nothing was opened anew");
-    assert_eq!(ledger.read_all(&users(&larder)).await, 0);
+    for n in 0..RECORDS {
+        assert!(users.get(&n.to_string()).await.unwrap().is_some(), "{n}");
+    }
     larder.shutdown(SOON).await.unwrap();
 }
