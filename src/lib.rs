@@ -60,6 +60,8 @@
 //!   and answers ([`LoadContext`], [`Loaded`], [`LoadError`]), when it is tried again ([`Retry`]), named sources with limits and a
 //!   breaker ([`LoadSource`]), time for its parts ([`Budget`]), calls that end with a view ([`FetchScope`]). Beside it are
 //!   [`Cache::fetch_many`], loaders of a cache's own ([`Cache::loader`]), pages ([`Cache::fetch_page`]).
+//! - [`codec`] has what writes values ([`Codec`], chosen by [`CacheBuilder::codec`]) and what compresses them on their way to a
+//!   store ([`Compression`]); [`CacheBuilder::migrate`] reads what an earlier version of the host has stored.
 //! - [`messages`] has everything that a handle can do as typed messages to [`Larder::desk`], for hosts
 //!   that are actors.
 //! - [`watch`] has the streams of changes, [`EntryEvent`] what they yield.
@@ -70,7 +72,7 @@
 //! - [`shelf`], [`record`], [`key`], [`version`] and [`clock`] are what the rest is made of.
 //!
 //! The repository's ARCHITECTURE.md shows how it works, SEMANTICS.md what exactly is promised,
-//! FORMAT.md what is stored.
+//! FORMAT.md what is stored, SECURITY.md what sealing protects from and how to get a key in production.
 //!
 //! # What it does not do
 //!
@@ -84,6 +86,10 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `disk` | yes | the disk tier over fjall: `Builder::disk` |
+//! | `secure` | yes | sealed stores: `Builder::secure`, `Builder::encrypted`, `Larder::secure`; brings `disk` |
+//! | `keyring` | no | the master key from the operating system's keychain: `secret::KeychainKey` |
+//! | `codecs` | yes | `codec::MessagePack` and `codec::Json` |
+//! | `compression` | yes | `Compression::Zstd` and `Compression::Lz4` |
 //! | `test-util` | no | for tests: a clock that is moved by hand, stopping actors, the conformance suite for drivers (`drivers::conformance`), drivers that fail on demand (`drivers::faults`) |
 
 mod actors;

@@ -21,6 +21,8 @@ pub use stamp::{
 pub const MAGIC: [u8; 2] = *b"LR";
 /// The version of this layout.
 pub const FORMAT: u8 = 1;
+/// The version of a record that has flags, so that who does not know any takes it for no record.
+pub const FORMAT_FLAGGED: u8 = 2;
 /// Bytes before the tags.
 pub const HEADER_BYTES: usize = 80;
 /// Most tags an entry can have.
@@ -119,7 +121,10 @@ fn length(header: &Header, payload: &[u8]) -> usize {
 fn fill(out: &mut Vec<u8>, key: &[u8], header: &Header, payload: &[u8]) {
     let tags = tags_of(header);
     out.put_slice(&MAGIC);
-    out.put_u8(FORMAT);
+    out.put_u8(match header.flags {
+        0 => FORMAT,
+        _ => FORMAT_FLAGGED,
+    });
     out.put_u8(header.codec);
     out.put_u32_le(0); // the checksum, filled in below
     out.put_u64_le(header.version.get());
@@ -165,7 +170,7 @@ pub fn decode(key: &[u8], record: &Bytes) -> Result<(Header, Bytes), Damage> {
     if magic == SEALED_MAGIC && format == SEALED_FORMAT {
         return Err(Damage::Sealed);
     }
-    if magic != MAGIC || format != FORMAT {
+    if magic != MAGIC || !matches!(format, FORMAT | FORMAT_FLAGGED) {
         return Err(Damage::Foreign);
     }
     if rest.get_u32_le() != checksum(key, record) {
@@ -177,7 +182,7 @@ pub fn decode(key: &[u8], record: &Bytes) -> Result<(Header, Bytes), Damage> {
     let (idle_ms, schema, type_tag) = (rest.get_u32_le(), rest.get_u32_le(), rest.get_u64_le());
     let (priority, flags, tag_count, _) =
         (rest.get_u8(), rest.get_u8(), rest.get_u8(), rest.get_u8());
-    if !is_known(flags) {
+    if !is_known(flags) || (flags != 0) != (format == FORMAT_FLAGGED) {
         return Err(Damage::Foreign);
     }
     let (payload_bytes, tag_bytes) = (rest.get_u64_le(), rest.get_u32_le());
@@ -263,6 +268,30 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_record_has_the_same_bytes() {
+        let record = encode(b"users/42", &header(), b"payload");
+        assert_eq!(encode_secret(b"users/42", &header(), b"payload"), record);
+    }
+
+    #[test]
+    fn flags_have_a_version_of_their_own_and_unknown_ones_are_foreign() {
+        for flags in 0..=u8::MAX {
+            let flagged = Header { flags, ..header() };
+            let record = encode(b"k/1", &flagged, b"payload");
+            let version = if flags == 0 { FORMAT } else { FORMAT_FLAGGED };
+            assert_eq!(record[2], version);
+            let read = decode(b"k/1", &record).map(|(header, _)| header.flags);
+            match flags {
+                0 | COMPRESSION_ZSTD | COMPRESSION_LZ4 => assert_eq!(read, Ok(flags)),
+                _ => assert_eq!(read, Err(Damage::Foreign), "{flags}"),
+            }
+        }
+        assert_eq!(plain_len(0, b"payload"), 7);
+        assert_eq!(plain_len(COMPRESSION_LZ4, &[1, 2, 0, 0, 9]), 513);
+        assert_eq!(plain_len(COMPRESSION_LZ4, &[1, 2, 0]), 3);
+    }
+
+    #[test]
     fn a_record_under_another_key_is_damaged() {
         let record = encode(b"users/42", &header(), b"payload");
         assert_eq!(decode(b"users/43", &record), Err(Damage::Checksum));
@@ -301,5 +330,7 @@ mod tests {
         assert_eq!(lie(80, 200), Err(Damage::Truncated), "a longer tag");
         assert_eq!(lie(82, 0xff), Err(Damage::Foreign), "a tag that is no text");
         assert_eq!(lie(2, 9), Err(Damage::Foreign), "a layout from the future");
+        assert_eq!(lie(2, 2), Err(Damage::Foreign), "flags, and none");
+        assert_eq!(lie(57, 2), Err(Damage::Foreign), "none, and flags");
     }
 }

@@ -282,7 +282,7 @@ async fn a_record_of_a_later_layout_is_a_miss_and_stays_for_who_can_read_it() {
     cache(&larder).set("k", text("1")).await.unwrap();
     larder.shutdown(world::SOON).await.unwrap();
     damage(&*world.below()[0], "k", |bytes| {
-        bytes[2] = record::FORMAT + 1
+        bytes[2] = record::FORMAT_FLAGGED + 1
     });
     let larder = world.start().await;
     let users = cache(&larder);

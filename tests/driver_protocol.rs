@@ -53,6 +53,7 @@ fn put(version: u64, keep_ms: u64) -> Write {
         type_tag: 0,
         codec: 0,
         priority: 0,
+        flags: 0,
         tags: Box::default(),
     };
     Write::Put {

@@ -10,7 +10,7 @@ mod world;
 use bytes::Bytes;
 use larder::DegradedReason;
 use larder::config::CommitConfig;
-use larder::record::FORMAT;
+use larder::record::{FORMAT, FORMAT_FLAGGED};
 use larder::{Durability, Larder};
 use mortal::Mortal;
 use world::{SOON, cache, read, text};
@@ -29,7 +29,7 @@ async fn from_the_future() -> (Mortal, Bytes) {
     larder.shutdown(SOON).await.unwrap();
     let mut record = store.get(b"users/k").unwrap().to_vec();
     assert_eq!(record[2], FORMAT);
-    record[2] = FORMAT + 1;
+    record[2] = FORMAT_FLAGGED + 1;
     let record = Bytes::from(record);
     store.plant(b"users/k", record.clone());
     (store, record)

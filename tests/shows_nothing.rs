@@ -63,6 +63,8 @@ fn what_memory_keeps_shows_nothing() {
     let encoded = Encoded {
         codec: 0,
         type_tag: 0,
+        flags: 0,
+        is_secret: false,
         payload: secret(),
     };
     shows_nothing(&encoded);

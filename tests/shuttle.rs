@@ -210,13 +210,13 @@ impl World {
 }
 
 fn draft(value: u64) -> Draft {
+    let encoded = Encoded {
+        payload: value.to_le_bytes().to_vec().into(),
+        ..Encoded::default()
+    };
     Draft {
         body: Body::Decoded(Arc::new(value)),
-        encoded: Some(Arc::new(Encoded {
-            codec: 0,
-            type_tag: 0,
-            payload: value.to_le_bytes().to_vec().into(),
-        })),
+        encoded: Some(Arc::new(encoded)),
         weight: 8,
         created_ms: 0,
         expires_ms: u64::MAX,

@@ -18,6 +18,8 @@ macro_rules! options {
 }
 
 mod explain;
+#[cfg(feature = "secure")]
+mod sealed;
 mod watching;
 mod whole;
 
@@ -45,6 +47,8 @@ use crate::messages::larder::Warmed;
 use crate::outcome::Durability;
 use crate::stats::{Health, Stats};
 use crate::tiers::{Boxed, Home};
+#[cfg(feature = "secure")]
+pub(crate) use sealed::SealedLines;
 use watching::Forwarding;
 
 /// Permits beyond the gate's that the mailbox holds: refusals on their way out.
@@ -64,6 +68,8 @@ pub(crate) struct DeskLines {
     pub health: Box<dyn Fn() -> Result<Health, Error> + Send + Sync>,
     pub watch_health: Box<dyn Fn() -> Result<Healths, Error> + Send + Sync>,
     pub set_breaker: Box<SetLine>,
+    #[cfg(feature = "secure")]
+    pub sealed: SealedLines,
 }
 
 /// The actor that takes public messages.

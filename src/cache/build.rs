@@ -125,7 +125,7 @@ impl<V: Value> CacheBuilder<V> {
     }
 
     /// The number of the value's layout. A stored value of another number is a miss and is replaced
-    /// by the next set. Raise it when `V` changes. Default: 0.
+    /// by the next set, but for what [`migrate`](CacheBuilder::migrate) takes. Raise it when `V` changes. Default: 0.
     pub fn schema(mut self, schema: u32) -> Self {
         self.schema = schema;
         self

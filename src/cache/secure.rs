@@ -1,13 +1,13 @@
 //! Secure caches: their values are sealed below memory, and nothing shows them that was not asked to.
 
-use std::sync::Arc;
-
-use super::{Cache, CacheBuilder, MEMORY};
+use super::CacheBuilder;
+#[cfg(feature = "secure")]
+use super::{Arc, Cache, Error, Home, MEMORY};
 use crate::codec::Value;
+#[cfg(feature = "secure")]
 use crate::entry::Source;
-use crate::error::Error;
-use crate::tiers::Home;
 
+#[cfg(feature = "secure")]
 impl<V: Value> Cache<V> {
     /// The secure cache of this name, as it was opened last or with default settings.
     pub(crate) fn secure(home: Arc<Home>, name: &str) -> Result<Self, Error> {
@@ -27,6 +27,7 @@ impl<V: Value> Cache<V> {
 
 impl<V: Value> CacheBuilder<V> {
     /// A secure cache: in memory, and below it in the secure driver alone.
+    #[cfg(feature = "secure")]
     pub(crate) fn secure(mut self) -> Self {
         let tiers = &self.home.tiers;
         let secure = tiers.ports.iter().find(|p| p.source == Source::Secure);

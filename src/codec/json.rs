@@ -21,7 +21,8 @@ const DEPTH_MAX: usize = 127;
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), larder::Error> {
 /// # let larder = larder::Larder::builder().start().await?;
-/// let answers = larder.cache_builder("answers").codec(larder::codec::Json).open()?;
+/// let answers = larder.cache_builder::<serde_json::Value>("answers");
+/// let answers = answers.codec(larder::codec::Json).open()?;
 /// answers.set("1", serde_json::json!({ "name": "Ada" })).await?;
 /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
 /// ```

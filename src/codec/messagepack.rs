@@ -25,7 +25,8 @@ const DEPTH_MAX: usize = 128;
 ///     Square { side: f64 },
 /// }
 ///
-/// let shapes = larder.cache_builder("shapes").codec(larder::codec::MessagePack).open()?;
+/// let shapes = larder.cache_builder::<Shape>("shapes");
+/// let shapes = shapes.codec(larder::codec::MessagePack).open()?;
 /// shapes.set("1", Shape::Circle { radius: 2.0 }).await?;
 /// # larder.shutdown(std::time::Duration::from_secs(5)).await }
 /// ```

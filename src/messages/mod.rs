@@ -32,6 +32,9 @@
 //! | [`larder::TakeHealth`] | desk | `Result<Health>` |
 //! | [`larder::WatchHealth`] | desk | `Result<SubscriptionId>` |
 //! | [`larder::SetBreaker`] | desk | `Result<()>` |
+//! | `sealed::RotateKey` (feature `secure`) | desk | `Result<()>` |
+//! | `sealed::Shred` (feature `secure`) | desk | `Result<()>` |
+//! | `sealed::TakeSealProgress` (feature `secure`) | desk | `Result<SealProgress>` |
 //! | [`memory::Resize`] | memory driver | `Result<()>` |
 //! | [`memory::Sweep`] | memory driver | `u64` |
 //! | [`memory::Measure`] | memory driver | [`memory::Measured`] |
@@ -71,6 +74,8 @@ pub mod entry;
 pub mod hub;
 pub mod larder;
 pub mod memory;
+#[cfg(feature = "secure")]
+pub mod sealed;
 pub mod storage;
 pub mod supervise;
 pub mod ttl;

@@ -57,7 +57,7 @@ impl Priority {
 }
 
 /// Bytes of a value with what is needed to read them.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Encoded {
     /// Which codec wrote them.
     pub codec: u8,

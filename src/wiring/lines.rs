@@ -67,6 +67,8 @@ pub(super) async fn hang(parts: &Arc<Parts>) -> Result<(), Error> {
 
 /// What the desk needs. None of it keeps a larder alive.
 pub(super) fn desk(parts: &Arc<Parts>, home: &Arc<Home>) -> DeskLines {
+    #[cfg(feature = "secure")]
+    let desk_parts = parts;
     // One for each line.
     let parts = || {
         let parts = Arc::downgrade(parts);
@@ -95,5 +97,7 @@ pub(super) fn desk(parts: &Arc<Parts>, home: &Arc<Home>) -> DeskLines {
             parts.set_breaker(&*parts.port_named(driver)?, mode);
             Ok(())
         }),
+        #[cfg(feature = "secure")]
+        sealed: super::sealed::lines(desk_parts),
     }
 }

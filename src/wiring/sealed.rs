@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use tokio::sync::{oneshot, watch};
 
 use super::{DriverPlan, Parts};
+use crate::actors::desk::SealedLines;
 use crate::drivers::Failure;
 use crate::drivers::sealed::{SealProgress, Vault};
 use crate::error::Error;
@@ -24,6 +25,30 @@ pub(super) fn vaults(drivers: &[DriverPlan]) -> HashMap<String, Arc<Vault>> {
         .iter()
         .filter_map(|plan| Some((plan.name.clone(), Arc::clone(plan.vault.as_ref()?))));
     sealed.collect()
+}
+
+/// The desk's ways to the keys. None of them keeps a larder alive.
+pub(super) fn lines(parts: &Arc<Parts>) -> SealedLines {
+    let parts = || {
+        let parts = Arc::downgrade(parts);
+        move || parts.upgrade().ok_or(Error::Closed)
+    };
+    let (rotate, shred, progress) = (parts(), parts(), parts());
+    SealedLines {
+        rotate_key: Box::new(move |ask| {
+            let parts = rotate();
+            Box::pin(async move { parts?.rotate_key(&ask.driver, ask.key).await })
+        }),
+        shred: Box::new(move |driver| {
+            let parts = shred();
+            Box::pin(async move { parts?.shred(&driver).await })
+        }),
+        progress: Box::new(move |driver| {
+            let progress = progress()?.sealing(driver)?;
+            let now = *progress.borrow();
+            Ok(now)
+        }),
+    }
 }
 
 impl Parts {

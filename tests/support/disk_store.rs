@@ -73,6 +73,7 @@ pub fn write_of(key: Bytes, version: u64, keep_ms: u64, payload: &[u8]) -> Write
         type_tag: 0,
         codec: 0,
         priority: 0,
+        flags: 0,
         tags: Box::default(),
     };
     let record = record::encode(&key, &header, payload);

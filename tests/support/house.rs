@@ -18,10 +18,10 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("error", "version"),
     ("breaker", "clock"),
     ("health", "clock"),
-    ("codec", "error"),
     ("gate", "error"),
     ("runtime", "clock error"),
     ("record", "clock version"),
+    ("codec", "error record"),
     ("timers", "clock key"),
     ("bell", "sync"),
     ("hurry", "sync"),
@@ -54,7 +54,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("event", "clock version error codec shelf entry typed"),
     (
         "stats",
-        "histogram clock breaker health config drivers shelf fetch port",
+        "histogram clock breaker health codec config drivers shelf fetch port",
     ),
     (
         "messages",
@@ -63,11 +63,11 @@ pub const ARROWS: &[(&str, &str)] = &[
     // The paths, and the handle over them.
     (
         "watch",
-        "sync clock key version error codec shelf entry event messages",
+        "sync clock key version error codec shelf entry typed event messages",
     ),
     (
         "tiers",
-        "sync clock key version error gate record hurry wait config drivers shelf entry fetch port outcome messages",
+        "sync clock key version error gate record codec hurry wait config drivers shelf entry fetch port outcome messages",
     ),
     (
         "cache",
@@ -119,10 +119,7 @@ pub const ARROWS: &[(&str, &str)] = &[
         "clock error gate health runtime config drivers drivers::disk entry cache wiring larder",
     ),
     // What reads stored bytes, as fuzzers call it.
-    (
-        "fuzzing",
-        "error record codec drivers fetch cache",
-    ),
+    ("fuzzing", "error record codec drivers fetch cache"),
 ];
 
 /// Arrows against the order of the table. ARCHITECTURE.md has the reason for each.
@@ -208,6 +205,14 @@ pub const SHARED: &[(&str, &str)] = &[
         "the offset of the clock, only ever raised",
     ),
     (
+        "src/codec/compression.rs",
+        "counters of what is compressed: whoever sets",
+    ),
+    (
+        "src/codec/zstd.rs",
+        "contexts of zstd that nobody uses: whoever compresses next",
+    ),
+    (
         "src/codec/proof.rs",
         "whether a value of a cache's type has been read back",
     ),
@@ -279,8 +284,9 @@ pub const SHARED: &[(&str, &str)] = &[
     ),
     (
         "src/tiers.rs",
-        "dirty budget, hurry, definitions of caches, lines, counters",
+        "dirty budget, hurry, definitions of caches, lines",
     ),
+    ("src/tiers/counts.rs", "counters"),
     ("src/version.rs", "the version clock and its ceiling"),
     ("src/wait.rs", "the end of every wait"),
     (

@@ -234,6 +234,8 @@ pub fn draft(value: u64) -> Draft {
         encoded: Some(Arc::new(Encoded {
             codec: 0,
             type_tag: 0,
+            flags: 0,
+            is_secret: false,
             payload: value.to_le_bytes().to_vec().into(),
         })),
         weight: 8,

@@ -17,6 +17,7 @@ mod hybrid_get;
 mod memory_per_entry;
 mod mix;
 mod origin;
+mod sealed;
 mod set_new;
 mod set_overwrite;
 mod start_after_kill;
@@ -112,6 +113,8 @@ pub const ALL: &[Scene] = &[
     disk_set_many::MOST,
     disk_get::WARM,
     disk_get::COLD,
+    sealed::GET,
+    sealed::SET,
     start_after_kill::SCENE,
     hybrid_get::SCENE,
     origin::stores::SCENE,

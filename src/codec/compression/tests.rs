@@ -1,4 +1,5 @@
 //! What is kept compressed, and what damage is.
+#![cfg(feature = "compression")]
 
 use super::*;
 

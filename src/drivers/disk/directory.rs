@@ -4,7 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-use super::open::{LOCK, QUARANTINED, SEALED_HEADER, STORE, failure, path_failure};
+use super::open::{LOCK, SEALED_HEADER, failure, path_failure};
 use super::store::Verdict;
 use crate::drivers::Failure;
 
@@ -64,6 +64,7 @@ pub fn refuse_sealed(dir: &Path) -> Result<(), Failure> {
 /// Removes the store of a locked directory, and those that were kept aside.
 #[cfg(feature = "secure")]
 pub fn erase(dir: &Path) -> Result<(), Failure> {
+    use super::open::{QUARANTINED, STORE};
     let entries = std::fs::read_dir(dir).map_err(|e| path_failure(dir, &e))?;
     for entry in entries.flatten() {
         let name = entry.file_name();

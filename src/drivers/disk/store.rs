@@ -20,6 +20,10 @@ use crate::drivers::StoreDurability;
 const KEYSPACE: &str = "larder";
 /// fjall refuses less.
 const JOURNAL_BYTES_FLOOR: u64 = 64 << 20;
+/// What fills a journal that is to end.
+const FILL_KEY: &[u8] = b"mfill";
+/// Its length.
+const FILL_BYTES: usize = 1 << 20;
 /// fjall refuses less.
 const OPEN_FILES_FLOOR: usize = 10;
 /// Records above this share fjall's memory instead of being copied out of it. A smaller one would
@@ -114,7 +118,16 @@ impl Store {
     }
 
     /// Rewrites all tables, so that what was deleted or replaced is left in none, nor in a journal.
+    ///
+    /// fjall ends a journal when it holds 64 MB, and has no other way to be asked for it: so it is filled.
     pub fn scrub(&self) -> fjall::Result<()> {
+        let fill = vec![0; FILL_BYTES];
+        for _ in 0..=(JOURNAL_BYTES_FLOOR as usize / FILL_BYTES) {
+            self.keyspace.insert(FILL_KEY, &*fill)?;
+        }
+        self.keyspace.rotate_memtable_and_wait()?;
+        self.keyspace.remove(FILL_KEY)?;
+        // What the journal held is in tables: with the next rotation it is deleted.
         self.keyspace.rotate_memtable_and_wait()?;
         self.keyspace.major_compact()
     }

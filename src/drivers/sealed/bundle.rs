@@ -12,6 +12,8 @@ use super::envelope::ID_BYTES;
 
 /// Most epochs that one store can have between two rotations.
 pub const EPOCHS_MAX: usize = 1_024;
+/// Most epochs while a rotation is under way, which seals everything anew.
+const ROTATING_EPOCHS_MAX: usize = 2 * EPOCHS_MAX;
 /// Bytes of a salt.
 pub const SALT_BYTES: usize = 32;
 /// Bytes of an epoch.
@@ -82,13 +84,32 @@ impl Bundle {
     ///
     /// # Errors
     ///
-    /// [`Failure::Fatal`] past [`EPOCHS_MAX`].
+    /// [`Failure::Full`] past [`EPOCHS_MAX`], and twice that while a rotation is under way: what is stored can
+    /// still be read.
     pub fn begin_epoch(&mut self) -> Result<u32, Failure> {
-        let last = self.epochs.last().map_or(0, |epoch| epoch.number);
-        if self.epochs.len() >= EPOCHS_MAX {
-            let reason = format!("{EPOCHS_MAX} data keys are used up; rotate the master key");
-            return Err(Failure::fatal(reason));
+        let most = match self.is_rotating() {
+            true => ROTATING_EPOCHS_MAX,
+            false => EPOCHS_MAX,
+        };
+        if self.epochs.len() >= most {
+            let reason = format!("{most} data keys are used up; rotate the master key");
+            return Err(Failure::full(reason));
         }
+        self.push_epoch()
+    }
+
+    /// Begins the first epoch of another master key; its number.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if there is no randomness.
+    pub fn begin_rotation(&mut self) -> Result<u32, Failure> {
+        self.since = self.push_epoch()?;
+        Ok(self.since)
+    }
+
+    fn push_epoch(&mut self) -> Result<u32, Failure> {
+        let last = self.epochs.last().map_or(0, |epoch| epoch.number);
         let number = last.saturating_add(1);
         self.epochs.push(Epoch {
             number,
@@ -128,7 +149,7 @@ impl Bundle {
         let mut salt = [0; SALT_BYTES];
         plain.try_copy_to_slice(&mut salt).ok()?;
         let is_whole = plain.len().is_multiple_of(EPOCH_BYTES) && !plain.is_empty();
-        if !is_whole || plain.len() / EPOCH_BYTES > EPOCHS_MAX {
+        if !is_whole || plain.len() / EPOCH_BYTES > ROTATING_EPOCHS_MAX {
             return None;
         }
         let mut epochs = Vec::with_capacity(plain.len() / EPOCH_BYTES);

@@ -114,6 +114,9 @@ pub fn open(
     head: &Head,
     sealed: &Bytes,
 ) -> Result<Opened, Damage> {
+    if (head.cipher, head.epoch) != (Some(sealer.cipher), sealer.epoch) {
+        return Err(Damage::Sealed);
+    }
     let text = sealed.get(SEALED_HEAD_BYTES..).ok_or(Damage::Truncated)?;
     let mut plain = Zeroizing::new(text.to_vec());
     let bound = bound(sealer, head.stamp, place);

@@ -1,7 +1,7 @@
 //! The header's file, beside the store's directory: replaced as a whole, or destroyed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::drivers::disk::sync_dir;
@@ -48,23 +48,33 @@ pub fn replace(path: &Path, header: &[u8]) -> io::Result<()> {
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Overwrites the header where it lies, then puts `rest` in its place. What the device keeps of blocks that
-/// were overwritten is beyond any program.
+/// Overwrites the header where it lies with `rest` and zeros, then puts `rest` in its place. Whoever dies in
+/// between leaves the header or `rest`, with zeros after it. What the device keeps of blocks that were
+/// overwritten is beyond any program.
 ///
 /// # Errors
 ///
 /// What the file system says.
 pub fn destroy(path: &Path, rest: &[u8]) -> io::Result<()> {
-    match OpenOptions::new().write(true).open(path) {
-        Ok(mut file) => {
-            let bytes = file.metadata()?.len().min(HEADER_BYTES_MAX);
-            file.seek(SeekFrom::Start(0))?;
-            io::copy(&mut io::repeat(0).take(bytes), &mut file)?;
-            file.sync_all()?;
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        Err(e) => return Err(e),
-    }
-    let _ = std::fs::remove_file(path.with_extension(WRITING));
+    overwrite(path, rest)?;
+    // One that was being written holds the same keys.
+    let beside = path.with_extension(WRITING);
+    overwrite(&beside, &[])?;
+    let _ = std::fs::remove_file(beside);
     replace(path, rest)
+}
+
+/// Overwrites the file at `path`, if there is one, with `rest` and zeros.
+fn overwrite(path: &Path, rest: &[u8]) -> io::Result<()> {
+    let mut file = match OpenOptions::new().write(true).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    let bytes = file.metadata()?.len().min(HEADER_BYTES_MAX);
+    let mut all = rest.to_vec();
+    all.resize(rest.len().max(usize::try_from(bytes).unwrap_or(0)), 0);
+    // IMPORTANT: in one call, from the start: slots and state lie in its first page.
+    file.write_all(&all)?;
+    file.sync_all()
 }

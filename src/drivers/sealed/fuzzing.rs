@@ -6,7 +6,8 @@ use super::MasterKey;
 use super::bundle::Bundle;
 use super::cipher::{Cipher, NONCE_BYTES, SealingKey};
 use super::envelope::{self, ID_BYTES, Plain, Sealer};
-use super::header::{Header, Unusable};
+use super::head::{self, Unusable};
+use super::header::Header;
 use crate::record::{self, Damage, Stamp};
 use crate::version::Version;
 
@@ -115,5 +116,5 @@ pub fn read_bundle(plain: &[u8]) -> Option<Vec<u8>> {
 
 /// A header whose keys were destroyed.
 pub fn shredded() -> Vec<u8> {
-    super::header::shredded([9; ID_BYTES])
+    head::shredded([9; ID_BYTES])
 }

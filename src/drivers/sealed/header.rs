@@ -11,42 +11,17 @@ use super::bundle::{Bundle, SALT_BYTES};
 use super::cipher::{
     Cipher, KEY_BYTES, KeyBytes, NONCE_BYTES, SealingKey, TAG_BYTES, derive, random, random_key,
 };
-use super::envelope::ID_BYTES;
+use super::head::{
+    CONVERTING, FORMAT, HEAD_BYTES, Head, MAGIC, SCRUB, SLOTS_MAX, Unusable, read_head,
+};
 use super::{Failure, MasterKey};
 
-/// First bytes of a header.
-const MAGIC: [u8; 4] = *b"LKEY";
-/// The version of this layout.
-const FORMAT: u32 = 1;
 /// Bytes that name a master key.
 const KEY_ID_BYTES: usize = 8;
 /// Bytes of a wrapped key.
 const WRAPPED_BYTES: usize = KEY_BYTES + TAG_BYTES;
 /// Bytes of a slot.
 const SLOT_BYTES: usize = KEY_ID_BYTES + SALT_BYTES + NONCE_BYTES + WRAPPED_BYTES;
-/// Bytes before the slots.
-const HEAD_BYTES: usize = 32;
-/// Most slots.
-const SLOTS_MAX: usize = 2;
-/// The state of a header whose keys were destroyed.
-const SHREDDED: u8 = 0x80;
-/// The bit of the state of a store that was a plain one and is being converted.
-const CONVERTING: u8 = 1;
-/// The bit of the state of one that was converted and whose files may still hold plain text.
-const SCRUB: u8 = 2;
-
-/// Why a header is of no use, as text that says what to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Unusable {
-    /// The keys were destroyed on purpose.
-    Shredded,
-    /// It is damaged, or of a version that is not known.
-    Damaged(&'static str),
-    /// It was made for another master key than this one.
-    OtherKey,
-    /// The key is right, and what it should open does not open.
-    Edited,
-}
 
 /// A header in use.
 #[derive(Clone)]
@@ -103,7 +78,7 @@ impl Header {
             return Err(Failure::fatal(reason));
         }
         let slot = wrap(&self.bundle, &master, &self.store_key)?;
-        self.bundle.since = self.bundle.begin_epoch()?;
+        self.bundle.begin_rotation()?;
         self.slots.insert(0, slot);
         (self.mine, self.master) = (0, master);
         Ok(())
@@ -210,68 +185,6 @@ impl std::fmt::Debug for Header {
             .field("slots", &self.slots.len())
             .finish_non_exhaustive()
     }
-}
-
-/// What is left of a header whose keys are destroyed.
-pub fn shredded(id: [u8; ID_BYTES]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEAD_BYTES + 4);
-    out.put_slice(&MAGIC);
-    out.put_u32_le(FORMAT);
-    out.put_slice(&id);
-    out.put_slice(&[0, SHREDDED, 0, 0, 0, 0, 0, 0]);
-    let sum = crc32fast::hash(&out);
-    out.put_u32_le(sum);
-    out
-}
-
-/// The part of a header that needs no key.
-struct Head {
-    id: [u8; ID_BYTES],
-    cipher: Cipher,
-    state: u8,
-    slots: usize,
-    bundle_bytes: usize,
-}
-
-fn read_head(stored: &[u8]) -> Result<(Head, &[u8]), Unusable> {
-    let (body, sum) = stored
-        .split_last_chunk::<4>()
-        .ok_or(Unusable::Damaged("it is cut short"))?;
-    let mut rest = body;
-    let mut magic = [0; 4];
-    let cut = |_| Unusable::Damaged("it is cut short");
-    rest.try_copy_to_slice(&mut magic).map_err(cut)?;
-    if magic != MAGIC {
-        return Err(Unusable::Damaged("it is no header"));
-    }
-    if u32::from_le_bytes(*sum) != crc32fast::hash(body) {
-        return Err(Unusable::Damaged("its checksum does not match"));
-    }
-    if rest.try_get_u32_le().map_err(cut)? != FORMAT {
-        return Err(Unusable::Damaged("a later larder wrote it"));
-    }
-    let mut id = [0; ID_BYTES];
-    rest.try_copy_to_slice(&mut id).map_err(cut)?;
-    let cipher = rest.try_get_u8().map_err(cut)?;
-    let state = rest.try_get_u8().map_err(cut)?;
-    let slots = usize::from(rest.try_get_u16_le().map_err(cut)?);
-    let bundle_bytes = rest.try_get_u32_le().map_err(cut)? as usize;
-    if state == SHREDDED {
-        return Err(Unusable::Shredded);
-    }
-    let known = Cipher::from_byte(cipher).filter(|_| state & !(CONVERTING | SCRUB) == 0);
-    let cipher = known.ok_or(Unusable::Damaged("a later larder wrote it"))?;
-    if !(1..=SLOTS_MAX).contains(&slots) {
-        return Err(Unusable::Damaged("its parts do not add up"));
-    }
-    let head = Head {
-        id,
-        cipher,
-        state,
-        slots,
-        bundle_bytes,
-    };
-    Ok((head, body))
 }
 
 fn read_bundle(head: &Head, plain: &[u8]) -> Option<Bundle> {

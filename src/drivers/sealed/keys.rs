@@ -1,5 +1,7 @@
 //! The keys of a store, ready for use: what reads take with them. A change makes new ones.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Failure;
@@ -23,26 +25,31 @@ pub struct Keys {
     /// Records of this version and older ones are not to be believed.
     pub floor: u64,
     /// By their numbers.
-    epochs: Vec<(u32, SealingKey)>,
+    epochs: Vec<(u32, Arc<SealingKey>)>,
     /// What names are hashed with, oldest first: one, and two while records are sealed anew.
     names: Vec<NameKey>,
 }
 
 impl Keys {
-    /// Derives them.
+    /// Derives them, but for those that `known` has.
     ///
     /// # Errors
     ///
     /// [`Failure::Fatal`] for a bundle that holds no key for its own time.
-    pub fn new(bundle: &Bundle) -> Result<Self, Failure> {
+    pub fn new(bundle: &Bundle, known: Option<&Self>) -> Result<Self, Failure> {
         let (id, salt) = (bundle.id, &bundle.salt);
         let broken = || Failure::fatal("the header does not hold the keys that it names");
         let mut epochs = Vec::with_capacity(bundle.epochs.len());
+        let known = known.filter(|known| known.id == id);
         for epoch in &bundle.epochs {
+            if let Some(key) = known.and_then(|known| known.shared(epoch.number)) {
+                epochs.push((epoch.number, Arc::clone(key)));
+                continue;
+            }
             let number = epoch.number.to_le_bytes();
             let key = derive(salt, &*epoch.key, &[b"larder values", &id, &number]);
             let key = SealingKey::new(bundle.cipher, &*key).ok_or_else(broken)?;
-            epochs.push((epoch.number, key));
+            epochs.push((epoch.number, Arc::new(key)));
         }
         let first = bundle.epochs.first().map_or(bundle.since, |e| e.number);
         let mut named = vec![bundle.since];
@@ -70,6 +77,10 @@ impl Keys {
 
     /// The key of an epoch.
     pub fn of(&self, epoch: u32) -> Option<&SealingKey> {
+        self.shared(epoch).map(|key| &**key)
+    }
+
+    fn shared(&self, epoch: u32) -> Option<&Arc<SealingKey>> {
         let at = self
             .epochs
             .binary_search_by_key(&epoch, |(number, _)| *number);
@@ -80,7 +91,7 @@ impl Keys {
 
     /// The newest epoch, with its key.
     pub fn newest(&self) -> Option<(u32, &SealingKey)> {
-        self.epochs.last().map(|(number, key)| (*number, key))
+        self.epochs.last().map(|(number, key)| (*number, &**key))
     }
 
     /// Who seals with the key of an epoch.
@@ -112,6 +123,14 @@ impl Keys {
         self.names
             .last()
             .map_or_else(Bytes::new, |names| names.place(key))
+    }
+
+    /// Whether these know the same places: keys for more seals may have come, and that is all.
+    pub fn knows_places_of(&self, other: &Self) -> bool {
+        let names = |keys: &Self| keys.names.iter().map(NameKey::epoch).collect::<Vec<_>>();
+        self.id == other.id
+            && self.is_converting == other.is_converting
+            && names(self) == names(other)
     }
 
     /// Whether records may be left that are to be sealed anew.

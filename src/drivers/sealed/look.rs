@@ -147,9 +147,6 @@ impl SealedDriver {
         }
         let head = envelope::head(place, stored)?;
         let key = keys.of(head.epoch).ok_or(Damage::Sealed)?;
-        if head.cipher != Some(keys.cipher) {
-            return Err(Damage::Sealed);
-        }
         let sealer = keys.sealer(head.epoch);
         let Opened { key, record } = envelope::open(key, sealer, place, &head, stored)?;
         Ok(Found {

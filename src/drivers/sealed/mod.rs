@@ -11,6 +11,7 @@ mod envelope;
 mod file;
 #[cfg(feature = "test-util")]
 pub(crate) mod fuzzing;
+mod head;
 mod header;
 mod keys;
 mod look;
@@ -54,6 +55,8 @@ pub struct SealedDriver {
     vault: Arc<Vault>,
     /// The writing thread's alone.
     writer: Mutex<Writer>,
+    /// Held while the store is rewritten.
+    scrubbing: Mutex<()>,
     opening: Opening,
 }
 
@@ -66,6 +69,8 @@ struct Writer {
     epoch: u32,
     /// Where sealing anew goes on.
     cursor: Bytes,
+    /// The master key's first epoch when it began: under another one all of it begins again.
+    since: u32,
     /// All of it was sealed anew; the older key is forgotten when the newer one is the one in use.
     waits_for_newest: bool,
     /// The store says that it is a sealed one.
@@ -244,6 +249,11 @@ impl Driver for SealedDriver {
     }
 
     fn scrub(&self) -> Result<(), Failure> {
+        // One at a time: it is asked for as often as somebody looks.
+        let _one = self.scrubbing.lock();
+        if !self.vault.keys()?.needs_scrub {
+            return Ok(());
+        }
         self.inner.scrub()?;
         self.vault.change(|header| {
             header.bundle.needs_scrub = false;

@@ -36,6 +36,11 @@ impl NameKey {
         }
     }
 
+    /// For which epoch.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
     /// Where the record of `key` is filed.
     pub fn place(&self, key: &[u8]) -> Bytes {
         let (cache, name) = split(key);

@@ -16,7 +16,7 @@ use crate::clock::NEVER;
 use crate::drivers::disk::{DiskConfig, DiskDriver, Past};
 use crate::drivers::{Emptied, Factory};
 use crate::key::FENCES;
-use crate::record::{Damage, MAGIC, Stamp};
+use crate::record::{MAGIC, Stamp};
 use crate::version::Version;
 
 /// Where a sealed store says that it is one: the same whatever its keys are.
@@ -125,6 +125,7 @@ impl SealedDriver {
             inner,
             vault: Arc::clone(vault),
             writer: Mutex::new(Writer::default()),
+            scrubbing: Mutex::new(()),
             opening,
         };
         driver.check_marker(marker.as_ref())?;
@@ -152,7 +153,12 @@ impl SealedDriver {
             .counter()
             .map_err(|error| key_failure("the rollback guard", &error))?;
         // Written to the store before the guard: a crash in between leaves the store ahead.
-        if counter < known && self.opening.emptied.is_none() {
+        let emptied = self.opening.emptied.as_ref();
+        if counter < known && emptied.is_some_and(|emptied| emptied.salvaged > 0) {
+            // What was salvaged may be an old copy, damaged on purpose.
+            self.forget_all()?;
+        }
+        if counter < known && emptied.is_none() {
             return Err(Failure::fatal(format!(
                 "the store is older than its rollback guard knows ({counter} is below {known}): it was put \
                  back from a copy; move the whole directory away to begin anew, or set the guard back if \
@@ -178,7 +184,7 @@ impl SealedDriver {
                 let is_plain = stored.starts_with(&MAGIC);
                 let opened = self.open_at(&keys, place, stored);
                 // A damaged plain one has a name, by which it is found damaged when fences are read.
-                if !is_plain && matches!(&opened, Err(damage) if *damage != Damage::Foreign) {
+                if opened.is_err() && !(is_plain && keys.is_converting) {
                     lost.push(Write::Delete { key: place.clone() });
                 }
             }
@@ -190,12 +196,17 @@ impl SealedDriver {
             fences = lost.len(),
             "stored fences do not open, so everything stored until now is forgotten"
         );
+        self.forget_all()?;
+        self.inner.commit(&lost, StoreDurability::Synced)
+    }
+
+    /// Nothing that was stored until now is believed any more.
+    fn forget_all(&self) -> Result<(), Failure> {
         let floor = self.inner.reserved().ceiling;
         self.vault.change(|header| {
             header.bundle.floor = header.bundle.floor.max(floor);
             Ok(())
-        })?;
-        self.inner.commit(&lost, StoreDurability::Synced)
+        })
     }
 
     /// Says in the store that it is a sealed one, and of whom.

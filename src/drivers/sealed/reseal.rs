@@ -24,10 +24,16 @@ impl SealedDriver {
         let keys = self.vault.keys()?;
         let writer = &mut *self.writer.lock();
         if !keys.is_resealing() || (writer.waits_for_newest && !self.vault.is_newest()) {
+            // Whoever asked for the key that is in use already is told that there was nothing to do.
+            self.vault.report_end();
             return Ok(Upkeep {
                 goes_on: false,
                 wants_scrub: keys.needs_scrub,
             });
+        }
+        if writer.since != keys.since {
+            // IMPORTANT: what this run has passed was sealed under what is now an older key.
+            (writer.cursor, writer.since) = (Bytes::new(), keys.since);
         }
         if writer.cursor.is_empty() {
             let records = self.inner.usage().entries;
@@ -50,7 +56,13 @@ impl SealedDriver {
             }
         }
         if !batch.is_empty() {
+            if !writer.is_marked {
+                // IMPORTANT: before there is anything that only the header opens. Without it the store is a
+                // plain one for whoever finds no header.
+                batch.push(self.marker(writer)?);
+            }
             self.commit_below(&batch, StoreDurability::Written)?;
+            writer.is_marked = true;
         }
         writer.cursor = last;
         self.vault.report(|progress| {
@@ -125,15 +137,21 @@ impl SealedDriver {
         self.inner.commit(&[], StoreDurability::Synced)?;
         // Seals that were set aside are those of an epoch that stays.
         let wants_scrub = keys.is_converting || keys.needs_scrub;
-        self.vault.change(|header| {
+        let has_ended = self.vault.change(|header| {
+            // IMPORTANT: a key that was accepted meanwhile has a run of its own before it.
+            if header.bundle.since != keys.since {
+                return Ok(false);
+            }
             header.bundle.is_converting = false;
             header.bundle.needs_scrub = wants_scrub;
-            header.forget_older()
+            header.forget_older().map(|()| true)
         })?;
-        self.vault.report(super::SealProgress::end);
+        if has_ended {
+            self.vault.report(super::SealProgress::end);
+        }
         Ok(Upkeep {
-            goes_on: false,
-            wants_scrub,
+            goes_on: !has_ended,
+            wants_scrub: has_ended && wants_scrub,
         })
     }
 }

@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use super::bundle::Bundle;
 use super::config::EncryptionConfig;
-use super::header::{self, Header, Unusable};
+use super::head::{self, Unusable};
+use super::header::Header;
 use super::keys::Keys;
 use super::progress::SealProgress;
 use super::replay::Replay;
@@ -98,6 +99,17 @@ impl Vault {
 
     pub(super) fn report(&self, change: impl FnOnce(&mut SealProgress)) {
         self.progress.send_modify(change);
+    }
+
+    /// Nothing is under way, whatever was reported.
+    pub(super) fn report_end(&self) {
+        self.progress.send_if_modified(|progress| {
+            let was_under_way = progress.is_under_way;
+            if was_under_way {
+                progress.end();
+            }
+            was_under_way
+        });
     }
 
     /// The keys in use.
@@ -191,7 +203,8 @@ impl Vault {
     }
 
     fn install(&self, bundle: &Bundle) -> Result<(), Failure> {
-        *self.keys.write() = Some(Arc::new(Keys::new(bundle)?));
+        let known = self.keys.read().clone();
+        *self.keys.write() = Some(Arc::new(Keys::new(bundle, known.as_deref())?));
         let plain_text_left = bundle.is_converting || bundle.needs_scrub;
         self.progress.send_if_modified(|progress| {
             let was = std::mem::replace(&mut progress.plain_text_left, plain_text_left);
@@ -224,7 +237,7 @@ impl Vault {
     pub fn shred(&self) -> Result<(), Failure> {
         let mut place = self.header.lock();
         let id = place.as_ref().map_or([0; 16], |header| header.bundle.id);
-        file::destroy(&self.path, &header::shredded(id)).map_err(|e| self.failed(&e))?;
+        file::destroy(&self.path, &head::shredded(id)).map_err(|e| self.failed(&e))?;
         // Whoever has them has them for the length of one call; the next one has the store opened anew.
         *self.keys.write() = None;
         *place = None;

@@ -4,8 +4,8 @@
 //! A successor is opened only when every thread of its predecessor has returned and the store has
 //! been let go (the slot protocol, rule 10, SEMANTICS.md).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use actix::{Actor, Addr, ArbiterHandle};
 use parking_lot::Mutex;
@@ -82,12 +82,13 @@ pub(super) fn launch(
             let opened = open(&parts.runtime, &name, factory, now_ms, &healing).await?;
             let is_first = !was_open.swap(true, Ordering::AcqRel);
             take_in(&parts, &port, &opened, is_first);
-            #[cfg(feature = "secure")]
-            let weak = Arc::downgrade(&opened.driver);
             let generation = guard.generation();
             let pulse = pulse(&parts, &port, generation, commits.read_threads);
-            let (ends, lanes, all_ended) =
+            let (ends, lanes, started) =
                 start_lanes(&parts, &name, commits.read_threads, pulse, opened.driver);
+            let (held, all_ended) = started;
+            #[cfg(not(feature = "secure"))]
+            drop(held);
             *ended.lock() = Some(all_ended);
             ends?;
             port.half_open(generation, lanes);
@@ -106,7 +107,7 @@ pub(super) fn launch(
             arbiter.spawn(healing.run(generation));
             #[cfg(feature = "secure")]
             if let Some(vault) = vault {
-                let upkeep = Upkeep::new(&parts, &port, vault, weak);
+                let upkeep = Upkeep::new(&parts, &port, vault, held);
                 arbiter.spawn(upkeep.run());
             }
             Ok(())
@@ -198,7 +199,7 @@ fn start_lanes(
     read_threads: usize,
     pulse: Pulse,
     driver: Arc<dyn Driver>,
-) -> (Result<(), Failure>, Lanes, Ended) {
+) -> (Result<(), Failure>, Lanes, (Weak<Held>, Ended)) {
     let reads_max = parts.tiers.config.limits.reads_in_flight_max;
     let (lanes, ends) = lanes(reads_max, COMMANDS_MAX, pulse);
     let (gone, all_ended) = oneshot::channel();
@@ -216,19 +217,20 @@ fn start_lanes(
             .spawn(&format!("larder-{name}-read-{nth}"), body);
         started = started.and(thread);
     }
+    let weak = Arc::downgrade(&held);
     let body = move || held.ends.commit_loop(&held.driver);
     let thread = parts.runtime.spawn(&format!("larder-{name}-commit"), body);
     (
         started.and(thread).map_err(Failure::reopen),
         lanes,
-        all_ended,
+        (weak, all_ended),
     )
 }
 
 /// What the threads share. IMPORTANT: in this order, so that the driver is gone when `_gone` tells.
-struct Held {
+pub(super) struct Held {
     ends: LaneEnds,
-    driver: Arc<dyn Driver>,
+    pub(super) driver: Arc<dyn Driver>,
     _gone: Gone,
 }
 

@@ -4,9 +4,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Parts;
+use super::launch::Held;
 use crate::clock::Clock;
+use crate::drivers::PageLimit;
 use crate::drivers::sealed::Vault;
-use crate::drivers::{Driver, PageLimit};
 use crate::port::Port;
 use crate::wait::Timer;
 
@@ -22,22 +23,17 @@ pub(super) struct Upkeep {
     port: Arc<Port>,
     timer: Timer,
     vault: Arc<Vault>,
-    driver: Weak<dyn Driver>,
+    held: Weak<Held>,
 }
 
 impl Upkeep {
-    pub fn new(
-        parts: &Arc<Parts>,
-        port: &Arc<Port>,
-        vault: Arc<Vault>,
-        driver: Weak<dyn Driver>,
-    ) -> Self {
+    pub fn new(parts: &Arc<Parts>, port: &Arc<Port>, vault: Arc<Vault>, held: Weak<Held>) -> Self {
         Self {
             parts: Arc::downgrade(parts),
             port: Arc::clone(port),
             timer: parts.tiers.timer.clone(),
             vault,
-            driver,
+            held,
         }
     }
 
@@ -45,7 +41,7 @@ impl Upkeep {
     pub async fn run(self) {
         let mut progress = self.vault.progress();
         loop {
-            if !self.catch_up().await || self.driver.upgrade().is_none() {
+            if !self.catch_up().await || self.held.upgrade().is_none() {
                 return;
             }
             // Ended by the vault's end, or when a successor's upkeep has begun and this driver is gone.
@@ -62,7 +58,12 @@ impl Upkeep {
             self.port.coming_up().await;
             let began = Clock::instant();
             let Ok(done) = self.port.upkeep(PAGE).await else {
-                return self.driver.upgrade().is_some();
+                // What failed may have passed by then: a full disk, a lane without room.
+                self.timer.wait(AGAIN).out().await;
+                match self.held.upgrade() {
+                    Some(_) if !self.timer.is_closed() => continue,
+                    _ => return false,
+                }
             };
             if done.wants_scrub {
                 self.scrub();
@@ -78,15 +79,16 @@ impl Upkeep {
 
     /// On a thread of its own: it may take long.
     fn scrub(&self) {
-        let (Some(parts), driver) = (self.parts.upgrade(), self.driver.clone()) else {
+        let (Some(parts), held) = (self.parts.upgrade(), self.held.clone()) else {
             return;
         };
         let name = Arc::clone(&self.port.name);
         let body = move || {
-            let Some(driver) = driver.upgrade() else {
+            // IMPORTANT: with all that a thread of its generation holds, so that a successor waits for it.
+            let Some(held) = held.upgrade() else {
                 return;
             };
-            match driver.scrub() {
+            match held.driver.scrub() {
                 Ok(()) => {
                     tracing::info!(driver = %name, "what was plain is gone from the store's files")
                 }
@@ -102,5 +104,7 @@ impl Upkeep {
     }
 }
 
+/// When it is worth trying again what has failed.
+const AGAIN: Duration = Duration::from_millis(500);
 /// The longest rest between two pages.
 const REST_MAX: Duration = Duration::from_millis(100);

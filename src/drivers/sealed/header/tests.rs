@@ -1,3 +1,5 @@
+use super::super::envelope::ID_BYTES;
+use super::super::head::shredded;
 use super::*;
 
 fn master(byte: u8) -> MasterKey {
