@@ -29,6 +29,8 @@ mod aside;
 mod closing;
 mod config;
 mod directory;
+#[cfg(feature = "test-util")]
+pub(crate) mod fuzzing;
 mod layout;
 mod open;
 mod reclaim;

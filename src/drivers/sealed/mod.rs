@@ -9,6 +9,8 @@ mod cipher;
 mod config;
 mod envelope;
 mod file;
+#[cfg(feature = "test-util")]
+pub(crate) mod fuzzing;
 mod head;
 mod header;
 mod keys;
