@@ -180,9 +180,9 @@ pub(crate) struct Defaults {
     /// Its values are secrets.
     pub is_secret: bool,
     /// Memory keeps them decoded.
-    pub keeps_decoded: bool,
+    pub keeps_decoded: Option<bool>,
     /// Watchers are shown values.
-    pub shows_values: bool,
+    pub shows_values: Option<bool>,
     pub suppress_unchanged: bool,
     pub source: Option<LoadSource>,
 }

@@ -272,6 +272,8 @@ impl Larder {
         }
         tiers.close_all();
         tiers.fetches.close();
+        #[cfg(feature = "secure")]
+        self.parts.end_vaults();
         self.parts.changes.note();
         unfinished.0 = None;
         let left = deadline.saturating_sub(began.elapsed()).max(LEAST_JOIN);
@@ -320,6 +322,8 @@ fn end_by_itself(parts: Arc<Parts>, why: &'static str) {
         let _ = parts.tiers.drain(&wait).await;
         parts.tiers.close_all();
         parts.tiers.fetches.close();
+        #[cfg(feature = "secure")]
+        parts.end_vaults();
         parts.runtime.stop_without_waiting();
     });
 }

@@ -106,6 +106,9 @@ mod entry;
 pub mod error;
 mod event;
 pub mod fetch;
+#[cfg(feature = "test-util")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod health;
 mod histogram;

@@ -87,6 +87,8 @@ pub struct DriverStats {
     pub damaged: u64,
     /// Records that the store refused again and again; they stay in memory only.
     pub refused: u64,
+    /// Sealed records that did not open: moved, edited or put back by somebody.
+    pub unopened: u64,
     /// Stores that were moved aside, or found empty, although something had been stored in them.
     pub emptied: u64,
     /// Records that could be proven in such stores and were taken over into their successors.
@@ -209,7 +211,7 @@ impl FetchStats {
 }
 
 impl DriverStats {
-    pub(crate) fn of(port: &Port, usage: Option<crate::drivers::Usage>) -> Self {
+    pub(crate) fn of(port: &Port, usage: Option<crate::drivers::Usage>, unopened: u64) -> Self {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let stats = &port.stats;
         Self {
@@ -226,6 +228,7 @@ impl DriverStats {
             writes: count(&stats.writes),
             retries: count(&stats.retries),
             damaged: count(&stats.damaged),
+            unopened,
             refused: count(&stats.refused),
             emptied: count(&stats.emptied),
             salvaged: count(&stats.salvaged),

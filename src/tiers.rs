@@ -133,6 +133,8 @@ pub(crate) struct Place {
 #[derive(Clone)]
 pub(crate) struct Opened {
     pub place: Place,
+    /// Its values are secrets.
+    pub is_secret: bool,
     /// What it does where a call says nothing else, for handles of another type.
     pub defaults: Arc<dyn Any + Send + Sync>,
     /// All of it, for handles of the same type.

@@ -5,14 +5,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use larder::clock::NEVER;
+use larder::drivers::conformance;
 use larder::drivers::disk::DiskConfig;
 use larder::drivers::map::MapStore;
 use larder::drivers::sealed::{Vault, disk_factory, over};
-use larder::drivers::{Driver, Factory, PageLimit, StoreDurability, Write, conformance};
 use larder::secret::MasterKey;
-use larder::{Cipher, EncryptionConfig, Version};
+use larder::{Cipher, EncryptionConfig};
 
 fn key(byte: u8) -> MasterKey {
     MasterKey::from_bytes([byte; 32]).unwrap()
@@ -20,10 +18,6 @@ fn key(byte: u8) -> MasterKey {
 
 fn vault(dir: &Path, config: EncryptionConfig) -> Arc<Vault> {
     Arc::new(Vault::new(dir, config))
-}
-
-fn sealed(dir: &Path, store: &MapStore) -> Factory {
-    over(store.factory(), &vault(dir, EncryptionConfig::new(key(1))))
 }
 
 #[test]

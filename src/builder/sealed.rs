@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Builder, DriverPlan};
 use crate::config::CommitConfig;
 use crate::drivers::disk::DiskConfig;
-use crate::drivers::sealed::{EncryptionConfig, Vault, disk_factory};
+use crate::drivers::sealed::{EncryptionConfig, PlainStore, Vault, disk_factory};
 use crate::entry::Source;
 use crate::secret::KeyProvider;
 
@@ -94,7 +94,9 @@ impl Builder {
                 .push("secure and disk are given the same directory, each needs its own".into());
         }
         let commits = self.sealing.commits.take().unwrap_or_default();
-        let source = Source::Secure;
+        let (source, mut encryption) = (Source::Secure, encryption);
+        // Nothing plain was ever meant to be here.
+        encryption.plain_store.get_or_insert(PlainStore::Refuse);
         Some(plan(
             SECURE, source, commits, &directory, &config, encryption,
         ))

@@ -65,8 +65,8 @@ impl<V: Value> CacheBuilder<V> {
                 compression: None,
                 compress_bytes_min: COMPRESS_BYTES_MIN,
                 is_secret: false,
-                keeps_decoded: true,
-                shows_values: true,
+                keeps_decoded: None,
+                shows_values: None,
                 suppress_unchanged: false,
                 source: None,
             },
@@ -169,9 +169,17 @@ impl<V: Value> CacheBuilder<V> {
         tiers.check_open()?;
         let mut problems = name_problems(&self.name, tiers.config.limits.cache_name_bytes_max);
         let (memory, below) = self.tiers_of(&mut problems);
+        self.defaults.is_secret = self.is_secret(below);
         problems.extend(self.defaults.problems(tiers.now_ms()));
         problems.extend(self.coder.problem());
         let opened = tiers.definitions.read().get(&*self.name).cloned();
+        if opened
+            .as_ref()
+            .is_some_and(|o| o.is_secret != self.defaults.is_secret)
+        {
+            // The one that was opened last would say how the values of both are kept and shown.
+            problems.push(other_secrecy(&self.name, self.defaults.is_secret));
+        }
         if opened.is_some_and(|o| (o.place.memory, o.place.tiers) != (memory, below)) {
             // Two handles that store in different places would leave each other's older copies behind.
             problems.push(other_drivers(&self.name));
@@ -201,6 +209,7 @@ impl<V: Value> CacheBuilder<V> {
         let opened = Opened {
             encode: Arc::new(move |slot| form.bytes(slot).ok()),
             place,
+            is_secret: self.defaults.is_secret,
             defaults: Arc::new(self.defaults),
             definition: Arc::clone(&definition) as _,
         };
@@ -223,7 +232,9 @@ impl<V: Value> CacheBuilder<V> {
         let ports = || tiers.ports.iter().map(|port| port.id);
         let all = ports().fold(TierSet::NONE, TierSet::with);
         let Some(names) = &self.drivers else {
-            return (true, all.minus(tiers.secure()));
+            let below = all.minus(tiers.secure());
+            problems.extend(self.plain_text(below));
+            return (true, below);
         };
         if tiers.config.disabled {
             // A host that turns caching off need not touch what it says about drivers.
@@ -246,22 +257,27 @@ impl<V: Value> CacheBuilder<V> {
         if names.is_empty() {
             problems.push("drivers is empty, at least one is needed".into());
         }
-        if self.defaults.is_secret || !below.minus(below.minus(tiers.secure())).is_empty() {
-            problems.extend(plain_text(tiers, below));
-        }
+        problems.extend(self.plain_text(below));
         (memory, below)
     }
-}
 
-/// What is wrong with tiers that would keep secrets in plain text.
-fn plain_text(tiers: &Tiers, below: TierSet) -> Option<String> {
-    let plain = below.minus(tiers.sealed);
-    (!plain.is_empty()).then(|| {
-        format!(
-            "drivers of a secure cache include {:?}, which would keep its values in plain text",
-            tier_names(tiers, false, plain)
-        )
-    })
+    /// Whether its values are secrets: so it was said, or they go into the secure driver.
+    fn is_secret(&self, below: TierSet) -> bool {
+        let secure = self.home.tiers.secure();
+        self.defaults.is_secret || below.minus(secure) != below
+    }
+
+    /// What is wrong with tiers that would keep secrets in plain text.
+    fn plain_text(&self, below: TierSet) -> Option<String> {
+        let tiers = &self.home.tiers;
+        let plain = below.minus(tiers.sealed);
+        (self.is_secret(below) && !plain.is_empty()).then(|| {
+            format!(
+                "drivers of a secure cache include {:?}, which would keep its values in plain text",
+                tier_names(tiers, false, plain)
+            )
+        })
+    }
 }
 
 /// The names of tiers, memory's first.
@@ -304,6 +320,13 @@ impl Defaults {
 
 fn other_drivers(cache: &str) -> String {
     format!("cache {cache:?} is open with other drivers")
+}
+
+pub(super) fn other_secrecy(cache: &str, is_secret: bool) -> String {
+    match is_secret {
+        true => format!("cache {cache:?} is open, and not as a secure one"),
+        false => format!("cache {cache:?} is open as a secure one"),
+    }
 }
 
 /// What is wrong with a share that jitter may take off.

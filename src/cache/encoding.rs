@@ -107,8 +107,8 @@ impl Defaults {
             compress_bytes_min: self.compress_bytes_min,
             bytes_max: tiers.config.limits.value_bytes_max,
             is_secret: self.is_secret,
-            keeps_decoded: self.keeps_decoded,
-            shows_values: self.shows_values,
+            keeps_decoded: self.keeps_decoded.unwrap_or(!self.is_secret),
+            shows_values: self.shows_values.unwrap_or(!self.is_secret),
             packed: Arc::clone(&tiers.counts.packed),
         })
     }

@@ -19,7 +19,7 @@ impl<V: Value> Cache<V> {
         match cache.inner.definition.defaults.is_secret {
             true => Ok(cache),
             false => Err(Error::Config(
-                [format!("cache {name:?} is open, and not as a secure one")].into(),
+                [super::build::other_secrecy(name, true)].into(),
             )),
         }
     }
@@ -38,20 +38,18 @@ impl<V: Value> CacheBuilder<V> {
     }
 
     /// Its values are secrets: kept in memory as bytes that are overwritten when they are dropped, and shown to
-    /// nobody who watches. [`keep_decoded`](CacheBuilder::keep_decoded) and
-    /// [`event_values`](CacheBuilder::event_values), called after it, say otherwise. All of its drivers must be
-    /// sealed. [`Larder::secure`](crate::Larder::secure) is this with the secure driver.
+    /// nobody who watches, unless [`keep_decoded`](CacheBuilder::keep_decoded) and
+    /// [`event_values`](CacheBuilder::event_values) say otherwise. All of its drivers must be sealed. A cache that
+    /// is kept in the secure driver is one anyway: [`Larder::secure`](crate::Larder::secure).
     pub fn secret(mut self) -> Self {
         self.defaults.is_secret = true;
-        self.defaults.keeps_decoded = false;
-        self.defaults.shows_values = false;
         self
     }
 
     /// Whether memory keeps values decoded once somebody has decoded them: a read is then as fast as memory
     /// is, and the value lies there in plain text until it is evicted. Default: yes, and not in a secure cache.
     pub fn keep_decoded(mut self, keeps: bool) -> Self {
-        self.defaults.keeps_decoded = keeps;
+        self.defaults.keeps_decoded = Some(keeps);
         self
     }
 
@@ -59,7 +57,7 @@ impl<V: Value> CacheBuilder<V> {
     /// `None` in each change, whatever its kind says, and no snapshot follows a lag. Default: yes, and not in
     /// a secure cache.
     pub fn event_values(mut self, shows: bool) -> Self {
-        self.defaults.shows_values = shows;
+        self.defaults.shows_values = Some(shows);
         self
     }
 }

@@ -41,6 +41,8 @@ pub use source::{
 pub(crate) use source::{Rank, Sources};
 pub(crate) use table::{Full, Id, Landed};
 pub use validator::VALIDATOR_BYTES_MAX;
+#[cfg(feature = "test-util")]
+pub(crate) use validator::among as validator_among;
 pub(crate) use validator::is_reserved;
 
 use std::any::{Any, TypeId};

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::{DriverHandle, Larder};
 use crate::cache::{Cache, CacheBuilder};
 use crate::codec::Value;
-use crate::drivers::sealed::SealProgress;
+use crate::drivers::sealed::{Awaited, SealProgress};
 use crate::error::Error;
 use crate::secret::KeyProvider;
 
@@ -56,10 +56,9 @@ impl DriverHandle {
     /// Dropped, the new key may be accepted or not.
     pub async fn rotate_key(&self, key: impl KeyProvider) -> Result<Rotation, Error> {
         let parts = &self.larder.parts;
-        let before = parts.sealing(self.name())?.borrow().finished;
-        parts.rotate_key(self.name(), Arc::new(key)).await?;
+        let awaited = parts.rotate_key(self.name(), Arc::new(key)).await?;
         let progress = parts.sealing(self.name())?;
-        Ok(Rotation { progress, before })
+        Ok(Rotation { progress, awaited })
     }
 
     /// Destroys the keys of a sealed driver: what they have sealed cannot be read any more, by anybody,
@@ -97,8 +96,7 @@ impl DriverHandle {
 #[derive(Debug)]
 pub struct Rotation {
     progress: watch::Receiver<SealProgress>,
-    /// How many had ended before.
-    before: u64,
+    awaited: Awaited,
 }
 
 impl Rotation {
@@ -107,7 +105,7 @@ impl Rotation {
         *self.progress.borrow()
     }
 
-    /// Waits until everything is sealed anew and the old key is forgotten.
+    /// Waits until everything is sealed anew and the old key is forgotten, or the keys were destroyed.
     ///
     /// # Errors
     ///
@@ -117,11 +115,13 @@ impl Rotation {
     ///
     /// Dropping it stops only the waiting.
     pub async fn finished(mut self) -> Result<SealProgress, Error> {
-        let before = self.before;
-        let ended = self
+        let awaited = self.awaited;
+        let ended = |progress: &SealProgress| awaited.ended(progress);
+        let progress = self
             .progress
-            .wait_for(|progress| progress.finished > before)
-            .await;
-        ended.map(|progress| *progress).map_err(|_| Error::Closed)
+            .wait_for(|progress| ended(progress).is_some())
+            .await
+            .map_err(|_| Error::Closed)?;
+        ended(&progress).flatten().ok_or(Error::Closed)
     }
 }

@@ -96,6 +96,17 @@ impl Parts {
         Ok(warmed)
     }
 
+    /// How many sealed records of a driver did not open.
+    fn unopened(&self, driver: &str) -> u64 {
+        #[cfg(feature = "secure")]
+        return self.vaults.get(driver).map_or(0, |vault| vault.refused());
+        #[cfg(not(feature = "secure"))]
+        {
+            let _ = driver;
+            0
+        }
+    }
+
     /// Everything that is counted.
     pub async fn stats(&self) -> Stats {
         let tiers = &self.tiers;
@@ -106,7 +117,7 @@ impl Parts {
                 true => port.usage(&wait).await.ok(),
                 false => None,
             };
-            drivers.push(DriverStats::of(port, usage));
+            drivers.push(DriverStats::of(port, usage, self.unopened(&port.name)));
         }
         let (ttl, watch, counts) = (&self.ttl_stats, self.registry.lock().stats(), &tiers.counts);
         let memory = tiers.shelf.stats();

@@ -9,7 +9,7 @@ use tokio::sync::{oneshot, watch};
 use super::{DriverPlan, Parts};
 use crate::actors::desk::SealedLines;
 use crate::drivers::Failure;
-use crate::drivers::sealed::{SealProgress, Vault};
+use crate::drivers::sealed::{Awaited, SealProgress, Vault};
 use crate::error::Error;
 use crate::outcome::Durability;
 use crate::port::Port;
@@ -37,7 +37,10 @@ pub(super) fn lines(parts: &Arc<Parts>) -> SealedLines {
     SealedLines {
         rotate_key: Box::new(move |ask| {
             let parts = rotate();
-            Box::pin(async move { parts?.rotate_key(&ask.driver, ask.key).await })
+            Box::pin(async move {
+                let rotated = parts?.rotate_key(&ask.driver, ask.key).await;
+                rotated.map(drop)
+            })
         }),
         shred: Box::new(move |driver| {
             let parts = shred();
@@ -80,11 +83,15 @@ impl Parts {
     /// # Errors
     ///
     /// [`Error::Invalid`] for the driver or the key, [`Error::Unavailable`] while the store is not open.
-    pub async fn rotate_key(&self, driver: &str, key: Arc<dyn KeyProvider>) -> Result<(), Error> {
+    pub async fn rotate_key(
+        &self,
+        driver: &str,
+        key: Arc<dyn KeyProvider>,
+    ) -> Result<Awaited, Error> {
         let (vault, port) = (Arc::clone(self.vault(driver)?), self.port_named(driver)?);
         let name = key.name();
         let rotated = self.blocking(move || vault.rotate(key)).await?;
-        rotated.map_err(|failure| match failure {
+        let awaited = rotated.map_err(|failure| match failure {
             Failure::Fatal { reason } => Error::Invalid {
                 field: "key",
                 reason,
@@ -96,7 +103,7 @@ impl Parts {
             key = name,
             "another master key is accepted, what is stored is sealed anew"
         );
-        Ok(())
+        Ok(awaited)
     }
 
     /// Destroys a driver's keys, and forgets what memory has of its caches.
@@ -107,22 +114,26 @@ impl Parts {
     pub async fn shred(&self, driver: &str) -> Result<(), Error> {
         let (vault, port) = (Arc::clone(self.vault(driver)?), self.port_named(driver)?);
         let shredded = self.blocking(move || vault.shred()).await?;
-        if let Err(failure) = shredded {
-            tracing::error!(driver, %failure, "the keys could not be destroyed");
-            return Err(Error::Unavailable {
-                driver: Arc::clone(&port.name),
-                retry_after: RETRY,
-            });
+        match &shredded {
+            Ok(()) => tracing::warn!(
+                driver,
+                "the keys were destroyed, what they have sealed cannot be read any more"
+            ),
+            Err(failure) => tracing::error!(driver, %failure, "the keys could not be destroyed"),
         }
-        tracing::warn!(
-            driver,
-            "the keys were destroyed, what they have sealed cannot be read any more"
-        );
         // Nothing is read from it from here on, so what is forgotten now does not come back.
         self.forget(&port).await?;
         port.abandon(Failure::reopen("its keys were destroyed"));
         self.book.restart(driver);
-        Ok(())
+        shredded.map_err(|_| Error::Unavailable {
+            driver: Arc::clone(&port.name),
+            retry_after: RETRY,
+        })
+    }
+
+    /// Nobody waits for a rotation any more.
+    pub fn end_vaults(&self) {
+        self.vaults.values().for_each(|vault| vault.end());
     }
 
     /// Makes everything a miss that memory has of the caches of a driver.

@@ -118,6 +118,8 @@ pub const ARROWS: &[(&str, &str)] = &[
         "builder",
         "clock error gate health runtime config drivers drivers::disk entry cache wiring larder",
     ),
+    // What reads stored bytes, as fuzzers call it.
+    ("fuzzing", "error record codec drivers fetch cache"),
 ];
 
 /// Arrows against the order of the table. ARCHITECTURE.md has the reason for each.

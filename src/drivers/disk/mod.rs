@@ -29,6 +29,8 @@ mod aside;
 mod closing;
 mod config;
 mod directory;
+#[cfg(feature = "test-util")]
+pub(crate) mod fuzzing;
 mod layout;
 mod open;
 mod reclaim;
@@ -42,7 +44,7 @@ mod watermark;
 
 #[cfg(feature = "secure")]
 pub(crate) use self::{
-    directory::{erase, sync_dir},
+    directory::{erase, lock, sync_dir},
     open::path_failure,
 };
 pub use aside::Quarantine;
@@ -257,6 +259,7 @@ impl Driver for DiskDriver {
     }
 
     fn scrub(&self) -> Result<(), Failure> {
+        room::check_scrub(&self.dir, self.store.bytes())?;
         self.store.scrub().map_err(|e| self.failed(&e))
     }
 

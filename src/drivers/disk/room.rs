@@ -91,6 +91,21 @@ pub fn is_short(dir: &Path) -> bool {
     free_bytes(dir).is_some_and(|free| free < SHORT_BYTES)
 }
 
+/// Before all of a store's files are rewritten, which takes as much room again, and a journal.
+pub fn check_scrub(dir: &Path, store_bytes: u64) -> Result<(), Failure> {
+    let wanted = store_bytes.saturating_add(SCRUB_BYTES);
+    match free_bytes(dir) {
+        Some(free) if free < wanted => Err(Failure::full(format!(
+            "{}: rewriting the store's files takes {wanted} bytes for a while, and {free} are free",
+            dir.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What rewriting takes beyond the tables.
+const SCRUB_BYTES: u64 = 192 << 20;
+
 /// Bytes that this process may still write; `None` if the system does not tell.
 #[cfg(unix)]
 fn free_bytes(dir: &Path) -> Option<u64> {

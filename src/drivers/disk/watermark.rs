@@ -175,7 +175,7 @@ pub enum Moved {
     Device,
 }
 
-fn encode(generation: u64, marks: &Marks) -> [u8; SLOT_BYTES] {
+pub(super) fn encode(generation: u64, marks: &Marks) -> [u8; SLOT_BYTES] {
     let mut out = Vec::with_capacity(SLOT_BYTES);
     out.put_slice(&MAGIC);
     out.put_u32_le(LAYOUT);
@@ -199,7 +199,7 @@ fn encode(generation: u64, marks: &Marks) -> [u8; SLOT_BYTES] {
     slot
 }
 
-fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Marks)> {
+pub(super) fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(u64, Marks)> {
     let (body, mut sum) = slot.split_at_checked(SLOT_BYTES - 4)?;
     if sum.get_u32_le() != crc32fast::hash(body) {
         return None;

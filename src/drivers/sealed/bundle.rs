@@ -34,8 +34,8 @@ pub struct Bundle {
     pub needs_scrub: bool,
     /// The first epoch of the present master key: what is older is to be sealed anew.
     pub since: u32,
-    /// Records of this version and older ones are not to be believed.
-    pub floor: u64,
+    /// What earlier epochs than this one have sealed is not to be believed.
+    pub floor: u32,
     /// The salt of everything that is derived.
     pub salt: [u8; SALT_BYTES],
     /// The keys, oldest first; never empty.
@@ -108,6 +108,16 @@ impl Bundle {
         Ok(self.since)
     }
 
+    /// Nothing that was sealed until now is believed any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if there is no randomness.
+    pub fn forget_all(&mut self) -> Result<(), Failure> {
+        self.floor = self.push_epoch()?;
+        Ok(())
+    }
+
     fn push_epoch(&mut self) -> Result<u32, Failure> {
         let last = self.epochs.last().map_or(0, |epoch| epoch.number);
         let number = last.saturating_add(1);
@@ -128,24 +138,24 @@ impl Bundle {
 
     /// How many bytes it is written as.
     pub fn bytes(&self) -> usize {
-        12 + SALT_BYTES + self.epochs.len() * EPOCH_BYTES
+        8 + SALT_BYTES + self.epochs.len() * EPOCH_BYTES
     }
 
     /// Writes what is sealed of it.
     pub fn put(&self, out: &mut Vec<u8>) {
         out.put_u32_le(self.since);
-        out.put_u64_le(self.floor);
+        out.put_u32_le(self.floor);
         out.put_slice(&self.salt);
         for epoch in &self.epochs {
             out.put_u32_le(epoch.number);
             out.put_u64_le(epoch.seals);
-            out.put_slice(&*epoch.key);
+            out.put_slice(&epoch.key);
         }
     }
 
     /// Reads what was sealed of it; the rest is for the caller to fill in.
     pub fn read(mut plain: &[u8]) -> Option<Self> {
-        let (since, floor) = (plain.try_get_u32_le().ok()?, plain.try_get_u64_le().ok()?);
+        let (since, floor) = (plain.try_get_u32_le().ok()?, plain.try_get_u32_le().ok()?);
         let mut salt = [0; SALT_BYTES];
         plain.try_copy_to_slice(&mut salt).ok()?;
         let is_whole = plain.len().is_multiple_of(EPOCH_BYTES) && !plain.is_empty();
@@ -155,8 +165,8 @@ impl Bundle {
         let mut epochs = Vec::with_capacity(plain.len() / EPOCH_BYTES);
         while !plain.is_empty() {
             let (number, seals) = (plain.try_get_u32_le().ok()?, plain.try_get_u64_le().ok()?);
-            let mut key = Zeroizing::new([0; KEY_BYTES]);
-            plain.try_copy_to_slice(&mut *key).ok()?;
+            let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
+            plain.try_copy_to_slice(&mut key).ok()?;
             epochs.push(Epoch { number, seals, key });
         }
         Some(Self {

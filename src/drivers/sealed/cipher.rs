@@ -21,8 +21,8 @@ pub const TAG_BYTES: usize = 16;
 /// Nonces that are drawn from the system at once: one by one they cost more than sealing does.
 const NONCES_PER_DRAW: usize = 64;
 
-/// Bytes of a key, overwritten when they are dropped.
-pub type KeyBytes = Zeroizing<[u8; KEY_BYTES]>;
+/// Bytes of a key, overwritten when they are dropped. On the heap, so that moving them leaves no copy.
+pub type KeyBytes = Zeroizing<Vec<u8>>;
 
 /// Which authenticated encryption seals the records.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
@@ -119,8 +119,8 @@ impl fmt::Debug for SealingKey {
 
 /// The HKDF-SHA256 of `secret` with `salt`, for the use that the parts of `info` name.
 pub fn derive(salt: &[u8], secret: &[u8], info: &[&[u8]]) -> KeyBytes {
-    let mut out = Zeroizing::new([0; KEY_BYTES]);
-    expand(salt, secret, info, &mut *out);
+    let mut out = Zeroizing::new(vec![0; KEY_BYTES]);
+    expand(salt, secret, info, &mut out);
     out
 }
 
@@ -157,8 +157,8 @@ pub fn random(out: &mut [u8]) -> Result<(), Failure> {
 ///
 /// As [`random`].
 pub fn random_key() -> Result<KeyBytes, Failure> {
-    let mut key = Zeroizing::new([0; KEY_BYTES]);
-    random(&mut *key)?;
+    let mut key = Zeroizing::new(vec![0; KEY_BYTES]);
+    random(&mut key)?;
     Ok(key)
 }
 

@@ -31,7 +31,7 @@ pub enum PlainStore {
 pub struct EncryptionConfig {
     pub(crate) provider: Arc<dyn KeyProvider>,
     pub(crate) cipher: Cipher,
-    pub(crate) plain_store: PlainStore,
+    pub(crate) plain_store: Option<PlainStore>,
     pub(crate) seals_per_key_max: u64,
     pub(crate) guard: Option<Arc<dyn RollbackGuard>>,
 }
@@ -42,7 +42,7 @@ impl EncryptionConfig {
         Self {
             provider: Arc::new(provider),
             cipher: Cipher::default(),
-            plain_store: PlainStore::default(),
+            plain_store: None,
             seals_per_key_max: SEALS_PER_KEY_MAX,
             guard: None,
         }
@@ -56,10 +56,12 @@ impl EncryptionConfig {
         self
     }
 
-    /// What becomes of a plain store that is there. Default: it is converted.
+    /// What becomes of a plain store that is there. Default: that of the disk tier is converted, that of the
+    /// secure driver is refused. While it is converted its plain records are believed, whoever put them there: say
+    /// [`Refuse`](PlainStore::Refuse) once that is done.
     #[must_use]
     pub fn plain_store(mut self, then: PlainStore) -> Self {
-        self.plain_store = then;
+        self.plain_store = Some(then);
         self
     }
 

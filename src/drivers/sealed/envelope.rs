@@ -147,7 +147,7 @@ impl AsRef<[u8]> for Buffer {
 }
 
 /// Every part has a length of its own or comes last, so no two of them make the same bytes.
-fn bound(sealer: Sealer, stamp: Stamp, place: &[u8]) -> Vec<u8> {
+pub(super) fn bound(sealer: Sealer, stamp: Stamp, place: &[u8]) -> Vec<u8> {
     let keep_ms: Millis = stamp.keep_ms;
     let mut bound = Vec::with_capacity(LABEL.len() + 2 + ID_BYTES + 20 + place.len());
     bound.extend_from_slice(LABEL);

@@ -131,7 +131,7 @@ impl Header {
         out.put_slice(&nonce);
         let from = out.len();
         bundle.put(&mut out);
-        let seal = SealingKey::new(bundle.cipher, &*self.store_key).ok_or_else(refused)?;
+        let seal = SealingKey::new(bundle.cipher, &self.store_key).ok_or_else(refused)?;
         let plain = out.get_mut(from..).ok_or_else(refused)?;
         let tag = seal.seal(nonce, &bound, plain).ok_or_else(refused)?;
         out.put_slice(&tag);
@@ -160,7 +160,7 @@ impl Header {
         if sealed.len() != head.bundle_bytes {
             return Err(damaged());
         }
-        let key = SealingKey::new(head.cipher, &*store_key).ok_or(Unusable::Edited)?;
+        let key = SealingKey::new(head.cipher, &store_key).ok_or(Unusable::Edited)?;
         let mut plain = Zeroizing::new(sealed.to_vec());
         let len = key
             .open(*nonce, bound, &mut plain)
@@ -204,14 +204,14 @@ fn wrap(bundle: &Bundle, master: &MasterKey, store_key: &KeyBytes) -> Result<Slo
     let mut wrapped = store_key.clone();
     let key = wrapping(bundle.cipher, master, &salt, &bundle.id).ok_or_else(refused)?;
     let tag = key
-        .seal(nonce, &bundle.id, &mut *wrapped)
+        .seal(nonce, &bundle.id, &mut wrapped)
         .ok_or_else(refused)?;
     let mut slot = [0; SLOT_BYTES];
     let mut rest = slot.as_mut_slice();
     rest.put_slice(&key_id(master, &salt));
     rest.put_slice(&salt);
     rest.put_slice(&nonce);
-    rest.put_slice(&*wrapped);
+    rest.put_slice(&wrapped);
     rest.put_slice(&tag);
     Ok(slot)
 }
@@ -231,10 +231,11 @@ fn unwrap(head: &Head, slots: &[Slot], master: &MasterKey) -> Result<(usize, Key
     let len = key
         .open(nonce, &head.id, &mut wrapped)
         .map_err(|_| Unusable::Edited)?;
-    let mut store_key = Zeroizing::new([0; KEY_BYTES]);
-    let plain = wrapped.get(..len).filter(|plain| plain.len() == KEY_BYTES);
-    store_key.copy_from_slice(plain.ok_or(Unusable::Edited)?);
-    Ok((mine, store_key))
+    wrapped.truncate(len);
+    match wrapped.len() == KEY_BYTES {
+        true => Ok((mine, wrapped)),
+        false => Err(Unusable::Edited),
+    }
 }
 
 /// Whether a slot is that of this master key, by its name.
@@ -258,7 +259,7 @@ fn key_id(master: &MasterKey, salt: &[u8]) -> [u8; KEY_ID_BYTES] {
 
 fn wrapping(cipher: Cipher, master: &MasterKey, salt: &[u8], id: &[u8]) -> Option<SealingKey> {
     let derived = derive(salt, master.bytes(), &[b"larder wrap", id]);
-    SealingKey::new(cipher, &*derived)
+    SealingKey::new(cipher, &derived)
 }
 
 fn hex(bytes: &[u8]) -> String {

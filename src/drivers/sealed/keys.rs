@@ -22,8 +22,8 @@ pub struct Keys {
     pub needs_scrub: bool,
     /// The first epoch of the present master key.
     pub since: u32,
-    /// Records of this version and older ones are not to be believed.
-    pub floor: u64,
+    /// What earlier epochs than this one have sealed is not to be believed.
+    pub floor: u32,
     /// By their numbers.
     epochs: Vec<(u32, Arc<SealingKey>)>,
     /// What names are hashed with, oldest first: one, and two while records are sealed anew.
@@ -47,8 +47,8 @@ impl Keys {
                 continue;
             }
             let number = epoch.number.to_le_bytes();
-            let key = derive(salt, &*epoch.key, &[b"larder values", &id, &number]);
-            let key = SealingKey::new(bundle.cipher, &*key).ok_or_else(broken)?;
+            let key = derive(salt, &epoch.key, &[b"larder values", &id, &number]);
+            let key = SealingKey::new(bundle.cipher, &key).ok_or_else(broken)?;
             epochs.push((epoch.number, Arc::new(key)));
         }
         let first = bundle.epochs.first().map_or(bundle.since, |e| e.number);
@@ -60,8 +60,8 @@ impl Keys {
         for number in named {
             let epoch = bundle.epochs.iter().find(|e| e.number == number);
             let key = &epoch.ok_or_else(broken)?.key;
-            let key = derive(salt, &**key, &[b"larder names", &id]);
-            names.push(NameKey::new(number, &*key));
+            let key = derive(salt, key, &[b"larder names", &id]);
+            names.push(NameKey::new(number, &key));
         }
         Ok(Self {
             id,
@@ -143,9 +143,10 @@ impl Keys {
         self.names.len() > 1
     }
 
-    /// Whether what is stored at a place was sealed, and filed, under the present master key.
+    /// Whether what is stored at a place was sealed, and filed, under the present master key, and is believed.
     pub fn is_new(&self, place: &[u8], stored: &Bytes) -> bool {
         let is_filed = self.names.last().is_some_and(|names| names.filed(place));
-        is_filed && envelope::head(place, stored).is_ok_and(|head| head.epoch >= self.since)
+        let oldest = self.since.max(self.floor);
+        is_filed && envelope::head(place, stored).is_ok_and(|head| head.epoch >= oldest)
     }
 }

@@ -101,7 +101,7 @@ impl SealedDriver {
                 self.vault.refuse();
                 Answer::Sure(refused())
             }
-            Ok(opened) if opened.stamp.version.get() <= keys.floor => Answer::Sure(None),
+            Ok(opened) if opened.epoch < keys.floor => Answer::Sure(None),
             // An old one that was put back.
             Ok(opened)
                 if !self
@@ -143,6 +143,7 @@ impl SealedDriver {
                 key: place.clone(),
                 record: stored.clone(),
                 stamp,
+                epoch: 0,
             });
         }
         let head = envelope::head(place, stored)?;
@@ -153,6 +154,7 @@ impl SealedDriver {
             key,
             record,
             stamp: head.stamp,
+            epoch: head.epoch,
         })
     }
 }
@@ -165,4 +167,6 @@ pub(super) struct Found {
     pub record: Bytes,
     /// Its version, and until when it is kept.
     pub stamp: Stamp,
+    /// Which epoch has sealed it; 0 for a plain one.
+    pub epoch: u32,
 }

@@ -9,6 +9,8 @@ mod cipher;
 mod config;
 mod envelope;
 mod file;
+#[cfg(feature = "test-util")]
+pub(crate) mod fuzzing;
 mod head;
 mod header;
 mod keys;
@@ -40,6 +42,7 @@ use keys::Keys;
 pub use cipher::Cipher;
 pub use config::{EncryptionConfig, PlainStore, SEALS_PER_KEY_MAX};
 pub use open::{disk_factory, over};
+pub(crate) use progress::Awaited;
 pub use progress::SealProgress;
 pub use replay::REPLAY_KEYS_MAX;
 pub use vault::{HEADER, Vault};
@@ -184,11 +187,13 @@ impl Driver for SealedDriver {
         for write in batch {
             self.sealed(writer, write, &mut below)?;
         }
-        if !writer.is_marked && !below.is_empty() {
+        // Deletions are taken where there is no room: they need no mark.
+        let marks = !writer.is_marked && batch.iter().any(|w| matches!(w, Write::Put { .. }));
+        if marks {
             below.push(self.marker(writer)?);
         }
         self.commit_below(&below, durability)?;
-        writer.is_marked |= !below.is_empty();
+        writer.is_marked |= marks;
         Ok(())
     }
 
@@ -231,7 +236,11 @@ impl Driver for SealedDriver {
 
     fn reserve(&self, mark: Watermark) -> Result<(), Failure> {
         self.inner.reserve(mark)?;
-        self.advance()
+        // A guard that is away costs nobody the store: it is moved the next time, or at the next opening.
+        if let Err(failure) = self.advance() {
+            tracing::warn!(%failure, "the rollback guard could not be moved");
+        }
+        Ok(())
     }
 
     fn reserved(&self) -> Watermark {
@@ -257,6 +266,14 @@ impl Driver for SealedDriver {
             header.bundle.needs_scrub = false;
             Ok(())
         })
+    }
+}
+
+/// IMPORTANT: whoever rotates or destroys the keys must not take this store for open any more: another process
+/// may have it.
+impl Drop for SealedDriver {
+    fn drop(&mut self) {
+        self.vault.close();
     }
 }
 

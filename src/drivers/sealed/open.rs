@@ -34,7 +34,7 @@ pub fn disk_factory(directory: &Path, config: &DiskConfig, vault: &Arc<Vault>) -
     Arc::new(move || {
         let mut found = Found::Nothing;
         let past = &mut *past.lock();
-        let disk = DiskDriver::open_prepared(&directory, &config, past, |has_store| {
+        let opened = DiskDriver::open_prepared(&directory, &config, past, |has_store| {
             found = vault.look(has_store)?;
             match found {
                 Found::Shredded => {
@@ -46,9 +46,13 @@ pub fn disk_factory(directory: &Path, config: &DiskConfig, vault: &Arc<Vault>) -
                 Found::Header | Found::Store => {}
             }
             Ok(())
-        })?;
-        past.is_known = true;
-        let driver = SealedDriver::open(Box::new(disk), &vault, found)?;
+        });
+        let sealed = opened.and_then(|disk| {
+            past.is_known = true;
+            SealedDriver::open(Box::new(disk), &vault, found)
+        });
+        // What is not open has no keys.
+        let driver = sealed.inspect_err(|_| vault.close())?;
         Ok(Box::new(driver) as Box<dyn Driver>)
     })
 }
@@ -153,12 +157,12 @@ impl SealedDriver {
             .counter()
             .map_err(|error| key_failure("the rollback guard", &error))?;
         // Written to the store before the guard: a crash in between leaves the store ahead.
-        let emptied = self.opening.emptied.as_ref();
-        if counter < known && emptied.is_some_and(|emptied| emptied.salvaged > 0) {
-            // What was salvaged may be an old copy, damaged on purpose.
+        let is_emptied = self.opening.emptied.is_some();
+        if counter < known && is_emptied {
+            // What is in it, or was salvaged, may be of an old copy that was made to look so.
             self.forget_all()?;
         }
-        if counter < known && emptied.is_none() {
+        if counter < known && !is_emptied {
             return Err(Failure::fatal(format!(
                 "the store is older than its rollback guard knows ({counter} is below {known}): it was put \
                  back from a copy; move the whole directory away to begin anew, or set the guard back if \
@@ -202,11 +206,8 @@ impl SealedDriver {
 
     /// Nothing that was stored until now is believed any more.
     fn forget_all(&self) -> Result<(), Failure> {
-        let floor = self.inner.reserved().ceiling;
-        self.vault.change(|header| {
-            header.bundle.floor = header.bundle.floor.max(floor);
-            Ok(())
-        })
+        tracing::warn!("what this sealed store has is not believed any more");
+        self.vault.change(|header| header.bundle.forget_all())
     }
 
     /// Says in the store that it is a sealed one, and of whom.
@@ -273,7 +274,7 @@ fn counter_of(record: &Bytes) -> Option<u64> {
 /// A store without header or marker: a plain one, if there is anything in it.
 fn adopt(inner: &dyn Driver, vault: &Vault) -> Result<(), Failure> {
     let is_empty = inner.scan(b"", b"", FEW)?.is_empty();
-    match vault.config().plain_store {
+    match vault.config().plain_store.unwrap_or_default() {
         _ if is_empty => vault.found(false),
         PlainStore::Convert => vault.found(true),
         PlainStore::Refuse => Err(Failure::fatal(

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::names::{is_reserved, split};
 use super::open::MARKER;
 use super::{Failure, Keys, PageLimit, SealedDriver, Walked};
-use crate::key::SEPARATOR;
+use crate::key::{FENCES, SEPARATOR};
 use crate::record::MAGIC;
 
 /// How much is read from below at once.
@@ -132,7 +132,7 @@ impl SealedDriver {
             return None;
         }
         match self.open_at(keys, place, stored) {
-            Ok(found) if found.stamp.version.get() <= keys.floor => None,
+            Ok(found) if found.epoch < keys.floor => None,
             Ok(found)
                 if self
                     .vault
@@ -140,6 +140,10 @@ impl SealedDriver {
                     .believes(place, found.stamp.version, as_of) =>
             {
                 Some((found.key, found.record))
+            }
+            // IMPORTANT: whoever reads the fences must know of one that is damaged, and it has a name.
+            Err(_) if keys.is_converting && is_plain_fence(place, stored) => {
+                Some((place.clone(), stored.clone()))
             }
             // An old one that was put back, or one that was edited, or is damaged: it has no name.
             Ok(_) | Err(_) => {
@@ -149,19 +153,50 @@ impl SealedDriver {
         }
     }
 
-    /// Records in the order of their places: for those who want all of them, once.
+    /// All records once, in the order of their places, plain ones first: what is sealed anew meanwhile moves
+    /// on, never back.
     pub(super) fn walk_on(&self, from: &[u8], page: PageLimit) -> Result<Walked, Failure> {
+        let (wants_plain, from) = match from.split_first() {
+            Some((&SEALED, from)) => (false, from),
+            Some((_, from)) => (true, from),
+            None => (self.vault.keys()?.is_converting, from),
+        };
         let as_of = self.vault.replay.now();
         let below = self.inner.scan(b"", from, page)?;
         let keys = self.vault.keys()?;
-        let next = below.last().map(|(place, _)| place.clone());
-        let mut records = Vec::with_capacity(below.len());
-        for (place, stored) in &below {
-            let is_own = is_reserved(split(place).0) && stored.starts_with(&MAGIC);
-            if !is_own && let Some(record) = self.shown(&keys, place, stored, as_of) {
-                records.push(record);
+        let next = match below.last() {
+            Some((place, _)) if wants_plain => Some(cursor(PLAIN, place)),
+            Some((place, _)) => Some(cursor(SEALED, place)),
+            None if wants_plain => Some(cursor(SEALED, b"")),
+            None => None,
+        };
+        let wanted = below
+            .iter()
+            .filter(|(_, stored)| stored.starts_with(&MAGIC) == wants_plain);
+        let records = wanted.filter_map(|(place, stored)| {
+            let is_own = is_reserved(split(place).0) && wants_plain;
+            if is_own {
+                return None;
             }
-        }
-        Ok(Walked { records, next })
+            self.shown(&keys, place, stored, as_of)
+        });
+        Ok(Walked {
+            records: records.collect(),
+            next,
+        })
     }
+}
+
+/// First byte of where a walk goes on among plain records.
+const PLAIN: u8 = b'p';
+/// First byte of where it goes on among sealed ones.
+const SEALED: u8 = b's';
+
+fn cursor(kind: u8, place: &[u8]) -> Bytes {
+    [&[kind], place].concat().into()
+}
+
+/// Whether a plain fence is stored at a place.
+pub(super) fn is_plain_fence(place: &[u8], stored: &[u8]) -> bool {
+    split(place).0 == FENCES.as_bytes() && stored.starts_with(&MAGIC)
 }

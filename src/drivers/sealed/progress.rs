@@ -19,6 +19,36 @@ pub struct SealProgress {
     pub given_up: u64,
     /// About how many records there are, if the store can tell.
     pub records: Option<u64>,
+    /// Everything was sealed in this epoch or after it.
+    #[serde(skip)]
+    pub(super) through: u32,
+    /// How often the keys were destroyed.
+    #[serde(skip)]
+    pub(super) shreds: u64,
+    /// larder has ended.
+    #[serde(skip)]
+    pub(super) is_over: bool,
+}
+
+/// What a rotation is to reach.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Awaited {
+    /// The first epoch of its master key.
+    pub(super) since: u32,
+    /// How often the keys had been destroyed before.
+    pub(super) shreds: u64,
+}
+
+impl Awaited {
+    /// Whether it has reached it, or never will; then with nothing.
+    pub fn ended(self, progress: &SealProgress) -> Option<Option<SealProgress>> {
+        let is_through = progress.through >= self.since || progress.shreds != self.shreds;
+        match (is_through, progress.is_over) {
+            (true, _) => Some(Some(*progress)),
+            (false, true) => Some(None),
+            (false, false) => None,
+        }
+    }
 }
 
 impl SealProgress {
@@ -28,6 +58,19 @@ impl SealProgress {
             is_under_way: true,
             finished: self.finished,
             plain_text_left: self.plain_text_left,
+            through: self.through,
+            shreds: self.shreds,
+            is_over: self.is_over,
+            ..Self::default()
+        };
+    }
+
+    /// The keys were destroyed: whatever was under way has ended with them.
+    pub(super) fn shredded(&mut self) {
+        *self = Self {
+            finished: self.finished + u64::from(self.is_under_way),
+            shreds: self.shreds + 1,
+            is_over: self.is_over,
             ..Self::default()
         };
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::envelope::Plain;
 use super::open::MARKER;
+use super::page::is_plain_fence;
 use super::{Failure, Keys, PageLimit, SealedDriver, StoreDurability, Upkeep, Write, Writer};
 use crate::record::{Damage, MAGIC};
 
@@ -25,7 +26,8 @@ impl SealedDriver {
         let writer = &mut *self.writer.lock();
         if !keys.is_resealing() || (writer.waits_for_newest && !self.vault.is_newest()) {
             // Whoever asked for the key that is in use already is told that there was nothing to do.
-            self.vault.report_end();
+            let through = (!keys.is_resealing()).then_some(keys.since);
+            self.vault.report_end(through);
             return Ok(Upkeep {
                 goes_on: false,
                 wants_scrub: keys.needs_scrub,
@@ -92,11 +94,17 @@ impl SealedDriver {
             Ok(found) => found,
             // A plain record that is not larder's to touch, or one of a later layout.
             Err(Damage::Foreign) => return Ok(Fate::Stays),
+            // It was replaced when the fences were read, or will be when they are read next.
+            Err(_) if is_plain_fence(place, stored) => return Ok(Fate::Stays),
             Err(_) => {
                 batch.push(delete());
                 return Ok(Fate::GivenUp);
             }
         };
+        if found.epoch < keys.floor {
+            batch.push(delete());
+            return Ok(Fate::GivenUp);
+        }
         let is_plain = stored.starts_with(&MAGIC);
         let stamp = found.stamp;
         let plain = Plain {
@@ -129,7 +137,7 @@ impl SealedDriver {
         if keys.is_rotating() && !may_forget {
             // Opened with the older of two keys: it is not forgotten while it is the one in use.
             writer.waits_for_newest = true;
-            self.vault.report(super::SealProgress::end);
+            self.vault.report_end(None);
             return Ok(Upkeep::default());
         }
         self.mark(writer)?;
@@ -138,8 +146,9 @@ impl SealedDriver {
         // Seals that were set aside are those of an epoch that stays.
         let wants_scrub = keys.is_converting || keys.needs_scrub;
         let has_ended = self.vault.change(|header| {
-            // IMPORTANT: a key that was accepted meanwhile has a run of its own before it.
-            if header.bundle.since != keys.since {
+            // IMPORTANT: a key that was accepted meanwhile has a run of its own before it, and the older of two
+            // that was made the one in use is not the one to be kept.
+            if header.bundle.since != keys.since || !header.is_newest() {
                 return Ok(false);
             }
             header.bundle.is_converting = false;
@@ -147,7 +156,7 @@ impl SealedDriver {
             header.forget_older().map(|()| true)
         })?;
         if has_ended {
-            self.vault.report(super::SealProgress::end);
+            self.vault.report_end(Some(keys.since));
         }
         Ok(Upkeep {
             goes_on: !has_ended,

@@ -14,7 +14,7 @@ use super::config::EncryptionConfig;
 use super::head::{self, Unusable};
 use super::header::Header;
 use super::keys::Keys;
-use super::progress::SealProgress;
+use super::progress::{Awaited, SealProgress};
 use super::replay::Replay;
 use super::{Failure, MasterKey, file, key_failure};
 use crate::secret::KeyProvider;
@@ -101,14 +101,15 @@ impl Vault {
         self.progress.send_modify(change);
     }
 
-    /// Nothing is under way, whatever was reported.
-    pub(super) fn report_end(&self) {
+    /// Nothing is under way, whatever was reported; what was sealed before this epoch was sealed anew, if so.
+    pub(super) fn report_end(&self, through: Option<u32>) {
         self.progress.send_if_modified(|progress| {
-            let was_under_way = progress.is_under_way;
-            if was_under_way {
+            let before = *progress;
+            if progress.is_under_way {
                 progress.end();
             }
-            was_under_way
+            progress.through = through.unwrap_or(progress.through);
+            *progress != before
         });
     }
 
@@ -169,6 +170,7 @@ impl Vault {
         let header = Header::new(bundle, self.master()?)?;
         let mut place = self.header.lock();
         self.write(&header)?;
+        self.report(|progress| progress.through = 0);
         self.install(&header.bundle)?;
         *place = Some(header);
         Ok(())
@@ -219,35 +221,72 @@ impl Vault {
     /// # Errors
     ///
     /// [`Failure`], with what to do; nothing was changed.
-    pub fn rotate(&self, provider: Arc<dyn KeyProvider>) -> Result<(), Failure> {
+    pub fn rotate(&self, provider: Arc<dyn KeyProvider>) -> Result<Awaited, Failure> {
         let key = provider
             .key()
             .map_err(|error| key_failure(&provider.name(), &error))?;
-        self.change(|header| header.rotate(key))?;
+        let mut place = self.header.lock();
+        let closed = || Failure::reopen("the sealed store is closed");
+        let mut header = place.clone().ok_or_else(closed)?;
+        header.rotate(key)?;
+        self.write(&header)?;
+        self.install(&header.bundle)?;
+        let since = header.bundle.since;
+        *place = Some(header);
+        // IMPORTANT: with the header: whoever opens the store next asks for the key that is newest.
         *self.provider.lock() = provider;
-        self.report(SealProgress::begin);
-        Ok(())
+        drop(place);
+        let mut awaited = Awaited { since, shreds: 0 };
+        self.report(|progress| {
+            awaited.shreds = progress.shreds;
+            progress.begin();
+        });
+        Ok(awaited)
     }
 
     /// Destroys the keys. Blocks. Works whether the store is open or not, and without the master key.
     ///
     /// # Errors
     ///
-    /// [`Failure`]: they may not be destroyed.
+    /// [`Failure`]: they may not be destroyed, or another process has the store.
     pub fn shred(&self) -> Result<(), Failure> {
         let mut place = self.header.lock();
+        // IMPORTANT: an open store is locked already; one that is not may be somebody else's.
+        let _lock = match (&*place, self.path.parent()) {
+            (None, Some(directory)) => Some(crate::drivers::disk::lock(directory)?),
+            _ => None,
+        };
         let id = place.as_ref().map_or([0; 16], |header| header.bundle.id);
-        file::destroy(&self.path, &head::shredded(id)).map_err(|e| self.failed(&e))?;
-        // Whoever has them has them for the length of one call; the next one has the store opened anew.
-        *self.keys.write() = None;
-        *place = None;
+        let destroyed = file::destroy(&self.path, &head::shredded(id));
+        // IMPORTANT: also where that failed half-way: what is sealed with keys that are gone is lost. Whoever has
+        // them has them for the length of one call; the next one has the store opened anew.
+        (*place, *self.keys.write()) = (None, None);
         drop(place);
-        self.report(|progress| *progress = SealProgress::default());
-        Ok(())
+        self.report(SealProgress::shredded);
+        destroyed.map_err(|e| self.failed(&e))
+    }
+
+    /// Nothing comes of what is waited for any more.
+    pub fn end(&self) {
+        self.report(|progress| progress.is_over = true);
     }
 
     fn failed(&self, error: &std::io::Error) -> Failure {
-        crate::drivers::disk::path_failure(&self.path, error)
+        use std::io::ErrorKind as Kind;
+        match error.kind() {
+            // What is stored can still be read.
+            Kind::StorageFull | Kind::QuotaExceeded => Failure::full(format!(
+                "{}: no room for the header of the sealed store",
+                self.path.display()
+            )),
+            _ => crate::drivers::disk::path_failure(&self.path, error),
+        }
+    }
+
+    /// The store is not open any more.
+    pub(super) fn close(&self) {
+        let mut place = self.header.lock();
+        (*place, *self.keys.write()) = (None, None);
     }
 
     fn unusable(&self, unusable: &Unusable) -> Failure {

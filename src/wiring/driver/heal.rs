@@ -193,6 +193,7 @@ mod tests {
                 kind: None,
                 standing: Standing::default(),
             },
+            is_secret: false,
             defaults: Arc::new(()),
             definition: Arc::new(()),
             encode: Arc::new(encode),

@@ -91,6 +91,8 @@ pub(super) fn launch(
             drop(held);
             *ended.lock() = Some(all_ended);
             ends?;
+            #[cfg(feature = "secure")]
+            let pulse = Arc::clone(lanes.pulse());
             port.half_open(generation, lanes);
             let addr = start_actor(&parts, &port, &arbiter, guard).await?;
             let stop = addr.clone().recipient::<Stop>();
@@ -108,7 +110,10 @@ pub(super) fn launch(
             #[cfg(feature = "secure")]
             if let Some(vault) = vault {
                 let upkeep = Upkeep::new(&parts, &port, vault, held);
-                arbiter.spawn(upkeep.run());
+                let port = Arc::clone(&port);
+                arbiter.spawn(async move {
+                    let _ = port.unless_given_up(&pulse, upkeep.run()).await;
+                });
             }
             Ok(())
         })

@@ -41,10 +41,10 @@ impl Upkeep {
     pub async fn run(self) {
         let mut progress = self.vault.progress();
         loop {
-            if !self.catch_up().await || self.held.upgrade().is_none() {
+            if !self.catch_up().await || !self.is_there() {
                 return;
             }
-            // Ended by the vault's end, or when a successor's upkeep has begun and this driver is gone.
+            // It ends with its generation: see where it is spawned.
             if progress.changed().await.is_err() {
                 return;
             }
@@ -68,13 +68,18 @@ impl Upkeep {
             if done.wants_scrub {
                 self.scrub();
             }
-            if !done.goes_on {
+            if !done.goes_on || !self.is_there() {
                 return true;
             }
             // Half of the lane is for those that somebody waits for.
             let rest = began.elapsed().min(REST_MAX);
             self.timer.wait(rest).out().await;
         }
+    }
+
+    /// Whether its driver is.
+    fn is_there(&self) -> bool {
+        self.held.strong_count() > 0
     }
 
     /// On a thread of its own: it may take long.
