@@ -132,7 +132,7 @@ async fn sealed_anew(larder: &Larder) {
             if !progress.is_under_way && progress.finished > 0 {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(SOON, ended).await.unwrap();
@@ -224,7 +224,7 @@ async fn reopen(
     // It goes on by itself, unless it had ended.
     let ended = async {
         while sealed_with(dir).slots > 1 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(SOON, ended).await.expect(context);
