@@ -142,7 +142,7 @@ async fn sealed_anew(larder: &Larder) {
 fn plans(quick: usize) -> Vec<(u64, usize)> {
     match is_long() {
         true => vec![(20_000, 200)],
-        false => vec![(300, quick), (3_000, 1)],
+        false => vec![(300, quick), (2_000, 1)],
     }
 }
 
@@ -178,7 +178,7 @@ fn a_rotation_that_is_killed_goes_on_under_either_key_and_loses_nothing() {
             tokio::join!(rotating, change_until_killed(&larder));
         });
     }
-    for (records, kills) in plans(7) {
+    for (records, kills) in plans(5) {
         let dir = crash::quick_dir();
         block_on(async {
             let larder = sealed(dir.path(), 1).await.unwrap();
@@ -259,7 +259,7 @@ fn a_conversion_that_is_killed_goes_on_and_loses_nothing() {
             change_until_killed(&larder).await;
         });
     }
-    for (records, kills) in plans(5) {
+    for (records, kills) in plans(3) {
         for kill in 0..kills {
             let dir = crash::quick_dir();
             block_on(async {
