@@ -1,3 +1,5 @@
+//! The header, byte by byte, and what each master key opens of it.
+
 use super::super::envelope::ID_BYTES;
 use super::super::head::shredded;
 use super::*;
