@@ -155,6 +155,7 @@ impl Driver for LogDriver {
         Ok(Reclaimed {
             records: due,
             next_ms,
+            ..Reclaimed::default()
         })
     }
 

@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --example secrets` fails if any of it is untrue.
 
+#![allow(clippy::indexing_slicing, reason = "an example says what must be")]
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -122,7 +122,7 @@ fn the_suite_ends_at_the_first_behaviour_that_is_not_kept() {
             let gone = |key| (key, larder::Version::new(1).unwrap());
             Ok(Reclaimed {
                 records: records.into_keys().map(gone).collect(),
-                next_ms: None,
+                ..Reclaimed::default()
             })
         }
         fn reserve(&self, mark: Watermark) -> Result<(), Failure> {

@@ -12,14 +12,14 @@ use larder::drivers::disk::DiskConfig;
 use larder::drivers::map::{MapDriver, MapStore};
 use larder::drivers::sealed::{Vault, over};
 use larder::drivers::{
-    Driver, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write,
+    Driver, Factory, Failure, PageLimit, Reclaimed, StoreDurability, Usage, Watermark, Write,
 };
 use larder::{
     Cache, CommitConfig, Condition, DegradedReason, Durability, EncryptionConfig, Larder,
 };
 use parking_lot::Mutex;
 
-use sealed::{SOON, key, quick_dir, set};
+use sealed::{ALL, SOON, key, quick_dir, set};
 
 #[path = "support/sealed.rs"]
 mod sealed;
@@ -30,8 +30,23 @@ const WRITERS: u64 = 8;
 /// Epoch and nonce of each seal.
 type Seals = Arc<Mutex<Vec<(u32, [u8; 12])>>>;
 
+/// What is done before each page is read below.
+type Hook = Arc<Mutex<Option<Box<dyn FnMut() + Send>>>>;
+
 /// A map that remembers each seal that it was given, also of what was overwritten since.
-struct Spy(MapDriver, Seals);
+struct Spy(MapDriver, Seals, Hook);
+
+/// Makes such drivers.
+fn spied(map: &MapStore, seals: &Seals, hook: &Hook) -> Factory {
+    let (map, seals, hook) = (map.clone(), Arc::clone(seals), Arc::clone(hook));
+    Arc::new(move || {
+        Ok(Box::new(Spy(
+            map.open(),
+            Arc::clone(&seals),
+            Arc::clone(&hook),
+        )))
+    })
+}
 
 impl Driver for Spy {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Failure> {
@@ -60,6 +75,12 @@ impl Driver for Spy {
         after: &[u8],
         page: PageLimit,
     ) -> Result<Vec<(Bytes, Bytes)>, Failure> {
+        // Taken out meanwhile: it may read, too.
+        let hook = self.2.lock().take();
+        if let Some(mut hook) = hook {
+            hook();
+            *self.2.lock() = Some(hook);
+        }
         self.0.scan(prefix, after, page)
     }
 
@@ -119,12 +140,10 @@ async fn under_many_writers_and_readers_no_key_seals_more_often_than_it_may() {
     let dir = quick_dir();
     let (map, seals) = (MapStore::new(), Seals::default());
     let vault = Arc::new(Vault::new(dir.path(), config()));
-    let (under, spied) = (map.clone(), Arc::clone(&seals));
-    let inner = move || Ok(Box::new(Spy(under.open(), Arc::clone(&spied))) as Box<dyn Driver>);
     let builder = Larder::builder().call_max(SOON).driver_factory(
         "store",
         CommitConfig::default(),
-        over(Arc::new(inner), &vault),
+        over(spied(&map, &seals, &Hook::default()), &vault),
     );
     let larder = builder.start().await.unwrap();
     let cache = larder.cache_builder::<u64>("numbers").drivers(["store"]);
@@ -162,13 +181,34 @@ fn the_seals_of_earlier_processes_count() {
     for process in 0..20 {
         let config = EncryptionConfig::new(key(1)).seals_per_key_max(100_000);
         let vault = Arc::new(Vault::new(dir.path(), config));
-        let (under, spied) = (map.clone(), Arc::clone(&seals));
-        let inner = move || Ok(Box::new(Spy(under.open(), Arc::clone(&spied))) as Box<dyn Driver>);
-        let driver = over(Arc::new(inner), &vault)().unwrap();
+        let driver = over(spied(&map, &seals, &Hook::default()), &vault)().unwrap();
         set(&*driver, "c/a", process + 1, "value");
     }
     // Two blocks fit into each: what a process has set aside nobody else uses.
     assert_eq!(check(&seals, 100_000), 10);
+}
+
+#[test]
+fn pages_come_to_an_end_and_are_whole_though_another_key_comes_with_each_of_them() {
+    let (dir, hook, seals) = (quick_dir(), Hook::default(), Seals::default());
+    let config = EncryptionConfig::new(key(1)).seals_per_key_max(1);
+    let vault = Arc::new(Vault::new(dir.path(), config));
+    let driver = over(spied(&MapStore::new(), &seals, &hook), &vault)().unwrap();
+    let driver: Arc<dyn Driver> = driver.into();
+    set(&*driver, "c/still", 1, "value");
+    let (writer, mut version) = (Arc::clone(&driver), 1);
+    *hook.lock() = Some(Box::new(move || {
+        version += 1;
+        assert!(version < 100, "it has no end");
+        set(&*writer, "c/changed", version, "value");
+    }));
+    let page = driver.scan(b"c/", b"", ALL).unwrap();
+    assert_eq!(page.len(), 2);
+    let walked = driver.walk(b"", ALL).unwrap();
+    assert_eq!(walked.records.len(), 2);
+    assert_eq!(vault.refused(), 0);
+    // The driver is its own hook's.
+    *hook.lock() = None;
 }
 
 #[tokio::test]

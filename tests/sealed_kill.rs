@@ -132,7 +132,7 @@ async fn sealed_anew(larder: &Larder) {
             if !progress.is_under_way && progress.finished > 0 {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(SOON, ended).await.unwrap();
@@ -142,7 +142,7 @@ async fn sealed_anew(larder: &Larder) {
 fn plans(quick: usize) -> Vec<(u64, usize)> {
     match is_long() {
         true => vec![(20_000, 200)],
-        false => vec![(300, quick), (3_000, 1)],
+        false => vec![(300, quick), (2_000, 1)],
     }
 }
 
@@ -178,7 +178,7 @@ fn a_rotation_that_is_killed_goes_on_under_either_key_and_loses_nothing() {
             tokio::join!(rotating, change_until_killed(&larder));
         });
     }
-    for (records, kills) in plans(7) {
+    for (records, kills) in plans(5) {
         let dir = crash::quick_dir();
         block_on(async {
             let larder = sealed(dir.path(), 1).await.unwrap();
@@ -224,7 +224,7 @@ async fn reopen(
     // It goes on by itself, unless it had ended.
     let ended = async {
         while sealed_with(dir).slots > 1 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(SOON, ended).await.expect(context);
@@ -259,7 +259,7 @@ fn a_conversion_that_is_killed_goes_on_and_loses_nothing() {
             change_until_killed(&larder).await;
         });
     }
-    for (records, kills) in plans(5) {
+    for (records, kills) in plans(3) {
         for kill in 0..kills {
             let dir = crash::quick_dir();
             block_on(async {

@@ -197,7 +197,7 @@ fn fenced() -> (Sealed, Bytes, Bytes) {
     let store = Sealed::new();
     let driver = store.open();
     set(&*driver, "c/cleared", 5, "behind a fence");
-    let fence = format!("\0fences/c");
+    let fence = "\0fences/c".to_string();
     set(&*driver, &fence, 6, "8 bytes.");
     let ceiling = larder::drivers::Watermark {
         ceiling: 100,

@@ -50,6 +50,7 @@ fn what_drivers_see_shows_nothing() {
     shows_nothing(&Write::Delete { key: secret() });
     shows_nothing(&Reclaimed {
         records: vec![(secret(), Version::at(1))],
+        bodies: vec![secret()],
         next_ms: None,
     });
     let store = MapStore::new();

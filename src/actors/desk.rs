@@ -25,11 +25,9 @@ mod whole;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use actix::prelude::*;
-use futures_core::Stream;
 
 use super::guard::DeathGuard;
 use crate::breaker::BreakerMode;
@@ -50,12 +48,11 @@ use crate::tiers::{Boxed, Home};
 #[cfg(feature = "secure")]
 pub(crate) use sealed::SealedLines;
 use watching::Forwarding;
+pub(crate) use watching::Healths;
 
 /// Permits beyond the gate's that the mailbox holds: refusals on their way out.
 const MAILBOX_SLACK: usize = 64;
 
-/// How larder is, now and after each change.
-pub(crate) type Healths = Pin<Box<dyn Stream<Item = Health> + Send>>;
 type SetLine = dyn Fn(&str, BreakerMode) -> Result<(), Error> + Send + Sync;
 type WarmLine = dyn Fn(Vec<String>) -> Boxed<Result<Warmed, Error>> + Send + Sync;
 

@@ -32,9 +32,9 @@
 //! | [`larder::TakeHealth`] | desk | `Result<Health>` |
 //! | [`larder::WatchHealth`] | desk | `Result<SubscriptionId>` |
 //! | [`larder::SetBreaker`] | desk | `Result<()>` |
-//! | `sealed::RotateKey` (feature `secure`) | desk | `Result<()>` |
-//! | `sealed::Shred` (feature `secure`) | desk | `Result<()>` |
-//! | `sealed::TakeSealProgress` (feature `secure`) | desk | `Result<SealProgress>` |
+//! | [`sealed::RotateKey`] | desk | `Result<()>` |
+//! | [`sealed::Shred`] | desk | `Result<()>` |
+//! | [`sealed::TakeSealProgress`] | desk | `Result<SealProgress>` |
 //! | [`memory::Resize`] | memory driver | `Result<()>` |
 //! | [`memory::Sweep`] | memory driver | `u64` |
 //! | [`memory::Measure`] | memory driver | [`memory::Measured`] |
@@ -43,6 +43,8 @@
 //! | [`storage::Scan`] | storage driver | `Result<Vec<(Bytes, Bytes)>>` |
 //! | [`storage::Measure`] | storage driver | `Result<Usage>` |
 //! | [`supervise::Restart`] | supervisor | `()` |
+//!
+//! Those of `sealed` come with feature `secure`.
 //!
 //! A host's actor that has subscribed receives [`EntryEvent<V>`](crate::EntryEvent) from the desk and
 //! replies `()`; one that watches health receives [`larder::HealthChanged`] likewise.

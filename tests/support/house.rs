@@ -35,7 +35,12 @@ pub const ARROWS: &[(&str, &str)] = &[
         "drivers::lanes",
         "clock gate version record drivers drivers::pulse",
     ),
+    ("drivers::answers", "clock version"),
     ("drivers::disk", "clock key version record drivers"),
+    (
+        "drivers::sealed",
+        "clock key version record secret drivers drivers::disk",
+    ),
     ("drivers::faults", "clock drivers drivers::map"),
     ("drivers::conformance", "clock version record drivers"),
     ("shelf", "sync tally clock key version error bell drivers"),
@@ -58,7 +63,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "messages",
-        "clock key version error breaker codec drivers shelf entry outcome event stats cache",
+        "clock key version error breaker codec drivers shelf entry outcome event stats cache drivers::sealed secret",
     ),
     // The paths, and the handle over them.
     (
@@ -102,24 +107,27 @@ pub const ARROWS: &[(&str, &str)] = &[
     ),
     (
         "actors::desk",
-        "version error breaker codec gate entry outcome stats messages watch tiers cache actors::guard",
+        "version error breaker codec gate entry outcome stats messages watch tiers cache actors::guard drivers::sealed",
     ),
     // What puts it all together.
     (
         "wiring",
-        "sync clock version error breaker health gate runtime hurry wait config drivers drivers::pulse drivers::lanes shelf entry fetch port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk",
+        "sync clock version error breaker health gate runtime hurry wait config drivers drivers::pulse drivers::lanes shelf entry fetch port outcome stats messages watch tiers actors::guard actors::supervisor actors::memory actors::driver actors::batch actors::ttl actors::hub actors::desk drivers::sealed secret",
     ),
     (
         "larder",
-        "clock error breaker health codec fetch runtime port outcome stats messages tiers cache wiring builder",
+        "clock error breaker health codec fetch runtime port outcome stats messages tiers cache wiring builder drivers::sealed secret",
     ),
     ("addresses", "error cache messages actors::desk larder"),
     (
         "builder",
-        "clock error gate health runtime config drivers drivers::disk entry cache wiring larder",
+        "clock error gate health runtime config drivers drivers::disk entry cache wiring larder drivers::sealed secret",
     ),
     // What reads stored bytes, as fuzzers call it.
-    ("fuzzing", "error record codec drivers fetch cache"),
+    (
+        "fuzzing",
+        "error record codec drivers fetch cache drivers::disk drivers::sealed version",
+    ),
 ];
 
 /// Arrows against the order of the table. ARCHITECTURE.md has the reason for each.
@@ -141,6 +149,18 @@ pub const SHARED: &[(&str, &str)] = &[
     (
         "src/cache/asking.rs",
         "what a call says that says nothing; made once",
+    ),
+    (
+        "src/drivers/sealed/mod.rs",
+        "what the writing thread has at hand; whether the store is being rewritten",
+    ),
+    (
+        "src/drivers/sealed/replay.rs",
+        "what was committed last: the writing thread, and those that read",
+    ),
+    (
+        "src/drivers/sealed/vault.rs",
+        "header and keys of a sealed store: its driver's threads, and whoever rotates or destroys them",
     ),
     (
         "src/sync.rs",

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_core::Stream;
 
 use super::Desk;
 use crate::cache::Cache;
@@ -13,7 +14,11 @@ use crate::error::Error;
 use crate::messages::entry::{Subscribe, Unsubscribe, Watching};
 use crate::messages::hub::SubscriptionId;
 use crate::messages::larder::{HealthChanged, WatchHealth};
+use crate::stats::Health;
 use crate::watch;
+
+/// How larder is, now and after each change.
+pub(crate) type Healths = Pin<Box<dyn Stream<Item = Health> + Send>>;
 
 /// Subscriptions that one generation can number: more than it lives to see.
 const ISSUED_BITS: u32 = 40;

@@ -58,18 +58,12 @@ pub fn open(
     prepare: impl FnOnce(bool) -> Result<(), Failure>,
 ) -> Result<Opened, Failure> {
     let lock = lock(dir)?;
-    let store = dir.join(STORE);
-    prepare(store.try_exists().map_err(|e| path_failure(&store, &e))?)?;
+    prepare(has_store(dir)?)?;
     let path = dir.join(WATERMARK);
     let (mut file, known) = WatermarkFile::open(&path).map_err(|e| path_failure(&path, &e))?;
     remove_leftovers(&dir.join(CREATING))?;
     let boot = trust::boot();
-    let mut marks = Marks {
-        boot,
-        is_damaged: false,
-        is_suspect: false,
-        ..known.unwrap_or_default()
-    };
+    let mut marks = begin(known, boot);
     let mut opening = Opening {
         dir,
         config,
@@ -126,6 +120,21 @@ pub fn open(
     })
 }
 
+/// What is known until the store has been looked at.
+fn begin(known: Option<Marks>, boot: u128) -> Marks {
+    Marks {
+        boot,
+        is_damaged: false,
+        is_suspect: false,
+        ..known.unwrap_or_default()
+    }
+}
+
+fn has_store(dir: &Path) -> Result<bool, Failure> {
+    let path = dir.join(STORE);
+    path.try_exists().map_err(|e| path_failure(&path, &e))
+}
+
 fn lost(reason: &str, successor: &Passport) -> Quarantine {
     Quarantine::new(None, reason, &successor.head)
 }
@@ -152,10 +161,10 @@ impl Opening<'_> {
         boot: u128,
         past: &mut Past,
     ) -> Result<Found, Failure> {
-        let path = self.dir.join(STORE);
-        if !path.try_exists().map_err(|e| path_failure(&path, &e))? {
+        if !has_store(self.dir)? {
             return Ok(Found::Nothing);
         }
+        let path = self.dir.join(STORE);
         let doubtful = |reason: String, version_max| Found::Doubtful {
             doubt: Doubt::Past(reason),
             version_max,

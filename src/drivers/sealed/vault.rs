@@ -232,6 +232,7 @@ impl Vault {
         self.write(&header)?;
         self.install(&header.bundle)?;
         let since = header.bundle.since;
+        let is_resealing = header.bundle.is_rotating() || header.bundle.is_converting;
         *place = Some(header);
         // IMPORTANT: with the header: whoever opens the store next asks for the key that is newest.
         *self.provider.lock() = provider;
@@ -239,7 +240,10 @@ impl Vault {
         let mut awaited = Awaited { since, shreds: 0 };
         self.report(|progress| {
             awaited.shreds = progress.shreds;
-            progress.begin();
+            // There is nothing to do for a key that is in use already.
+            if is_resealing {
+                progress.begin();
+            }
         });
         Ok(awaited)
     }

@@ -59,15 +59,11 @@ pub(super) fn launch(
     let ended: Arc<Mutex<Option<Ended>>> = Arc::default();
     let healing = Arc::new(Healing::new(&tiers, &port));
     let was_open: Arc<AtomicBool> = Arc::default();
-    #[cfg(feature = "secure")]
-    let vault = plan.vault.clone();
     Box::new(move |guard| {
         let (parts, port, arbiter) = (parts.clone(), Arc::clone(&port), arbiter.clone());
         let (name, factory, commits) = (name.clone(), Arc::clone(&factory), commits.clone());
         let (ended, was_open) = (Arc::clone(&ended), Arc::clone(&was_open));
         let healing = Arc::clone(&healing);
-        #[cfg(feature = "secure")]
-        let vault = vault.clone();
         Box::pin(async move {
             let parts = parts
                 .upgrade()
@@ -84,11 +80,8 @@ pub(super) fn launch(
             take_in(&parts, &port, &opened, is_first);
             let generation = guard.generation();
             let pulse = pulse(&parts, &port, generation, commits.read_threads);
-            let (ends, lanes, started) =
+            let (ends, lanes, (_held, all_ended)) =
                 start_lanes(&parts, &name, commits.read_threads, pulse, opened.driver);
-            let (held, all_ended) = started;
-            #[cfg(not(feature = "secure"))]
-            drop(held);
             *ended.lock() = Some(all_ended);
             ends?;
             #[cfg(feature = "secure")]
@@ -108,16 +101,22 @@ pub(super) fn launch(
             // Encoding takes time that the control arbiter does not have.
             arbiter.spawn(healing.run(generation));
             #[cfg(feature = "secure")]
-            if let Some(vault) = vault {
-                let upkeep = Upkeep::new(&parts, &port, vault, held);
-                let port = Arc::clone(&port);
-                arbiter.spawn(async move {
-                    let _ = port.unless_given_up(&pulse, upkeep.run()).await;
-                });
+            if let Some(vault) = parts.vaults.get(&*port.name).cloned() {
+                arbiter.spawn(keep_up(
+                    Upkeep::new(&parts, &port, vault, _held),
+                    port,
+                    pulse,
+                ));
             }
             Ok(())
         })
     })
+}
+
+/// What a sealed store has to do, until its generation is given up.
+#[cfg(feature = "secure")]
+async fn keep_up(upkeep: Upkeep, port: Arc<Port>, pulse: Arc<Pulse>) {
+    let _ = port.unless_given_up(&pulse, upkeep.run()).await;
 }
 
 /// Runs the factory, and everything that must be known before the first read, on a storage thread.

@@ -1,3 +1,5 @@
+//! A sealed record, byte by byte: nothing but the original opens.
+
 use super::*;
 use crate::version::Version;
 

@@ -1,3 +1,5 @@
+//! The header, byte by byte, and what each master key opens of it.
+
 use super::super::envelope::ID_BYTES;
 use super::super::head::shredded;
 use super::*;
@@ -33,7 +35,9 @@ fn a_header_reads_back_as_it_was_written() {
     assert!(read.bundle.is_converting && !read.bundle.needs_scrub);
     let keys = |header: &Header| {
         let epochs = header.bundle.epochs.iter();
-        epochs.map(|e| (e.number, *e.key)).collect::<Vec<_>>()
+        epochs
+            .map(|e| (e.number, e.key.clone()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(keys(&read), keys(&header));
 }
