@@ -180,9 +180,9 @@ pub fn decode(key: &[u8], record: &Bytes) -> Result<(Header, Bytes), Damage> {
     let (created_ms, expires_ms, keep_ms) =
         (rest.get_u64_le(), rest.get_u64_le(), rest.get_u64_le());
     let (idle_ms, schema, type_tag) = (rest.get_u32_le(), rest.get_u32_le(), rest.get_u64_le());
-    let (priority, flags, tag_count, _) =
+    let (priority, flags, tag_count, unused) =
         (rest.get_u8(), rest.get_u8(), rest.get_u8(), rest.get_u8());
-    if !is_known(flags) || (flags != 0) != (format == FORMAT_FLAGGED) {
+    if unused != 0 || !is_known(flags) || (flags != 0) != (format == FORMAT_FLAGGED) {
         return Err(Damage::Foreign);
     }
     let (payload_bytes, tag_bytes) = (rest.get_u64_le(), rest.get_u32_le());
@@ -224,6 +224,9 @@ fn decode_tags(mut bytes: Bytes, count: u8) -> Result<Box<[SmolStr]>, Damage> {
         tags.push(SmolStr::new(
             std::str::from_utf8(&tag).map_err(|_| Damage::Foreign)?,
         ));
+    }
+    if !bytes.is_empty() {
+        return Err(Damage::Truncated);
     }
     Ok(tags.into())
 }
@@ -326,6 +329,12 @@ mod tests {
             Err(Damage::Truncated),
             "more tags than there are"
         );
+        assert_eq!(
+            lie(58, 1),
+            Err(Damage::Truncated),
+            "fewer tags than there are"
+        );
+        assert_eq!(lie(59, 1), Err(Damage::Foreign), "a byte without a meaning");
         assert_eq!(lie(60, 255), Err(Damage::Truncated), "a longer payload");
         assert_eq!(lie(80, 200), Err(Damage::Truncated), "a longer tag");
         assert_eq!(lie(82, 0xff), Err(Damage::Foreign), "a tag that is no text");

@@ -75,6 +75,17 @@ fn a_codec_believes_no_length_before_it_has_the_bytes() {
     ] {
         assert!(peak < 4 << 20, "{peak}");
     }
+    // 2^29: what a text or bytes are given before they are read.
+    let long = [0xfc, 0, 0, 0, 0x20, b'a'];
+    for peak in [
+        refuses::<String>(&Bincode, &long),
+        refuses::<Bytes>(&Bincode, &long),
+    ] {
+        assert!(peak < 4 << 20, "{peak}");
+    }
+    // As many numbers as there can be in so few bytes.
+    let full = Bincode.encode(&vec![0_u128; (1 << 20) - 8], 1 << 20);
+    assert!(Codec::<Vec<u128>>::decode(&Bincode, &full.unwrap()).is_ok());
     for lie in ["[[[[", "\"", "{\"a\":", &"[".repeat(100_000)] {
         let peak = refuses::<serde_json::Value>(&Json, lie.as_bytes());
         assert!(peak < 64 << 10, "{peak}");

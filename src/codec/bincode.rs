@@ -12,6 +12,10 @@ use crate::error::Error;
 
 /// A decoder that is told by damaged bytes to allocate more than this gives up.
 const DECODE_BYTES_MAX: usize = 1 << 30;
+/// So few bytes hold no more than [`SMALL_DECODE_BYTES_MAX`], whatever they are: a number of 16 takes one at least.
+const SMALL_BYTES_MAX: usize = 1 << 20;
+/// As [`DECODE_BYTES_MAX`], for what is no longer than [`SMALL_BYTES_MAX`].
+const SMALL_DECODE_BYTES_MAX: usize = 16 * SMALL_BYTES_MAX;
 
 /// bincode 2 with its standard configuration, number 1: compact and fast, not self-describing. The default.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,9 +52,13 @@ pub(super) fn write<V: Value>(
 }
 
 pub(super) fn decode<V: Value>(bytes: &[u8]) -> Result<V, Error> {
-    let config = bincode::config::standard().with_limit::<DECODE_BYTES_MAX>();
-    let (value, read) = by_serde::decode_from_slice(bytes, config)
-        .map_err(|error| Error::decode::<V>(describe_decode(&error)))?;
+    let config = bincode::config::standard();
+    // IMPORTANT: a text that says that it is long has its room before it is read, up to the limit.
+    let read = match bytes.len() <= SMALL_BYTES_MAX {
+        true => by_serde::decode_from_slice(bytes, config.with_limit::<SMALL_DECODE_BYTES_MAX>()),
+        false => by_serde::decode_from_slice(bytes, config.with_limit::<DECODE_BYTES_MAX>()),
+    };
+    let (value, read) = read.map_err(|error| Error::decode::<V>(describe_decode(&error)))?;
     if read == bytes.len() {
         Ok(value)
     } else {
