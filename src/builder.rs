@@ -202,7 +202,7 @@ impl Builder {
         problems.extend(self.disk_problems());
         #[cfg(feature = "secure")]
         if let Some(plan) = self.secure_plan(&mut problems) {
-            self.drivers.insert(0, plan);
+            self.drivers.push(plan);
         }
         #[cfg(feature = "disk")]
         if let Some(plan) = self.disk_plan() {

@@ -167,8 +167,56 @@ fn catalogue() -> BTreeSet<String> {
             .unwrap()
             .to_owned()
     };
-    rows.map(name).collect()
+    let names = rows.map(name);
+    names
+        .filter(|name| cfg!(feature = "secure") || !name.starts_with("sealed"))
+        .collect()
 }
+
+/// The same larder with a sealed store.
+#[cfg(feature = "secure")]
+fn sealing(builder: Builder, dir: &std::path::Path) -> Builder {
+    builder.secure(dir, master(1))
+}
+
+#[cfg(not(feature = "secure"))]
+fn sealing(builder: Builder, _: &std::path::Path) -> Builder {
+    builder
+}
+
+#[cfg(feature = "secure")]
+fn master(byte: u8) -> larder::secret::MasterKey {
+    larder::secret::MasterKey::from_bytes([byte; 32]).unwrap()
+}
+
+#[cfg(feature = "secure")]
+async fn sealed_stores(host: &Addr<Host>) {
+    use larder::messages::sealed::{RotateKey, Shred, TakeSealProgress};
+    let driver = || "secure".to_owned();
+    let rotate = |driver| RotateKey {
+        driver,
+        key: Arc::new(master(2)),
+    };
+    host.send(Say(rotate(driver())))
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+    let progress = Say(TakeSealProgress { driver: driver() });
+    let progress = host.send(progress).await.unwrap().unwrap().unwrap();
+    assert!(!progress.plain_text_left);
+    let refused = host
+        .send(Say(rotate("store".into())))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(refused.unwrap_err().to_string().contains("is not sealed"));
+    let shred = Say(Shred { driver: driver() });
+    host.send(shred).await.unwrap().unwrap().unwrap();
+}
+
+#[cfg(not(feature = "secure"))]
+async fn sealed_stores(_: &Addr<Host>) {}
 
 fn host(
     larder: &Larder,
@@ -467,7 +515,9 @@ async fn subscriptions(
 #[actix::test]
 async fn a_hosts_actor_sends_every_message_of_the_catalogue() {
     let clock = Clock::manual(START_MS);
-    let larder = over(&Trial::default()).clock(clock).start().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let builder = sealing(over(&Trial::default()), dir.path());
+    let larder = builder.clock(clock).start().await.unwrap();
     let (host, mut heard, mut healths, sent) = host(&larder);
     single_keys(&host).await;
     many_keys(&host).await;
@@ -476,6 +526,7 @@ async fn a_hosts_actor_sends_every_message_of_the_catalogue() {
     host.send(SayTheRest).await.unwrap().unwrap();
     invalidation(&host).await;
     subscriptions(&host, &mut heard).await;
+    sealed_stores(&host).await;
     assert_eq!(sent.all(), catalogue());
     larder.shutdown(SOON).await.unwrap();
 }

@@ -156,7 +156,12 @@ impl Fronted {
         };
         let larder = tokio::time::timeout(SOON, opened).await.unwrap();
         Self {
-            cache: larder.cache("values").unwrap(),
+            // As long below as it is here.
+            cache: larder
+                .cache_builder("values")
+                .compression(larder::Compression::None)
+                .open()
+                .unwrap(),
             larder,
             platform,
             clock,

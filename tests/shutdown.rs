@@ -175,7 +175,9 @@ async fn what_a_store_that_is_down_must_not_show_any_more_is_not_said_to_be_stor
         .restart_backoff(NEVER_BACK, NEVER_BACK);
     let builder = builder.driver_factory("store", CommitConfig::default(), store.factory());
     let larder = builder.start().await.unwrap();
-    let users = cache(&larder);
+    // As long below as it is here.
+    let users = larder.cache_builder::<String>("users");
+    let users = users.compression(larder::Compression::None).open().unwrap();
     let large = || "x".repeat(39 << 10);
     users.set("k", text("1")).durability(written).await.unwrap();
     take_down(&larder, "store").await;

@@ -324,9 +324,11 @@ async fn refusals_of_every_gate_are_counted() {
     assert_eq!(stats(&larder).await.overloaded, 2 + refused as u64);
     // A page under way takes the only place at the desk and the only place at the driver.
     trial.hold_scans();
+    // The fences were read at the start.
+    let before = trial.scans();
     let scan = desk.send(entry::Scan::<u64>::new("numbers", ""));
     let scan = tokio::spawn(async move { scan.await.unwrap().is_ok() });
-    until("the page is read", || trial.scans() == 1).await;
+    until("the page is read", || trial.scans() > before).await;
     let get = entry::Get::<u64>::new("numbers", "a");
     assert!(desk.send(get).await.unwrap().is_err());
     let late = cache.get("a").deadline(Duration::ZERO).await;

@@ -126,7 +126,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     // What reads stored bytes, as fuzzers call it.
     (
         "fuzzing",
-        "error record codec drivers fetch cache drivers::disk drivers::sealed version",
+        "error record codec fetch cache drivers::disk drivers::sealed version",
     ),
 ];
 

@@ -284,7 +284,7 @@ fn a_repair_deletes_what_is_damaged_when_it_looks_and_nothing_else() {
     cut.pop();
     let mut later = record_of("k").to_vec();
     if let Some(format) = later.get_mut(2) {
-        *format += 1;
+        *format += 2;
     }
     for (stored, is_damaged) in [
         (None, false),
