@@ -145,7 +145,7 @@ pub fn cursor(bytes: &[u8]) {
 }
 
 /// What edits make of bytes; each is four bytes long: what it does, where (two bytes), and with what.
-#[cfg(feature = "secure")]
+#[cfg(any(feature = "secure", feature = "compression"))]
 pub(crate) fn edited(bytes: &[u8], edits: &[u8]) -> Vec<u8> {
     let mut out = bytes.to_vec();
     let (edits, _) = edits.as_chunks::<4>();
