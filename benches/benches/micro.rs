@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use larder::codec::Bincode;
 use larder::watch::WatchLatest;
 use larder::{Cache, Codec, Larder};
 use larder_bench::harness::drive;
@@ -74,23 +75,22 @@ fn calls(c: &mut Criterion) {
 
 fn codec(c: &mut Criterion) {
     let user = User::new(1);
-    let encode = |user: &User| Codec::Bincode.encode(user, 1 << 20).expect("bytes");
+    let encode = |user: &User| Bincode.encode(user, 1 << 20).expect("bytes");
     let bytes = encode(&user);
     let mut group = c.benchmark_group("codec");
     group.bench_function("encode-64-bytes", |b| b.iter(|| encode(black_box(&user))));
     // As a set in memory does that has no weigher.
     group.bench_function("encoded-len-64-bytes", |b| {
         b.iter(|| {
-            Codec::Bincode
+            Bincode
                 .encoded_len(black_box(&user), 1 << 20)
                 .expect("a length")
         });
     });
     group.bench_function("decode-64-bytes", |b| {
         b.iter(|| {
-            Codec::Bincode
-                .decode::<User>(black_box(&bytes))
-                .expect("a user")
+            let user: User = Bincode.decode(black_box(&bytes)).expect("a user");
+            user
         });
     });
     group.finish();
