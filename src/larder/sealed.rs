@@ -70,7 +70,8 @@ impl DriverHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if the device refuses: the keys may still be there. [`Error::Invalid`] if
+    /// [`Error::Unavailable`] if the device refuses, or the store is being opened or is another process's: the
+    /// keys may still be there, so try again. [`Error::Invalid`] if
     /// the driver is not sealed.
     ///
     /// # Cancel safety
@@ -105,7 +106,8 @@ impl Rotation {
         *self.progress.borrow()
     }
 
-    /// Waits until everything is sealed anew and the old key is forgotten, or the keys were destroyed.
+    /// Waits until everything is sealed anew and the old key is forgotten, or the keys were destroyed. Where the key
+    /// that was given is the older one of a rotation under way, that is not before the newer one is given.
     ///
     /// # Errors
     ///

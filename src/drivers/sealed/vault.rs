@@ -248,7 +248,8 @@ impl Vault {
         Ok(awaited)
     }
 
-    /// Destroys the keys. Blocks. Works whether the store is open or not, and without the master key.
+    /// Destroys the keys. Blocks. Works without the master key, and whether the store is open or not, but not while it
+    /// is being opened.
     ///
     /// # Errors
     ///
