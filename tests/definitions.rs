@@ -82,3 +82,44 @@ async fn a_prefix_longer_than_a_key_is_refused_before_a_store_sees_it() {
     ));
     larder.shutdown(SOON).await.unwrap();
 }
+
+#[tokio::test]
+async fn of_two_threads_that_open_a_name_one_as_secret_only_one_has_it() {
+    let larder = Larder::builder().start().await.unwrap();
+    let together = std::sync::Barrier::new(2);
+    let open = |name: &str, is_secret: bool| {
+        let cache = larder.cache_builder::<String>(name).drivers(["memory"]);
+        let cache = if is_secret { cache.secret() } else { cache };
+        together.wait();
+        cache.open().is_ok()
+    };
+    for n in 0..500 {
+        let name = format!("cache-{n}");
+        let opened = std::thread::scope(|scope| {
+            let secret = scope.spawn(|| open(&name, true));
+            let plain = open(&name, false);
+            [secret.join().unwrap(), plain]
+        });
+        assert!(opened == [true, false] || opened == [false, true], "{n}");
+    }
+    larder.shutdown(SOON).await.unwrap();
+}
+
+#[cfg(feature = "secure")]
+#[tokio::test]
+async fn where_caching_is_turned_off_a_cache_is_opened_as_it_would_be_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = larder::secret::MasterKey::from_bytes([1; 32]).unwrap();
+    let builder = Larder::builder().secure(dir.path(), key).disabled();
+    let larder = builder.start().await.unwrap();
+    let by_name = larder
+        .cache_builder::<String>("tokens")
+        .drivers(["memory", "secure"]);
+    by_name.open().unwrap();
+    let by_call: Cache<String> = larder.secure("tokens").unwrap();
+    assert!(by_call.get("a").await.unwrap().is_none());
+    larder.secure_builder::<String>("tokens").open().unwrap();
+    let by_name: Cache<String> = larder.cache("tokens").unwrap();
+    by_name.set("a", "value".into()).await.unwrap();
+    larder.shutdown(SOON).await.unwrap();
+}

@@ -19,7 +19,7 @@ mod sick_disk;
 
 const MIB: u64 = 1 << 20;
 
-/// A file system of its own, of 160 MiB, in memory.
+/// A file system of its own, in memory.
 struct Small {
     dir: TempDir,
 }
@@ -27,9 +27,13 @@ struct Small {
 impl Small {
     /// `None`, with a printed reason, where nothing can be mounted.
     fn mount() -> Option<Self> {
+        Self::mount_of(160)
+    }
+
+    fn mount_of(mib: u64) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=160m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"])
             .arg(dir.path())
             .output();
         match mount {
@@ -334,4 +338,28 @@ async fn a_rotation_that_finds_no_room_on_its_way_goes_on_by_itself_when_there_i
         assert!(users.get(&n.to_string()).await.unwrap().is_some(), "{n}");
     }
     larder.shutdown(SOON).await.unwrap();
+}
+
+#[cfg(feature = "secure")]
+#[tokio::test]
+async fn files_that_held_plain_text_are_rewritten_once_there_is_room_for_it() {
+    let Some(small) = Small::mount_of(400) else {
+        return;
+    };
+    let plain = sick_disk::start(&small.data(), DiskConfig::default()).await;
+    let set = users(&plain).set("a", "in plain text".into());
+    set.durability(Durability::Synced).await.unwrap();
+    plain.shutdown(SOON).await.unwrap();
+    small.fill(150 * MIB);
+    let key = larder::secret::MasterKey::from_bytes([1; 32]).unwrap();
+    let sealed = Larder::builder().disk(small.data()).encrypted(key);
+    let sealed = sealed.start().await.unwrap();
+    let driver = sealed.driver("disk").unwrap();
+    let progress = || driver.seal_progress().unwrap();
+    until("converted", async || progress().finished > 0).await;
+    assert!(progress().plain_text_left, "there is no room");
+    small.make_room();
+    until("rewritten", async || !progress().plain_text_left).await;
+    assert!(users(&sealed).get("a").await.unwrap().is_some());
+    sealed.shutdown(SOON).await.unwrap();
 }

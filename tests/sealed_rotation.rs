@@ -177,6 +177,10 @@ fn a_second_rotation_waits_for_the_first() {
         std::fs::read(store.dir.path().join(HEADER)).unwrap(),
         header
     );
+    // Nor is the older key accepted as if it were another one: it would wait for itself.
+    let older = store.vault.rotate(Arc::new(key(1)));
+    let older = older.unwrap_err().to_string();
+    assert!(older.contains("give the newer one"), "{older}");
     reseal(&*driver, 1);
     store.vault.rotate(Arc::new(key(3))).unwrap();
     reseal(&*driver, 1);
@@ -229,6 +233,20 @@ async fn a_rotation_to_the_key_that_is_in_use_already_ends_at_once() {
     assert_eq!(done.unwrap().unwrap().resealed, 0);
     assert!(!driver.seal_progress().unwrap().is_under_way);
     larder.shutdown(SOON).await.unwrap();
+}
+
+#[test]
+fn a_plain_record_of_a_later_layout_is_given_up_as_it_would_stay_in_plain_text() {
+    let store = plain_store();
+    let mut later = sealed::plain(b"a/later", 1_000, b"later").to_vec();
+    later[2] += 2;
+    store.plant(b"a/later", sealed::mended(b"a/later", &later));
+    let driver = store.open();
+    reseal(&*driver, 7);
+    all_there(&*driver, "converted");
+    assert_eq!(store.vault.progress().borrow().given_up, 1);
+    let plain = |(_, stored): &(bytes::Bytes, bytes::Bytes)| stored.starts_with(b"LR");
+    assert!(!store.records().iter().any(plain));
 }
 
 #[tokio::test]

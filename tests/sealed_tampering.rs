@@ -12,7 +12,7 @@ use larder::record::{self, Damage};
 use larder::secret::{KeyError, RollbackGuard};
 use larder::{
     Cache, CommitConfig, DegradedReason, Durability, EncryptionConfig, EntryEvent, EventKind,
-    Larder, Version,
+    Larder, PlainStore, Version,
 };
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -182,7 +182,7 @@ fn a_store_without_its_mark_is_refused_by_its_guard() {
     let guard = InMemory::default();
     let config = || EncryptionConfig::new(key(1)).rollback_guard(guard.clone());
     let mut store = Sealed::with(config());
-    drop(store.open());
+    set(&*store.open(), "c/a", 1, "value");
     remove(&store.map.open(), std::str::from_utf8(MARKER).unwrap());
     store.restarted(config());
     let reason = store.fatal();
@@ -190,6 +190,46 @@ fn a_store_without_its_mark_is_refused_by_its_guard() {
         reason.contains("rollback guard knows (0 is below"),
         "{reason}"
     );
+}
+
+#[test]
+fn an_empty_store_begins_anew_under_its_guard_and_believes_nothing_that_was_in_it() {
+    let guard = InMemory::default();
+    let config = || EncryptionConfig::new(key(1)).rollback_guard(guard.clone());
+    for keeps_header in [true, false] {
+        let mut store = Sealed::with(config());
+        set(&*store.open(), "c/a", 1, "old");
+        let (place, old) = store.records().remove(0);
+        store.map = MapStore::new();
+        if !keeps_header {
+            std::fs::remove_file(store.dir.path().join(sealed::HEADER)).unwrap();
+        }
+        store.restarted(config());
+        let driver = store.open();
+        store.plant(&place, old);
+        assert_eq!(shown(&*driver, "c/a"), None, "{keeps_header}");
+        set(&*driver, "c/b", 2, "new");
+        drop(driver);
+        store.restarted(config());
+        assert_eq!(shown(&*store.open(), "c/b").as_deref(), Some("new"));
+    }
+}
+
+#[test]
+fn a_plain_store_whose_guard_knows_a_sealed_one_is_refused_and_left_alone() {
+    let guard = InMemory::default();
+    let config = || {
+        EncryptionConfig::new(key(1))
+            .plain_store(PlainStore::Convert)
+            .rollback_guard(guard.clone())
+    };
+    drop(Sealed::with(config()).open());
+    let store = Sealed::with(config());
+    set(&store.map.open(), "c/a", 1, "plain");
+    let reason = store.fatal();
+    assert!(reason.contains("set the guard to 0"), "{reason}");
+    assert!(!store.dir.path().join(sealed::HEADER).exists());
+    assert_eq!(shown(&store.map.open(), "c/a").as_deref(), Some("plain"));
 }
 
 /// The place of a fence, and one more record above it.
@@ -222,6 +262,8 @@ fn a_fence_that_does_not_open_has_everything_forgotten_whatever_was_done_to_it()
         store.restarted(EncryptionConfig::new(key(1)));
         let driver = store.open();
         assert_eq!(shown(&*driver, "c/cleared"), None, "byte {at}");
+        // So that memory stores again what it has of it, and statistics count the loss.
+        assert!(driver.opened().emptied.is_some(), "byte {at}");
         set(&*driver, "c/new", 101, "after it");
         assert!(shown(&*driver, "c/new").is_some());
     }

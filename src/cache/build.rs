@@ -172,18 +172,19 @@ impl<V: Value> CacheBuilder<V> {
         self.defaults.is_secret = self.is_secret(below);
         problems.extend(self.defaults.problems(tiers.now_ms()));
         problems.extend(self.coder.problem());
+        // Two handles that store in different places would leave each other's older copies behind, and the one
+        // that was opened last would say how the values of both are kept and shown.
+        let (name, is_secret) = (self.name.clone(), self.defaults.is_secret);
+        let is_disabled = tiers.config.disabled;
+        let differs = move |opened: &Opened| {
+            let has_secrecy = opened.is_secret == is_secret || is_disabled;
+            let other = (!has_secrecy).then(|| other_secrecy(&name, is_secret));
+            let is_there = (opened.place.memory, opened.place.tiers) == (memory, below);
+            let elsewhere = (!is_there).then(|| other_drivers(&name));
+            other.into_iter().chain(elsewhere)
+        };
         let opened = tiers.definitions.read().get(&*self.name).cloned();
-        if opened
-            .as_ref()
-            .is_some_and(|o| o.is_secret != self.defaults.is_secret)
-        {
-            // The one that was opened last would say how the values of both are kept and shown.
-            problems.push(other_secrecy(&self.name, self.defaults.is_secret));
-        }
-        if opened.is_some_and(|o| (o.place.memory, o.place.tiers) != (memory, below)) {
-            // Two handles that store in different places would leave each other's older copies behind.
-            problems.push(other_drivers(&self.name));
-        }
+        problems.extend(opened.iter().flat_map(&differs));
         refuse(problems)?;
         tiers.check_cache(&self.name)?;
         let scope = tiers.shelf.scope(&self.name);
@@ -215,10 +216,8 @@ impl<V: Value> CacheBuilder<V> {
         };
         let mut definitions = tiers.definitions.write();
         // Once more: another thread may have opened it since.
-        let other = definitions.get(&*self.name);
-        if other.is_some_and(|o| (o.place.memory, o.place.tiers) != (memory, below)) {
-            return Err(Error::Config([other_drivers(&self.name)].into()));
-        }
+        let opened_since = definitions.get(&*self.name);
+        refuse(opened_since.into_iter().flat_map(differs).collect())?;
         definitions.insert(self.name.into(), opened);
         drop(definitions);
         let home = Arc::clone(&self.home);

@@ -16,7 +16,8 @@ impl<V: Value> Cache<V> {
             return CacheBuilder::new(home, name).secure().open();
         }
         let cache = Self::named(home, name)?;
-        match cache.inner.definition.defaults.is_secret {
+        let is_disabled = cache.inner.tiers.config.disabled;
+        match cache.inner.definition.defaults.is_secret || is_disabled {
             true => Ok(cache),
             false => Err(Error::Config(
                 [super::build::other_secrecy(name, true)].into(),

@@ -48,8 +48,8 @@ impl DriverHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a key that cannot be had, while another rotation is under way, and if the
-    /// driver is not sealed; [`Error::Unavailable`] while its store is not open. Nothing was changed.
+    /// [`Error::Invalid`] for a key that cannot be had, for the older of two keys and for a third one while a
+    /// rotation is under way, and if the driver is not sealed; [`Error::Unavailable`] while its store is not open. Nothing was changed.
     ///
     /// # Cancel safety
     ///
@@ -70,9 +70,8 @@ impl DriverHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if the device refuses, or the store is being opened or is another process's: the
-    /// keys may still be there, so try again. [`Error::Invalid`] if
-    /// the driver is not sealed.
+    /// [`Error::Unavailable`] if the device refuses, or another process has the store: the keys may still be
+    /// there, so try again. [`Error::Invalid`] if the driver is not sealed.
     ///
     /// # Cancel safety
     ///
@@ -106,8 +105,7 @@ impl Rotation {
         *self.progress.borrow()
     }
 
-    /// Waits until everything is sealed anew and the old key is forgotten, or the keys were destroyed. Where the key
-    /// that was given is the older one of a rotation under way, that is not before the newer one is given.
+    /// Waits until everything is sealed anew and the old key is forgotten, or the keys were destroyed.
     ///
     /// # Errors
     ///

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,7 +45,7 @@ mod watermark;
 
 #[cfg(feature = "secure")]
 pub(crate) use self::{
-    directory::{erase, lock, sync_dir},
+    directory::{DirLock, erase, lock, sync_dir},
     open::path_failure,
 };
 pub use aside::Quarantine;
@@ -68,7 +69,7 @@ pub struct DiskDriver {
     // IMPORTANT: the store is closed before the lock is given back.
     store: Store,
     _closing: Closing,
-    _lock: directory::DirLock,
+    _lock: Arc<directory::DirLock>,
 }
 
 /// How far the store has come, in memory and in the file.

@@ -7,6 +7,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::directory::{DirLock, lock, private_dir, remove_leftovers, sync_dir};
 use super::layout::Head;
@@ -47,18 +48,19 @@ pub struct Opened {
     /// Where that store is, if damage alone was the reason.
     pub salvageable: Option<PathBuf>,
     /// The directory's lock.
-    pub lock: DirLock,
+    pub lock: Arc<DirLock>,
 }
 
-/// Opens `dir`. What is in it is looked at when `prepare` has been, which is told whether there is a store.
+/// Opens `dir`. What is in it is looked at when `prepare` has been, which is given the lock, and told whether there
+/// is a store.
 pub fn open(
     dir: &Path,
     config: &DiskConfig,
     past: &mut Past,
-    prepare: impl FnOnce(bool) -> Result<(), Failure>,
+    prepare: impl FnOnce(&Arc<DirLock>, bool) -> Result<(), Failure>,
 ) -> Result<Opened, Failure> {
-    let lock = lock(dir)?;
-    prepare(has_store(dir)?)?;
+    let lock = Arc::new(lock(dir)?);
+    prepare(&lock, has_store(dir)?)?;
     let path = dir.join(WATERMARK);
     let (mut file, known) = WatermarkFile::open(&path).map_err(|e| path_failure(&path, &e))?;
     remove_leftovers(&dir.join(CREATING))?;

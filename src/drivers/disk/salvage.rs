@@ -96,7 +96,7 @@ impl DiskDriver {
         let again = Self::new(
             &dir,
             config,
-            open::open(&dir, config, &mut Past::known(), |_| Ok(()))?,
+            open::open(&dir, config, &mut Past::known(), |_, _| Ok(()))?,
         );
         Ok(Self {
             quarantined,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::closing::Closing;
+use super::directory::DirLock;
 use super::open::{self, Opened};
 use super::reclaim::Floor;
 use super::room::Room;
@@ -28,16 +29,16 @@ impl DiskDriver {
     }
 
     fn open_after(dir: &Path, config: &DiskConfig, past: &mut Past) -> Result<Self, Failure> {
-        Self::open_prepared(dir, config, past, |_| directory::refuse_sealed(dir))
+        Self::open_prepared(dir, config, past, |_, _| directory::refuse_sealed(dir))
     }
 
-    /// As [`open`](Self::open); `prepare` is told whether there is a store, when the directory is locked and
+    /// As [`open`](Self::open); `prepare` is given the lock and told whether there is a store, when the directory is locked and
     /// before anything in it is looked at, and may refuse.
     pub(crate) fn open_prepared(
         dir: &Path,
         config: &DiskConfig,
         past: &mut Past,
-        prepare: impl FnOnce(bool) -> Result<(), Failure>,
+        prepare: impl FnOnce(&Arc<DirLock>, bool) -> Result<(), Failure>,
     ) -> Result<Self, Failure> {
         let mut opened = open::open(dir, config, past, prepare)?;
         let kept = opened.salvageable.take();

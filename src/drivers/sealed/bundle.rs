@@ -114,6 +114,13 @@ impl Bundle {
     ///
     /// [`Failure`] if there is no randomness.
     pub fn forget_all(&mut self) -> Result<(), Failure> {
+        if self.epochs.len() >= EPOCHS_MAX {
+            // What the others have sealed is forgotten in any case. These two say where records are.
+            let last = self.epochs.last().map_or(0, |epoch| epoch.number);
+            let first = self.epochs.first().map_or(0, |epoch| epoch.number);
+            let kept = [first, self.since, last];
+            self.epochs.retain(|epoch| kept.contains(&epoch.number));
+        }
         self.floor = self.push_epoch()?;
         Ok(())
     }

@@ -61,17 +61,24 @@ impl Header {
         self.mine == 0
     }
 
-    /// Accepts `master`, too, and begins an epoch of its own. If it is accepted already it is the one in
+    /// Accepts `master`, too, and begins an epoch of its own. If it is the newest already it is the one in
     /// use from here on.
     ///
     /// # Errors
     ///
-    /// [`Failure::Fatal`] while another rotation is under way; nothing is changed.
+    /// [`Failure::Fatal`] while another rotation is under way, and for its older key; nothing is changed.
     pub fn rotate(&mut self, master: MasterKey) -> Result<(), Failure> {
         let known = (0..self.slots.len()).find(|at| self.opens(*at, &master));
-        if let Some(at) = known {
-            (self.mine, self.master) = (at, master);
-            return Ok(());
+        match known {
+            Some(0) => {
+                (self.mine, self.master) = (0, master);
+                return Ok(());
+            }
+            Some(_) => {
+                let reason = "it is the older of the two keys of a rotation that is under way; give the newer one";
+                return Err(Failure::fatal(reason));
+            }
+            None => {}
         }
         if self.bundle.is_rotating() || self.slots.len() > 1 {
             let reason = "a rotation to another key is under way; let it end first";

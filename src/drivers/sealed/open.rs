@@ -17,6 +17,7 @@ use crate::drivers::disk::{DiskConfig, DiskDriver, Past};
 use crate::drivers::{Emptied, Factory};
 use crate::key::FENCES;
 use crate::record::{MAGIC, Stamp};
+use crate::secret::KeyError;
 use crate::version::Version;
 
 /// Where a sealed store says that it is one: the same whatever its keys are.
@@ -34,7 +35,8 @@ pub fn disk_factory(directory: &Path, config: &DiskConfig, vault: &Arc<Vault>) -
     Arc::new(move || {
         let mut found = Found::Nothing;
         let past = &mut *past.lock();
-        let opened = DiskDriver::open_prepared(&directory, &config, past, |has_store| {
+        let opened = DiskDriver::open_prepared(&directory, &config, past, |lock, has_store| {
+            vault.locked(lock);
             found = vault.look(has_store)?;
             match found {
                 Found::Shredded => {
@@ -77,13 +79,17 @@ pub fn disk_factory(directory: &Path, config: &DiskConfig, vault: &Arc<Vault>) -
 pub fn over(inner: Factory, vault: &Arc<Vault>) -> Factory {
     let vault = Arc::clone(vault);
     Arc::new(move || {
-        let found = vault.look(true)?;
-        let inner = inner()?;
-        if matches!(found, Found::Shredded) {
-            clear(&*inner)?;
-            vault.found(false)?;
-        }
-        Ok(Box::new(SealedDriver::open(inner, &vault, found)?) as Box<dyn Driver>)
+        let opened = vault.look(true).and_then(|found| {
+            let inner = inner()?;
+            if matches!(found, Found::Shredded) {
+                clear(&*inner)?;
+                vault.found(false)?;
+            }
+            SealedDriver::open(inner, &vault, found)
+        });
+        // What is not open has no keys.
+        let driver = opened.inspect_err(|_| vault.close())?;
+        Ok(Box::new(driver) as Box<dyn Driver>)
     })
 }
 
@@ -125,7 +131,7 @@ impl SealedDriver {
                 salvaged: 0,
             });
         }
-        let driver = Self {
+        let mut driver = Self {
             inner,
             vault: Arc::clone(vault),
             writer: Mutex::new(Writer::default()),
@@ -133,7 +139,14 @@ impl SealedDriver {
             opening,
         };
         driver.check_marker(marker.as_ref())?;
-        driver.check_fences()?;
+        if driver.check_fences()? {
+            let emptied = Emptied {
+                reason: "stored fences do not open".into(),
+                kept: None,
+                salvaged: 0,
+            };
+            driver.opening.emptied.get_or_insert(emptied);
+        }
         driver.writer.lock().is_marked = marker.is_some();
         driver.advance()?;
         Ok(driver)
@@ -153,16 +166,15 @@ impl SealedDriver {
             self.writer.lock().counter = counter;
             return Ok(());
         };
-        let known = guard
-            .counter()
-            .map_err(|error| key_failure("the rollback guard", &error))?;
+        let known = guard.counter().map_err(guard_failure)?;
         // Written to the store before the guard: a crash in between leaves the store ahead.
-        let is_emptied = self.opening.emptied.is_some();
-        if counter < known && is_emptied {
-            // What is in it, or was salvaged, may be of an old copy that was made to look so.
+        let is_older = counter < known;
+        // Lost, or new: it says nothing that is old.
+        let is_empty = marker.is_none() && self.inner.scan(b"", b"", FEW)?.is_empty();
+        if is_older && (is_empty || self.opening.emptied.is_some()) {
+            // What was salvaged, or is put into it from here on, may be of an old copy.
             self.forget_all()?;
-        }
-        if counter < known && !is_emptied {
+        } else if is_older {
             return Err(Failure::fatal(format!(
                 "the store is older than its rollback guard knows ({counter} is below {known}): it was put \
                  back from a copy; move the whole directory away to begin anew, or set the guard back if \
@@ -173,8 +185,9 @@ impl SealedDriver {
         Ok(())
     }
 
-    /// A fence that does not open guards nobody knows what: everything stored so far is forgotten.
-    fn check_fences(&self) -> Result<(), Failure> {
+    /// A fence that does not open guards nobody knows what: everything stored so far is forgotten. Whether there was
+    /// one.
+    fn check_fences(&self) -> Result<bool, Failure> {
         let prefix = format!("{FENCES}/");
         let keys = self.vault.keys()?;
         let (mut from, mut lost) = (Bytes::new(), Vec::new());
@@ -194,14 +207,15 @@ impl SealedDriver {
             }
         }
         if lost.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         tracing::warn!(
             fences = lost.len(),
             "stored fences do not open, so everything stored until now is forgotten"
         );
         self.forget_all()?;
-        self.inner.commit(&lost, StoreDurability::Synced)
+        self.inner.commit(&lost, StoreDurability::Synced)?;
+        Ok(true)
     }
 
     /// Nothing that was stored until now is believed any more.
@@ -249,9 +263,7 @@ impl SealedDriver {
             writer.counter -= 1;
             return has_room(Err(failure));
         }
-        guard
-            .advance(writer.counter)
-            .map_err(|error| key_failure("the rollback guard", &error))
+        guard.advance(writer.counter).map_err(guard_failure)
     }
 }
 
@@ -266,6 +278,10 @@ fn has_room(marked: Result<(), Failure>) -> Result<(), Failure> {
     }
 }
 
+fn guard_failure(error: KeyError) -> Failure {
+    key_failure("the rollback guard", &error)
+}
+
 fn counter_of(record: &Bytes) -> Option<u64> {
     let bytes = record.as_ref().try_into().ok()?;
     Some(u64::from_le_bytes(bytes))
@@ -274,8 +290,21 @@ fn counter_of(record: &Bytes) -> Option<u64> {
 /// A store without header or marker: a plain one, if there is anything in it.
 fn adopt(inner: &dyn Driver, vault: &Vault) -> Result<(), Failure> {
     let is_empty = inner.scan(b"", b"", FEW)?.is_empty();
+    if is_empty {
+        return vault.found(false);
+    }
+    if let Some(guard) = &vault.config().guard {
+        // Before there is a header, which would be overwritten with nothing to show for it.
+        let known = guard.counter().map_err(guard_failure)?;
+        if known > 0 {
+            return Err(Failure::fatal(format!(
+                "the store in this directory is a plain one, and its rollback guard knows a sealed one \
+                 ({known}); put that one back, give another directory, or set the guard to 0 if this one is \
+                 to be sealed; nothing was overwritten"
+            )));
+        }
+    }
     match vault.config().plain_store.unwrap_or_default() {
-        _ if is_empty => vault.found(false),
         PlainStore::Convert => vault.found(true),
         PlainStore::Refuse => Err(Failure::fatal(
             "the store in this directory is a plain one, and is not to be converted; allow it with \

@@ -4,6 +4,7 @@
 //! it for each page. Places of older keys are read first, so that what is sealed anew meanwhile is seen.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -18,6 +19,13 @@ const BELOW: PageLimit = PageLimit {
     count_max: 1_000,
     bytes_max: 1 << 20,
 };
+
+/// What is known before something is read below.
+struct Moment {
+    keys: Arc<Keys>,
+    /// Of what was committed.
+    tick: u64,
+}
 
 /// The first records of a page so far, by their names.
 struct Rows {
@@ -101,7 +109,7 @@ impl SealedDriver {
     ) -> Result<(), Failure> {
         let mut from = Bytes::new();
         loop {
-            let as_of = self.vault.replay.now();
+            let moment = self.moment()?;
             let records = self.inner.scan(below, &from, BELOW)?;
             let Some((last, _)) = records.last() else {
                 return Ok(());
@@ -110,7 +118,7 @@ impl SealedDriver {
             // IMPORTANT: after the records: a key is there before what it has sealed.
             let keys = self.vault.keys()?;
             for (place, stored) in &records {
-                let Some((key, record)) = self.shown(&keys, place, stored, as_of) else {
+                let Some((key, record)) = self.shown(&keys, place, stored, &moment) else {
                     continue;
                 };
                 if key.starts_with(prefix) && *key > *after {
@@ -120,13 +128,21 @@ impl SealedDriver {
         }
     }
 
+    /// What is known before something is read below.
+    fn moment(&self) -> Result<Moment, Failure> {
+        Ok(Moment {
+            keys: self.vault.keys()?,
+            tick: self.vault.replay.now(),
+        })
+    }
+
     /// Key and record of what is stored at a place, if it is to be shown at all.
     fn shown(
         &self,
         keys: &Keys,
         place: &Bytes,
         stored: &Bytes,
-        as_of: u64,
+        before: &Moment,
     ) -> Option<(Bytes, Bytes)> {
         if *place == MARKER {
             return None;
@@ -137,7 +153,7 @@ impl SealedDriver {
                 if self
                     .vault
                     .replay
-                    .believes(place, found.stamp.version, as_of) =>
+                    .believes(place, found.stamp.version, before.tick) =>
             {
                 Some((found.key, found.record))
             }
@@ -145,6 +161,8 @@ impl SealedDriver {
             Err(_) if keys.is_converting && is_plain_fence(place, stored) => {
                 Some((place.clone(), stored.clone()))
             }
+            // Its key was forgotten since it was read: it is sealed anew, in another place.
+            Err(_) if !keys.knows_places_of(&before.keys) => None,
             // An old one that was put back, or one that was edited, or is damaged: it has no name.
             Ok(_) | Err(_) => {
                 self.vault.refuse();
@@ -161,7 +179,7 @@ impl SealedDriver {
             Some((_, from)) => (true, from),
             None => (self.vault.keys()?.is_converting, from),
         };
-        let as_of = self.vault.replay.now();
+        let moment = self.moment()?;
         let below = self.inner.scan(b"", from, page)?;
         let keys = self.vault.keys()?;
         let next = match below.last() {
@@ -178,7 +196,7 @@ impl SealedDriver {
             if is_own {
                 return None;
             }
-            self.shown(&keys, place, stored, as_of)
+            self.shown(&keys, place, stored, &moment)
         });
         Ok(Walked {
             records: records.collect(),

@@ -1,5 +1,7 @@
 //! How far sealing anew is.
 
+use super::envelope::ID_BYTES;
+
 /// How far a rotation of the master key, or the conversion of a plain store, is.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug, serde::Serialize)]
 #[non_exhaustive]
@@ -22,9 +24,9 @@ pub struct SealProgress {
     /// Everything was sealed in this epoch or after it.
     #[serde(skip)]
     pub(super) through: u32,
-    /// How often the keys were destroyed.
+    /// Of which store that is said; of none when its keys were destroyed.
     #[serde(skip)]
-    pub(super) shreds: u64,
+    pub(super) store: Option<[u8; ID_BYTES]>,
     /// larder has ended.
     #[serde(skip)]
     pub(super) is_over: bool,
@@ -35,14 +37,14 @@ pub struct SealProgress {
 pub struct Awaited {
     /// The first epoch of its master key.
     pub(super) since: u32,
-    /// How often the keys had been destroyed before.
-    pub(super) shreds: u64,
+    /// Of which store.
+    pub(super) store: [u8; ID_BYTES],
 }
 
 impl Awaited {
     /// Whether it has reached it, or never will; then with nothing.
     pub fn ended(self, progress: &SealProgress) -> Option<Option<SealProgress>> {
-        let is_through = progress.through >= self.since || progress.shreds != self.shreds;
+        let is_through = progress.through >= self.since || progress.store != Some(self.store);
         match (is_through, progress.is_over) {
             (true, _) => Some(Some(*progress)),
             (false, true) => Some(None),
@@ -59,17 +61,23 @@ impl SealProgress {
             finished: self.finished,
             plain_text_left: self.plain_text_left,
             through: self.through,
-            shreds: self.shreds,
+            store: self.store,
             is_over: self.is_over,
             ..Self::default()
         };
+    }
+
+    /// It is said of this store from here on.
+    pub(super) fn is_of(&mut self, store: [u8; ID_BYTES]) {
+        if self.store.replace(store) != Some(store) {
+            self.through = 0;
+        }
     }
 
     /// The keys were destroyed: whatever was under way has ended with them.
     pub(super) fn shredded(&mut self) {
         *self = Self {
             finished: self.finished + u64::from(self.is_under_way),
-            shreds: self.shreds + 1,
             is_over: self.is_over,
             ..Self::default()
         };

@@ -7,7 +7,7 @@ use super::envelope::Plain;
 use super::open::MARKER;
 use super::page::is_plain_fence;
 use super::{Failure, Keys, PageLimit, SealedDriver, StoreDurability, Upkeep, Write, Writer};
-use crate::record::{Damage, MAGIC};
+use crate::record::{Damage, MAGIC, SEALED_MAGIC};
 
 /// What is to become of one record.
 enum Fate {
@@ -92,8 +92,9 @@ impl SealedDriver {
         let delete = || Write::Delete { key: place.clone() };
         let found = match self.open_at(keys, place, stored) {
             Ok(found) => found,
-            // A plain record that is not larder's to touch, or one of a later layout.
-            Err(Damage::Foreign) => return Ok(Fate::Stays),
+            // Of a later layout. IMPORTANT: a plain one is given up, as it would stay here in plain text, and no larder
+            // reads one in a sealed store.
+            Err(Damage::Foreign) if stored.starts_with(&SEALED_MAGIC) => return Ok(Fate::Stays),
             // It was replaced when the fences were read, or will be when they are read next.
             Err(_) if is_plain_fence(place, stored) => return Ok(Fate::Stays),
             Err(_) => {

@@ -3,8 +3,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
@@ -17,6 +17,7 @@ use super::keys::Keys;
 use super::progress::{Awaited, SealProgress};
 use super::replay::Replay;
 use super::{Failure, MasterKey, file, key_failure};
+use crate::drivers::disk::DirLock;
 use crate::secret::KeyProvider;
 
 /// The name of the header's file.
@@ -29,8 +30,10 @@ pub struct Vault {
     path: PathBuf,
     /// Where the master key comes from: that of the configuration until it is rotated.
     provider: Mutex<Arc<dyn KeyProvider>>,
-    /// The header while the store is open. Held while its file is written.
-    header: Mutex<Option<Header>>,
+    /// Held while the header's file is written.
+    header: Mutex<Place>,
+    /// The directory's lock, while this process has it.
+    locked: Mutex<Weak<DirLock>>,
     /// What reads take with them.
     keys: RwLock<Option<Arc<Keys>>>,
     /// What was committed last.
@@ -38,6 +41,23 @@ pub struct Vault {
     /// Records that did not open.
     refused: AtomicU64,
     progress: watch::Sender<SealProgress>,
+}
+
+/// The header of a store.
+#[derive(Default)]
+struct Place {
+    /// While the store is open.
+    header: Option<Header>,
+    /// It was destroyed since the directory was looked at.
+    is_shredded: bool,
+}
+
+impl Place {
+    /// A copy, to be changed.
+    fn header(&self) -> Result<Header, Failure> {
+        let closed = || Failure::reopen("the sealed store is closed");
+        self.header.clone().ok_or_else(closed)
+    }
 }
 
 /// What the directory says before the store is opened.
@@ -58,7 +78,8 @@ impl Vault {
         Self {
             path: directory.join(HEADER),
             provider: Mutex::new(Arc::clone(&config.provider)),
-            header: Mutex::new(None),
+            header: Mutex::default(),
+            locked: Mutex::default(),
             keys: RwLock::new(None),
             replay: Replay::default(),
             refused: AtomicU64::new(0),
@@ -130,6 +151,11 @@ impl Vault {
             .map_err(|error| key_failure(&provider.name(), &error))
     }
 
+    /// The directory is locked by this process for as long as this is held.
+    pub(super) fn locked(&self, lock: &Arc<DirLock>) {
+        *self.locked.lock() = Arc::downgrade(lock);
+    }
+
     /// Looks at the directory, which must be locked, and takes the header in if there is one.
     ///
     /// # Errors
@@ -145,14 +171,14 @@ impl Vault {
         // Asked for before anything is held: it may take its time.
         let master = read()?.map(|_| self.master()).transpose()?;
         let mut place = self.header.lock();
-        (*place, *self.keys.write()) = (None, None);
+        (*place, *self.keys.write()) = (Place::default(), None);
         let (Some(stored), Some(master)) = (read()?, master) else {
             return Ok(found);
         };
         match Header::decode(&stored, master) {
             Ok(header) => {
                 self.install(&header.bundle)?;
-                *place = Some(header);
+                place.header = Some(header);
                 Ok(Found::Header)
             }
             Err(Unusable::Shredded) => Ok(Found::Shredded),
@@ -169,10 +195,13 @@ impl Vault {
         let bundle = Bundle::new(self.config.cipher, is_converting)?;
         let header = Header::new(bundle, self.master()?)?;
         let mut place = self.header.lock();
+        if place.is_shredded {
+            // Whatever is in the directory goes when it is opened next.
+            return Err(Failure::reopen("its keys were destroyed meanwhile"));
+        }
         self.write(&header)?;
-        self.report(|progress| progress.through = 0);
         self.install(&header.bundle)?;
-        *place = Some(header);
+        place.header = Some(header);
         Ok(())
     }
 
@@ -186,18 +215,18 @@ impl Vault {
         change: impl FnOnce(&mut Header) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let mut place = self.header.lock();
-        let closed = || Failure::reopen("the sealed store is closed");
-        let mut header = place.clone().ok_or_else(closed)?;
+        let mut header = place.header()?;
         let done = change(&mut header)?;
         self.write(&header)?;
         self.install(&header.bundle)?;
-        *place = Some(header);
+        place.header = Some(header);
         Ok(done)
     }
 
     /// Whether the newest of the master keys is the one in use.
     pub(super) fn is_newest(&self) -> bool {
-        self.header.lock().as_ref().is_some_and(Header::is_newest)
+        let place = self.header.lock();
+        place.header.as_ref().is_some_and(Header::is_newest)
     }
 
     fn write(&self, header: &Header) -> Result<(), Failure> {
@@ -209,8 +238,10 @@ impl Vault {
         *self.keys.write() = Some(Arc::new(Keys::new(bundle, known.as_deref())?));
         let plain_text_left = bundle.is_converting || bundle.needs_scrub;
         self.progress.send_if_modified(|progress| {
-            let was = std::mem::replace(&mut progress.plain_text_left, plain_text_left);
-            was != plain_text_left
+            let before = *progress;
+            progress.plain_text_left = plain_text_left;
+            progress.is_of(bundle.id);
+            *progress != before
         });
         Ok(())
     }
@@ -226,49 +257,55 @@ impl Vault {
             .key()
             .map_err(|error| key_failure(&provider.name(), &error))?;
         let mut place = self.header.lock();
-        let closed = || Failure::reopen("the sealed store is closed");
-        let mut header = place.clone().ok_or_else(closed)?;
+        let before = place.header()?;
+        let mut header = before.clone();
         header.rotate(key)?;
-        self.write(&header)?;
+        let written = header.encode()?;
+        file::replace(&self.path, &written).map_err(|e| {
+            // It may stand there all the same, not known to be durable: a key that was refused must open nothing.
+            let stands = file::read(&self.path).is_ok_and(|stored| stored == Some(written));
+            if stands && self.write(&before).is_err() {
+                tracing::warn!("a master key that was refused may open the sealed store");
+            }
+            self.failed(&e)
+        })?;
         self.install(&header.bundle)?;
-        let since = header.bundle.since;
-        let is_resealing = header.bundle.is_rotating() || header.bundle.is_converting;
-        *place = Some(header);
+        let (since, store) = (header.bundle.since, header.bundle.id);
+        // There is nothing to do for a key that is in use already.
+        if header.bundle.is_rotating() || header.bundle.is_converting {
+            self.report(SealProgress::begin);
+        }
+        place.header = Some(header);
         // IMPORTANT: with the header: whoever opens the store next asks for the key that is newest.
         *self.provider.lock() = provider;
-        drop(place);
-        let mut awaited = Awaited { since, shreds: 0 };
-        self.report(|progress| {
-            awaited.shreds = progress.shreds;
-            // There is nothing to do for a key that is in use already.
-            if is_resealing {
-                progress.begin();
-            }
-        });
-        Ok(awaited)
+        Ok(Awaited { since, store })
     }
 
-    /// Destroys the keys. Blocks. Works without the master key, and whether the store is open or not, but not while it
-    /// is being opened.
+    /// Destroys the keys. Blocks. Works without the master key, and whether the store is open, being opened, or
+    /// neither.
     ///
     /// # Errors
     ///
     /// [`Failure`]: they may not be destroyed, or another process has the store.
     pub fn shred(&self) -> Result<(), Failure> {
         let mut place = self.header.lock();
-        // IMPORTANT: an open store is locked already; one that is not may be somebody else's.
-        let _lock = match (&*place, self.path.parent()) {
-            (None, Some(directory)) => Some(crate::drivers::disk::lock(directory)?),
-            _ => None,
+        // IMPORTANT: to the end, also where its driver ends meanwhile: without it the store may be somebody else's.
+        let ours = self.locked.lock().upgrade();
+        let _lock = match (ours, &place.header, self.path.parent()) {
+            (None, None, Some(directory)) => Some(Arc::new(crate::drivers::disk::lock(directory)?)),
+            (ours, _, _) => ours,
         };
-        let id = place.as_ref().map_or([0; 16], |header| header.bundle.id);
+        let header = place.header.as_ref();
+        let id = header.map_or([0; 16], |header| header.bundle.id);
         let destroyed = file::destroy(&self.path, &head::shredded(id));
         // IMPORTANT: also where that failed half-way: what is sealed with keys that are gone is lost. Whoever has
         // them has them for the length of one call; the next one has the store opened anew.
-        (*place, *self.keys.write()) = (None, None);
-        drop(place);
+        (place.header, place.is_shredded) = (None, true);
+        *self.keys.write() = None;
+        // What failed may have left them all: then the store is what it was once it is opened anew.
+        destroyed.map_err(|e| self.failed(&e))?;
         self.report(SealProgress::shredded);
-        destroyed.map_err(|e| self.failed(&e))
+        Ok(())
     }
 
     /// Nothing comes of what is waited for any more.
@@ -291,7 +328,7 @@ impl Vault {
     /// The store is not open any more.
     pub(super) fn close(&self) {
         let mut place = self.header.lock();
-        (*place, *self.keys.write()) = (None, None);
+        (place.header, *self.keys.write()) = (None, None);
     }
 
     fn unusable(&self, unusable: &Unusable) -> Failure {

@@ -1,5 +1,6 @@
 //! What a sealed store has to do for itself: sealing anew, a page at a time, beside what hosts ask for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::launch::Held;
 use crate::clock::Clock;
 use crate::drivers::PageLimit;
 use crate::drivers::sealed::Vault;
+use crate::error::Error;
 use crate::port::Port;
 use crate::wait::Timer;
 
@@ -24,6 +26,8 @@ pub(super) struct Upkeep {
     timer: Timer,
     vault: Arc<Vault>,
     held: Weak<Held>,
+    /// The store's files are being rewritten.
+    is_scrubbing: Arc<AtomicBool>,
 }
 
 impl Upkeep {
@@ -34,6 +38,7 @@ impl Upkeep {
             timer: parts.tiers.timer.clone(),
             vault,
             held,
+            is_scrubbing: Arc::default(),
         }
     }
 
@@ -44,8 +49,15 @@ impl Upkeep {
             if !self.catch_up().await || !self.is_there() {
                 return;
             }
+            // What could not be rewritten for want of room may be now.
+            let after = match progress.borrow().plain_text_left {
+                true => SCRUB_AGAIN,
+                false => Duration::MAX,
+            };
             // It ends with its generation: see where it is spawned.
-            if progress.changed().await.is_err() {
+            let wait = self.timer.wait(after);
+            let looked = wait.until(progress.changed(), || wait.exceeded()).await;
+            if matches!(looked, Ok(Err(_)) | Err(Error::Closed)) {
                 return;
             }
         }
@@ -87,8 +99,12 @@ impl Upkeep {
         let (Some(parts), held) = (self.parts.upgrade(), self.held.clone()) else {
             return;
         };
+        let Some(one) = Scrubbing::begin(&self.is_scrubbing) else {
+            return;
+        };
         let name = Arc::clone(&self.port.name);
         let body = move || {
+            let _one = one;
             // IMPORTANT: with all that a thread of its generation holds, so that a successor waits for it.
             let Some(held) = held.upgrade() else {
                 return;
@@ -109,7 +125,26 @@ impl Upkeep {
     }
 }
 
+/// One rewriting of a store's files, which ends when it is dropped.
+struct Scrubbing(Arc<AtomicBool>);
+
+impl Scrubbing {
+    /// Nothing while there is one.
+    fn begin(is_under_way: &Arc<AtomicBool>) -> Option<Self> {
+        let was = is_under_way.swap(true, Ordering::AcqRel);
+        (!was).then(|| Self(Arc::clone(is_under_way)))
+    }
+}
+
+impl Drop for Scrubbing {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 /// When it is worth trying again what has failed.
 const AGAIN: Duration = Duration::from_millis(500);
+/// When it is worth trying again to rewrite files that there was no room for.
+const SCRUB_AGAIN: Duration = Duration::from_secs(15);
 /// The longest rest between two pages.
 const REST_MAX: Duration = Duration::from_millis(100);

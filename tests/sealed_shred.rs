@@ -1,0 +1,135 @@
+//! Destroying the keys when that is least convenient: while the store is being opened, while the device refuses,
+//! while somebody waits for a rotation.
+#![cfg(all(unix, feature = "secure", feature = "test-util"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+
+use larder::drivers::Failure;
+use larder::drivers::disk::DiskConfig;
+use larder::drivers::sealed::{Vault, disk_factory};
+use larder::secret::{KeyError, KeyProvider, MasterKey};
+use larder::{Cache, Durability, EncryptionConfig, Larder};
+use parking_lot::Mutex;
+
+use sealed::{HEADER, SOON, Sealed, key, quick_dir, set, shown};
+
+#[path = "support/sealed.rs"]
+mod sealed;
+
+/// A key that says when it is asked for, and comes when it is told to.
+struct Slow {
+    asked: mpsc::Sender<()>,
+    go_on: Mutex<mpsc::Receiver<()>>,
+}
+
+impl KeyProvider for Slow {
+    fn key(&self) -> Result<MasterKey, KeyError> {
+        let _ = self.asked.send(());
+        let _ = self.go_on.lock().recv();
+        Ok(key(1))
+    }
+
+    fn name(&self) -> String {
+        "a slow one".into()
+    }
+}
+
+fn vault(dir: &Path, key: impl KeyProvider) -> Arc<Vault> {
+    Arc::new(Vault::new(dir, EncryptionConfig::new(key)))
+}
+
+#[test]
+fn keys_are_destroyed_while_the_store_waits_for_the_master_key() {
+    let dir = quick_dir();
+    let first = vault(dir.path(), key(1));
+    let driver = disk_factory(dir.path(), &DiskConfig::default(), &first)().unwrap();
+    set(&*driver, "c/a", 1, "value");
+    drop(driver);
+    let (asked, was_asked) = mpsc::channel();
+    let (lets, go_on) = mpsc::channel();
+    let go_on = Mutex::new(go_on);
+    let waiting = vault(dir.path(), Slow { asked, go_on });
+    let factory = disk_factory(dir.path(), &DiskConfig::default(), &waiting);
+    std::thread::scope(|scope| {
+        let opening = scope.spawn(|| factory());
+        was_asked.recv_timeout(SOON).unwrap();
+        // Another process' vault has no say in it.
+        let other = vault(dir.path(), key(1));
+        assert!(other.shred().unwrap_err().to_string().contains("in use"));
+        waiting.shred().unwrap();
+        drop(lets);
+        let opened = opening.join().unwrap();
+        assert!(opened.is_ok_and(|driver| driver.opened().emptied.is_some()));
+    });
+    let driver = factory().unwrap();
+    assert_eq!(shown(&*driver, "c/a"), None);
+}
+
+#[test]
+fn what_could_not_be_destroyed_is_there_again_and_goes_with_the_next_call() {
+    let store = Sealed::new();
+    let driver = store.open();
+    set(&*driver, "c/a", 1, "value");
+    let awaited = store.vault.rotate(Arc::new(key(2))).unwrap();
+    let (header, aside) = (
+        store.dir.path().join(HEADER),
+        store.dir.path().join("keys.aside"),
+    );
+    std::fs::rename(&header, &aside).unwrap();
+    std::fs::create_dir(&header).unwrap();
+    assert!(store.vault.shred().is_err());
+    let closed = driver.get(b"c/a").unwrap_err();
+    assert!(matches!(closed, Failure::Reopen { .. }), "{closed}");
+    // Nobody is told that there is nothing to wait for any more.
+    assert_eq!(awaited.ended(&store.vault.progress().borrow()), None);
+    std::fs::remove_dir(&header).unwrap();
+    std::fs::rename(&aside, &header).unwrap();
+    drop(driver);
+    let driver = store.open();
+    assert_eq!(shown(&*driver, "c/a").as_deref(), Some("value"));
+    assert_eq!(awaited.ended(&store.vault.progress().borrow()), None);
+    store.vault.shred().unwrap();
+    let ended = awaited.ended(&store.vault.progress().borrow());
+    assert!(matches!(ended, Some(Some(_))));
+}
+
+#[test]
+fn a_disk_whose_header_could_not_be_destroyed_takes_the_next_call_without_being_opened() {
+    let dir = quick_dir();
+    let vault = vault(dir.path(), key(1));
+    let factory = disk_factory(dir.path(), &DiskConfig::default(), &vault);
+    let driver = factory().unwrap();
+    set(&*driver, "c/a", 1, "value");
+    let (header, aside) = (dir.path().join(HEADER), dir.path().join("keys.aside"));
+    std::fs::rename(&header, &aside).unwrap();
+    std::fs::create_dir(&header).unwrap();
+    assert!(vault.shred().is_err());
+    std::fs::remove_dir(&header).unwrap();
+    std::fs::rename(&aside, &header).unwrap();
+    // Its driver still has the directory.
+    vault.shred().unwrap();
+    drop(driver);
+    assert_eq!(shown(&*factory().unwrap(), "c/a"), None);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_rotation_is_told_when_the_keys_are_destroyed() {
+    let dir = quick_dir();
+    let larder = Larder::builder().secure(dir.path(), key(1));
+    let larder = larder.start().await.unwrap();
+    let cache: Cache<u64> = larder.secure("numbers").unwrap();
+    for n in 0..2_000 {
+        cache.set(&n.to_string(), n).await.unwrap();
+    }
+    let synced = cache.set("last", 1).durability(Durability::Synced);
+    synced.await.unwrap();
+    let driver = larder.driver("secure").unwrap();
+    let rotation = driver.rotate_key(key(2)).await.unwrap();
+    driver.shred().await.unwrap();
+    let ended = tokio::time::timeout(SOON, rotation.finished()).await;
+    ended.unwrap().unwrap();
+    larder.shutdown(SOON).await.unwrap();
+}
