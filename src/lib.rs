@@ -131,6 +131,7 @@ mod typed;
 pub mod version;
 mod wait;
 pub mod watch;
+mod wipe;
 mod wiring;
 
 pub use actors::desk::Desk;

@@ -5,10 +5,10 @@
 
 use bytes::{Buf, BufMut, Bytes};
 use smol_str::SmolStr;
-use zeroize::Zeroizing;
 
 use crate::clock::Millis;
 use crate::version::Version;
+use crate::wipe::Wiped;
 
 mod stamp;
 
@@ -101,9 +101,9 @@ pub fn encode(key: &[u8], header: &Header, payload: &[u8]) -> Bytes {
 /// As [`encode`], in a buffer that is overwritten when it is let go.
 pub fn encode_secret(key: &[u8], header: &Header, payload: &[u8]) -> Bytes {
     // IMPORTANT: with all of its room from the start. A buffer that grows leaves what was in it behind.
-    let mut out = Zeroizing::new(Vec::with_capacity(length(header, payload)));
+    let mut out = Wiped::from(Vec::with_capacity(length(header, payload)));
     fill(&mut out, key, header, payload);
-    Bytes::from_owner(out)
+    out.shared()
 }
 
 fn tags_of(header: &Header) -> &[SmolStr] {

@@ -120,6 +120,6 @@ async fn where_caching_is_turned_off_a_cache_is_opened_as_it_would_be_otherwise(
     assert!(by_call.get("a").await.unwrap().is_none());
     larder.secure_builder::<String>("tokens").open().unwrap();
     let by_name: Cache<String> = larder.cache("tokens").unwrap();
-    by_name.set("a", "value".into()).await.unwrap();
+    by_name.set("a", "value".to_owned()).await.unwrap();
     larder.shutdown(SOON).await.unwrap();
 }

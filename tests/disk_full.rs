@@ -347,7 +347,8 @@ async fn files_that_held_plain_text_are_rewritten_once_there_is_room_for_it() {
         return;
     };
     let plain = sick_disk::start(&small.data(), DiskConfig::default()).await;
-    let set = users(&plain).set("a", "in plain text".into());
+    let cache = users(&plain);
+    let set = cache.set("a", "in plain text".to_owned());
     set.durability(Durability::Synced).await.unwrap();
     plain.shutdown(SOON).await.unwrap();
     small.fill(150 * MIB);

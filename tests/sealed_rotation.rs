@@ -9,7 +9,7 @@ use std::sync::Arc;
 use larder::drivers::{Driver, StoreDurability};
 use larder::record::decode;
 use larder::secret::MasterKey;
-use larder::{Cache, Durability, EncryptionConfig, Larder, PlainStore};
+use larder::{Cache, CommitConfig, Durability, EncryptionConfig, Larder, PlainStore};
 
 use sealed::{ALL, HEADER, SOON, Sealed, key, put, quick_dir, remove, reseal, set, shown};
 
@@ -241,12 +241,39 @@ fn a_plain_record_of_a_later_layout_is_given_up_as_it_would_stay_in_plain_text()
     let mut later = sealed::plain(b"a/later", 1_000, b"later").to_vec();
     later[2] += 2;
     store.plant(b"a/later", sealed::mended(b"a/later", &later));
+    // Nor is what is not larder's its to touch.
+    store.plant(b"x/host", vec![7; 100]);
     let driver = store.open();
     reseal(&*driver, 7);
     all_there(&*driver, "converted");
     assert_eq!(store.vault.progress().borrow().given_up, 1);
     let plain = |(_, stored): &(bytes::Bytes, bytes::Bytes)| stored.starts_with(b"LR");
     assert!(!store.records().iter().any(plain));
+    let foreign = |(place, _): &(bytes::Bytes, bytes::Bytes)| place == "x/host";
+    assert!(store.records().iter().any(foreign));
+}
+
+#[tokio::test]
+async fn a_plain_fence_of_a_later_layout_is_sealed_before_the_conversion_ends() {
+    let mut store = plain_store();
+    let place = b"\0fences/a/team:7";
+    let mut later = sealed::plain(place, 1_000, b"8 bytes.").to_vec();
+    later[2] += 2;
+    store.plant(place, sealed::mended(place, &later));
+    let larder = Larder::builder();
+    let larder = larder.driver_factory("store", CommitConfig::default(), store.factory());
+    let larder = larder.start().await.unwrap();
+    larder.shutdown(SOON).await.unwrap();
+    let driver = store.open();
+    reseal(&*driver, 7);
+    set(&*driver, "a/new", 10_000, "after it");
+    drop(driver);
+    let plain = |(_, stored): &(bytes::Bytes, bytes::Bytes)| stored.starts_with(b"LR");
+    assert!(!store.records().iter().any(plain));
+    store.restarted(EncryptionConfig::new(key(1)));
+    let driver = store.open();
+    assert_eq!(shown(&*driver, "a/new").as_deref(), Some("after it"));
+    assert!(driver.opened().emptied.is_none());
 }
 
 #[tokio::test]

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use larder::drivers::Failure;
-use larder::drivers::disk::DiskConfig;
+use larder::drivers::disk::{DiskConfig, DiskDriver};
 use larder::drivers::sealed::{Vault, disk_factory};
-use larder::secret::{KeyError, KeyProvider, MasterKey};
-use larder::{Cache, Durability, EncryptionConfig, Larder};
+use larder::drivers::{Failure, PageLimit};
+use larder::secret::{KeyError, KeyErrorKind, KeyProvider, MasterKey};
+use larder::{Cache, Durability, EncryptionConfig, Larder, PlainStore};
 use parking_lot::Mutex;
 
 use sealed::{HEADER, SOON, Sealed, key, quick_dir, set, shown};
@@ -94,6 +94,35 @@ fn what_could_not_be_destroyed_is_there_again_and_goes_with_the_next_call() {
     store.vault.shred().unwrap();
     let ended = awaited.ended(&store.vault.progress().borrow());
     assert!(matches!(ended, Some(Some(_))));
+}
+
+#[test]
+fn what_was_not_converted_yet_goes_with_the_keys_though_there_is_no_master_key() {
+    let dir = quick_dir();
+    let plain = DiskDriver::open(dir.path(), &DiskConfig::default()).unwrap();
+    for n in 0..50 {
+        set(&plain, &format!("c/{n}"), n + 1, "in plain text");
+    }
+    drop(plain);
+    let config = EncryptionConfig::new(key(1)).plain_store(PlainStore::Convert);
+    let first = Arc::new(Vault::new(dir.path(), config));
+    let driver = disk_factory(dir.path(), &DiskConfig::default(), &first)().unwrap();
+    let page = PageLimit {
+        count_max: 10,
+        bytes_max: usize::MAX,
+    };
+    assert!(driver.upkeep(page).unwrap().goes_on);
+    drop(driver);
+    let none = || Err(KeyError::new(KeyErrorKind::Unavailable, "it is away"));
+    let keyless = vault(dir.path(), none);
+    let factory = disk_factory(dir.path(), &DiskConfig::default(), &keyless);
+    assert!(factory().is_err());
+    keyless.shred().unwrap();
+    assert!(factory().is_err());
+    assert!(!dir.path().join("store").exists());
+    let later = vault(dir.path(), key(2));
+    let driver = disk_factory(dir.path(), &DiskConfig::default(), &later)().unwrap();
+    assert_eq!(sealed::all(&*driver), []);
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! Random values of a type that has everything: written by each codec, compressed or not, stored, and read back
-//! equal after a restart. `LARDER_SEED` plays others.
+//! Random values of a type that has everything: written by each codec, compressed or not, sealed or not, stored, and
+//! read back equal after a restart. `LARDER_SEED` plays others.
 #![cfg(all(
     feature = "disk",
     feature = "compression",
     feature = "codecs",
+    feature = "secure",
     feature = "test-util"
 ))]
 #![allow(clippy::unwrap_used)]
@@ -11,6 +12,7 @@
 #[path = "support/world.rs"]
 mod world;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use larder::codec::{Bincode, Json, MessagePack};
@@ -31,6 +33,7 @@ struct Everything {
     real: (f32, f64),
     letter: char,
     text: String,
+    borrowed: Cow<'static, str>,
     empty: Empty,
     maybe: Option<Option<Box<Tree>>>,
     tree: Tree,
@@ -119,6 +122,10 @@ fn everything(random: &mut fastrand::Rng) -> Everything {
         real: (random.f32(), real(random)),
         letter: random.char(..),
         text: text(random),
+        borrowed: match random.bool() {
+            true => Cow::Borrowed("the same for all"),
+            false => text(random).into(),
+        },
         empty: Empty {},
         // `Some(None)` is nothing in JSON and MessagePack.
         maybe: random.bool().then(|| Some(Box::new(tree(random, 3)))),
@@ -141,6 +148,12 @@ fn open(larder: &Larder, codec: Open, compression: Compression) -> Cache<Everyth
 
 #[tokio::test]
 async fn a_value_is_what_it_was_whichever_way_it_went() {
+    for world in [World::disk(), World::sealed()] {
+        goes(&world).await;
+    }
+}
+
+async fn goes(world: &World) {
     let seed = std::env::var("LARDER_SEED").map_or(1, |seed| seed.parse().unwrap());
     let mut random = fastrand::Rng::with_seed(seed);
     let codecs: [Open; 3] = [
@@ -155,7 +168,6 @@ async fn a_value_is_what_it_was_whichever_way_it_went() {
         Compression::Zstd { level: -7 },
         Compression::Zstd { level: 12 },
     ];
-    let world = World::disk();
     let mut larder = world.start().await;
     let mut values = Vec::new();
     for codec in codecs {
@@ -174,10 +186,11 @@ async fn a_value_is_what_it_was_whichever_way_it_went() {
     // By any of them.
     for codec in codecs {
         let cache = open(&larder, codec, Compression::None);
+        let name = world.name;
         for (key, value) in &values {
             let found = cache.get(key).await.unwrap();
-            let found = found.unwrap_or_else(|| panic!("seed {seed}: {key} is gone"));
-            assert_eq!(*found, *value, "seed {seed}: {key}");
+            let found = found.unwrap_or_else(|| panic!("{name}, seed {seed}: {key} is gone"));
+            assert_eq!(*found, *value, "{name}, seed {seed}: {key}");
         }
         larder = world.restart(larder).await;
     }

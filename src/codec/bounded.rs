@@ -3,9 +3,9 @@
 use std::io;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use crate::error::Error;
+use crate::wipe::Wiped;
 
 /// Hands bytes on, up to a limit.
 pub(super) struct Bounded<F> {
@@ -82,7 +82,7 @@ pub(super) fn collected_secretly(
     length: usize,
     write: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<usize, Error>,
 ) -> Result<Option<Bytes>, Error> {
-    let mut out = Zeroizing::new(Vec::with_capacity(length));
+    let mut out = Wiped::from(Vec::with_capacity(length));
     let mut fits = true;
     write(&mut |bytes| {
         // IMPORTANT: never beyond its room. A buffer that grows leaves what was in it behind.
@@ -91,7 +91,7 @@ pub(super) fn collected_secretly(
             out.extend_from_slice(bytes);
         }
     })?;
-    Ok(fits.then(|| Bytes::from_owner(out)))
+    Ok(fits.then(|| out.shared()))
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde::Serialize;
-#[cfg(feature = "compression")]
-use zeroize::Zeroizing;
 
 #[cfg(feature = "compression")]
 use super::zstd;
 use crate::record::{COMPRESSION_BITS, COMPRESSION_LZ4, COMPRESSION_ZSTD, LENGTH_BYTES};
+#[cfg(feature = "compression")]
+use crate::wipe::Wiped;
 
 /// Values of fewer bytes than this are not compressed, where nothing is said: 4 KiB.
 pub const COMPRESS_BYTES_MIN: usize = 4 << 10;
@@ -102,9 +102,9 @@ pub(super) fn prefixed(plain: usize, packed: &[u8], is_secret: bool) -> Option<B
         out.extend_from_slice(packed);
     };
     if is_secret {
-        let mut out = Zeroizing::new(Vec::with_capacity(bytes));
+        let mut out = Wiped::from(Vec::with_capacity(bytes));
         fill(&mut out);
-        return Some(Bytes::from_owner(out));
+        return Some(out.shared());
     }
     let mut out = Vec::with_capacity(bytes);
     fill(&mut out);
@@ -115,7 +115,7 @@ pub(super) fn prefixed(plain: usize, packed: &[u8], is_secret: bool) -> Option<B
 fn lz4_pack(plain: &[u8], is_secret: bool) -> Option<Bytes> {
     use lz4_flex::block;
     // Its table holds places, no bytes.
-    let mut out = Zeroizing::new(vec![0; block::get_maximum_output_size(plain.len())]);
+    let mut out = Wiped::from(vec![0; block::get_maximum_output_size(plain.len())]);
     let length = block::compress_into(plain, &mut out).ok()?;
     let packed = prefixed(plain.len(), out.get(..length)?, is_secret);
     if !is_secret {
@@ -165,7 +165,7 @@ fn decompress(
     length: usize,
     is_secret: bool,
 ) -> Result<Bytes, &'static str> {
-    let mut out = Zeroizing::new(Vec::new());
+    let mut out = Wiped::default();
     let done = match kind {
         COMPRESSION_ZSTD => {
             out.reserve_exact(length);

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use zeroize::Zeroizing;
 use zstd::zstd_safe::{CCtx, DCtx, compress_bound, find_frame_compressed_size};
 
 use super::compression::prefixed;
+use crate::wipe::Wiped;
 
 /// Contexts of each kind that are kept while nobody uses them.
 const IDLE_MAX: usize = 8;
@@ -54,7 +54,7 @@ pub(super) fn compress(plain: &[u8], level: i32) -> Option<Bytes> {
 /// As [`compress`], by a context of its own, into buffers that are overwritten when they are let go. What zstd
 /// itself leaves in its memory is not.
 pub(super) fn compress_secret(plain: &[u8], level: i32) -> Option<Bytes> {
-    let mut out = Zeroizing::new(Vec::with_capacity(compress_bound(plain.len())));
+    let mut out = Wiped::from(Vec::with_capacity(compress_bound(plain.len())));
     CCtx::try_create()?.compress(&mut *out, plain, level).ok()?;
     prefixed(plain.len(), &out, true)
 }

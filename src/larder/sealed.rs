@@ -34,8 +34,9 @@ impl DriverHandle {
     /// background. Returns when the new key is accepted, durably.
     ///
     /// Until all is sealed anew the store opens with either key, whatever happens to the process; then
-    /// the old one, and everything that it opened, is forgotten. Give the new key to the next start: while a
-    /// start has the old one, that is not forgotten, and after it was it opens nothing.
+    /// the old one, and everything that it opened, is forgotten. Keep the new key safe before you call this,
+    /// whatever the answer is: a process that ends meanwhile may have accepted it. Give it to the next start: while
+    /// a start has the old one, that is not forgotten, and after it was it opens nothing.
     ///
     /// ```no_run
     /// # async fn rotate(larder: &larder::Larder) -> Result<(), larder::Error> {

@@ -48,7 +48,7 @@ pub fn sealed_stamp(place: &[u8], record: &Bytes) -> Result<(u8, Stamp), Damage>
     if record.len() < SEALED_HEAD_BYTES {
         return Err(Damage::Truncated);
     }
-    let mut rest = record.clone();
+    let mut rest = record.as_ref();
     let mut magic = [0; 2];
     rest.copy_to_slice(&mut magic);
     let (format, cipher) = (rest.get_u8(), rest.get_u8());

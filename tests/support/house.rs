@@ -12,6 +12,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("tally", ""),
     ("histogram", ""),
     ("secret", ""),
+    ("wipe", ""),
     ("clock", "sync"),
     ("key", ""),
     ("version", "sync"),
@@ -20,8 +21,8 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("health", "clock"),
     ("gate", "error"),
     ("runtime", "clock error"),
-    ("record", "clock version"),
-    ("codec", "error record"),
+    ("record", "clock version wipe"),
+    ("codec", "error record wipe"),
     ("timers", "clock key"),
     ("bell", "sync"),
     ("hurry", "sync"),
@@ -39,7 +40,7 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("drivers::disk", "clock key version record drivers"),
     (
         "drivers::sealed",
-        "clock key version record secret drivers drivers::disk",
+        "clock key version record secret wipe drivers drivers::disk",
     ),
     ("drivers::faults", "clock drivers drivers::map"),
     ("drivers::conformance", "clock version record drivers"),
@@ -155,12 +156,20 @@ pub const SHARED: &[(&str, &str)] = &[
         "what the writing thread has at hand; whether the store is being rewritten",
     ),
     (
+        "src/drivers/sealed/names.rs",
+        "hashes that were made before; the same for whoever makes them",
+    ),
+    (
         "src/drivers/sealed/replay.rs",
         "what was committed last: the writing thread, and those that read",
     ),
     (
         "src/drivers/sealed/vault.rs",
         "header and keys of a sealed store: its driver's threads, and whoever rotates or destroys them",
+    ),
+    (
+        "src/wiring/driver/upkeep.rs",
+        "whether a store is being rewritten, and whether that has failed: its thread tells the task that waits",
     ),
     (
         "src/sync.rs",

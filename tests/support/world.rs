@@ -29,6 +29,7 @@ pub struct World {
     pub name: &'static str,
     dir: Option<TempDir>,
     map: Option<MapStore>,
+    is_sealed: bool,
     pub clock: Clock,
 }
 
@@ -38,6 +39,7 @@ impl World {
             name,
             dir: disk.then(|| tempfile::tempdir().unwrap()),
             map: map.then(MapStore::new),
+            is_sealed: false,
             clock: Clock::manual(BEGIN_MS),
         }
     }
@@ -48,6 +50,15 @@ impl World {
 
     pub fn disk() -> Self {
         Self::new("memory and disk", true, false)
+    }
+
+    /// With a disk that is encrypted.
+    #[cfg(feature = "secure")]
+    pub fn sealed() -> Self {
+        Self {
+            is_sealed: true,
+            ..Self::new("memory and an encrypted disk", true, false)
+        }
     }
 
     pub fn map() -> Self {
@@ -72,6 +83,11 @@ impl World {
         let mut builder = Larder::builder().clock(self.clock.clone());
         if let Some(dir) = &self.dir {
             builder = builder.disk_with(dir.path(), small());
+            #[cfg(feature = "secure")]
+            if self.is_sealed {
+                let key = larder::secret::MasterKey::from_bytes([1; 32]).unwrap();
+                builder = builder.encrypted(key);
+            }
         }
         if let Some(map) = &self.map {
             builder = builder.driver_factory("map", CommitConfig::default(), map.factory());

@@ -69,7 +69,7 @@ pub struct DiskDriver {
     // IMPORTANT: the store is closed before the lock is given back.
     store: Store,
     _closing: Closing,
-    _lock: Arc<directory::DirLock>,
+    lock: Arc<directory::DirLock>,
 }
 
 /// How far the store has come, in memory and in the file.

@@ -59,7 +59,17 @@ pub fn open(
     past: &mut Past,
     prepare: impl FnOnce(&Arc<DirLock>, bool) -> Result<(), Failure>,
 ) -> Result<Opened, Failure> {
-    let lock = Arc::new(lock(dir)?);
+    open_locked(Arc::new(lock(dir)?), dir, config, past, prepare)
+}
+
+/// As [`open`], with the lock that it had.
+pub fn open_locked(
+    lock: Arc<DirLock>,
+    dir: &Path,
+    config: &DiskConfig,
+    past: &mut Past,
+    prepare: impl FnOnce(&Arc<DirLock>, bool) -> Result<(), Failure>,
+) -> Result<Opened, Failure> {
     prepare(&lock, has_store(dir)?)?;
     let path = dir.join(WATERMARK);
     let (mut file, known) = WatermarkFile::open(&path).map_err(|e| path_failure(&path, &e))?;

@@ -8,6 +8,7 @@
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -92,11 +93,13 @@ impl DiskDriver {
     /// The same store with what it has by now.
     fn open_again(self, config: &DiskConfig) -> Result<Self, Failure> {
         let (dir, quarantined) = (self.dir.clone(), self.quarantined.clone());
+        // IMPORTANT: the same lock: no other process is to find the directory free meanwhile.
+        let lock = Arc::clone(&self.lock);
         drop(self);
         let again = Self::new(
             &dir,
             config,
-            open::open(&dir, config, &mut Past::known(), |_, _| Ok(()))?,
+            open::open_locked(lock, &dir, config, &mut Past::known(), |_, _| Ok(()))?,
         );
         Ok(Self {
             quarantined,

@@ -65,7 +65,7 @@ impl DiskDriver {
             }),
             _closing: Closing(opened.store.files()),
             store: opened.store,
-            _lock: opened.lock,
+            lock: opened.lock,
         }
     }
 

@@ -143,7 +143,7 @@ fn a_directory_is_free_again_although_a_process_that_is_being_started_has_its_lo
     let open = || DiskDriver::open(dir.path(), &DiskConfig::default());
     let driver = open().unwrap();
     // As it is between fork and exec.
-    let inherited = driver._lock.0.try_clone().unwrap();
+    let inherited = driver.lock.0.try_clone().unwrap();
     drop(driver);
     open().unwrap();
     drop(inherited);

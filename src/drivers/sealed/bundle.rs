@@ -14,6 +14,8 @@ use super::envelope::ID_BYTES;
 pub const EPOCHS_MAX: usize = 1_024;
 /// Most epochs while a rotation is under way, which seals everything anew.
 const ROTATING_EPOCHS_MAX: usize = 2 * EPOCHS_MAX;
+/// The highest number of an epoch: places have three bytes for it.
+const EPOCH_MAX: u32 = (1 << 24) - 1;
 /// Bytes of a salt.
 pub const SALT_BYTES: usize = 32;
 /// Bytes of an epoch.
@@ -108,18 +110,19 @@ impl Bundle {
         Ok(self.since)
     }
 
-    /// Nothing that was sealed until now is believed any more.
+    /// Nothing that was sealed until now is believed any more, but for the mark, which is sealed in epoch `mark`.
     ///
     /// # Errors
     ///
     /// [`Failure`] if there is no randomness.
-    pub fn forget_all(&mut self) -> Result<(), Failure> {
+    pub fn forget_all(&mut self, mark: Option<u32>) -> Result<(), Failure> {
         if self.epochs.len() >= EPOCHS_MAX {
             // What the others have sealed is forgotten in any case. These two say where records are.
             let last = self.epochs.last().map_or(0, |epoch| epoch.number);
             let first = self.epochs.first().map_or(0, |epoch| epoch.number);
             let kept = [first, self.since, last];
-            self.epochs.retain(|epoch| kept.contains(&epoch.number));
+            self.epochs
+                .retain(|epoch| kept.contains(&epoch.number) || mark == Some(epoch.number));
         }
         self.floor = self.push_epoch()?;
         Ok(())
@@ -128,6 +131,11 @@ impl Bundle {
     fn push_epoch(&mut self) -> Result<u32, Failure> {
         let last = self.epochs.last().map_or(0, |epoch| epoch.number);
         let number = last.saturating_add(1);
+        if number > EPOCH_MAX {
+            let reason =
+                "the sealed store has had as many keys as it can name; shred it to begin anew";
+            return Err(Failure::full(reason));
+        }
         self.epochs.push(Epoch {
             number,
             seals: 0,

@@ -4,11 +4,11 @@
 //! and the place are associated data: bytes that were moved or edited do not open.
 
 use bytes::{Buf, Bytes};
-use zeroize::Zeroizing;
 
 use super::cipher::{Cipher, NONCE_BYTES, SealingKey, TAG_BYTES};
 use crate::clock::Millis;
 use crate::record::{self, Damage, SEALED_HEAD_BYTES, Stamp};
+use crate::wipe::Wiped;
 
 /// Bytes of the identity of a sealed store.
 pub const ID_BYTES: usize = 16;
@@ -118,32 +118,19 @@ pub fn open(
         return Err(Damage::Sealed);
     }
     let text = sealed.get(SEALED_HEAD_BYTES..).ok_or(Damage::Truncated)?;
-    let mut plain = Zeroizing::new(text.to_vec());
+    let mut plain = Wiped::from(text.to_vec());
     let bound = bound(sealer, head.stamp, place);
     let len = key
         .open(head.nonce, &bound, &mut plain)
         .map_err(|_| Damage::Sealed)?;
-    let mut opened = Bytes::from_owner(Buffer(plain)).slice(..len);
-    if opened.len() < KEY_LEN_BYTES {
+    plain.truncate(len);
+    let mut record = plain.shared();
+    let key_bytes = record.try_get_u16_le().map_err(|_| Damage::Sealed)?;
+    if record.len() < usize::from(key_bytes) {
         return Err(Damage::Sealed);
     }
-    let key_bytes = usize::from(opened.get_u16_le());
-    if opened.len() < key_bytes {
-        return Err(Damage::Sealed);
-    }
-    Ok(Opened {
-        key: opened.split_to(key_bytes),
-        record: opened,
-    })
-}
-
-/// Plain text, shared; overwritten when the last who has it lets it go.
-struct Buffer(Zeroizing<Vec<u8>>);
-
-impl AsRef<[u8]> for Buffer {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
+    let key = record.split_to(key_bytes.into());
+    Ok(Opened { key, record })
 }
 
 /// Every part has a length of its own or comes last, so no two of them make the same bytes.

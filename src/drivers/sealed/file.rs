@@ -37,14 +37,22 @@ pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
 /// What the file system says; the one before is then still there, unless it was the last step that failed.
 pub fn replace(path: &Path, header: &[u8]) -> io::Result<()> {
     let beside = path.with_extension(WRITING);
+    write(path, &beside, header).inspect_err(|_| {
+        // It may be whole: nobody is to find in it what was refused.
+        let _ = overwrite(&beside, &[]);
+        let _ = std::fs::remove_file(&beside);
+    })
+}
+
+fn write(path: &Path, beside: &Path, header: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&beside)?;
+    let mut file = options.open(beside)?;
     file.write_all(header)?;
     file.sync_all()?;
-    std::fs::rename(&beside, path)?;
+    std::fs::rename(beside, path)?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 

@@ -107,7 +107,7 @@ pub fn read_head(stored: &[u8]) -> Result<(Head, &[u8]), Unusable> {
 
 /// Whether it begins as one whose keys were destroyed, whatever comes after: whoever destroyed them may have died
 /// over it.
-fn is_shredded(stored: &[u8]) -> bool {
+pub fn is_shredded(stored: &[u8]) -> bool {
     let Some((head, rest)) = stored.split_at_checked(HEAD_BYTES) else {
         return false;
     };

@@ -32,11 +32,18 @@ impl SealedDriver {
             let keys = self.vault.keys()?;
             let places = keys.places(key);
             let as_of = self.vault.replay.now();
+            let (one, many);
             let found = match places.as_slice() {
-                [place] => vec![self.inner.get(place)?],
-                places => self.inner.get_many(places)?,
+                [place] => {
+                    one = [self.inner.get(place)?];
+                    one.as_slice()
+                }
+                places => {
+                    many = self.inner.get_many(places)?;
+                    many.as_slice()
+                }
             };
-            match self.judge(&keys, key, &places, &found, as_of)? {
+            match self.judge(&keys, key, &places, found, as_of)? {
                 Answer::Sure(answer) => return Ok(answer),
                 Answer::Again(answer) => last = answer,
             }
@@ -88,10 +95,10 @@ impl SealedDriver {
         let both = places.iter().zip(found).rev();
         let mut newest = both.filter_map(|(place, found)| Some((place, found.as_ref()?)));
         // Keys are changed before records are moved: who finds nothing with old ones looks again.
-        let is_current = Arc::ptr_eq(keys, &self.vault.keys()?);
+        let is_current = || self.vault.keys().map(|now| Arc::ptr_eq(keys, &now));
         let refused = || Some(Bytes::from_static(&REFUSED));
         let Some((place, stored)) = newest.next() else {
-            return Ok(match is_current {
+            return Ok(match is_current()? {
                 true => Answer::Sure(None),
                 false => Answer::Again(None),
             });
@@ -113,7 +120,7 @@ impl SealedDriver {
                 Answer::Sure(refused())
             }
             Ok(opened) => Answer::Sure(Some(opened.record)),
-            Err(Damage::Sealed) if !is_current => Answer::Again(refused()),
+            Err(Damage::Sealed) if !is_current()? => Answer::Again(refused()),
             Err(Damage::Sealed | Damage::Foreign) => {
                 self.vault.refuse();
                 Answer::Sure(refused())

@@ -1,30 +1,47 @@
 //! Where records are filed whose names nobody is to read: under an HMAC-SHA256 (RFC 2104) of the name.
 //!
-//! `s`, the epoch whose key names are hashed with, eight bytes for the cache, twenty for the entry. So the
+//! `s`, the epoch whose key names are hashed with, four bytes for the cache, twelve for the entry: 20 in all, as
+//! many as fjall compares without following a pointer. Two entries in one place would be one too many, and
+//! the one found there is told by its sealed name; 2^30 entries have one chance in 2^37 of that. So the
 //! records of one cache lie together and nothing else of their names is to be seen. larder's own records
 //! (fences, probes) keep their cache's name in front: what reads them by it, and has no key, still finds
 //! them.
 
 use std::fmt;
+use std::hash::BuildHasher;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use parking_lot::Mutex;
 use ring::hmac;
 
 use crate::key::{RESERVED, SEPARATOR};
 
 /// First byte of the place of a record.
 pub const PLACE: u8 = b's';
+/// Bytes that stand for an epoch; none has a higher number than they can say.
+const EPOCH_BYTES: usize = 3;
 /// Bytes before what stands for the cache.
-const HEAD_BYTES: usize = 5;
+const HEAD_BYTES: usize = 1 + EPOCH_BYTES;
 /// Bytes that stand for a cache.
-const CACHE_BYTES: usize = 8;
+const CACHE_BYTES: usize = 4;
 /// Bytes that stand for an entry.
-const ENTRY_BYTES: usize = 20;
+const ENTRY_BYTES: usize = 12;
+
+/// Hashes of so many caches are at hand: they would be made for each record anew.
+const CACHES: usize = 64;
+
+/// What stands for a cache.
+type CacheHash = [u8; CACHE_BYTES];
+
+/// A cache, and what stands for it.
+type Known = (Box<[u8]>, CacheHash);
 
 /// Hashes names for one epoch.
 pub struct NameKey {
     epoch: u32,
     key: hmac::Key,
+    /// Caches and what stands for them, each in the place that its name has.
+    caches: [Mutex<Option<Known>>; CACHES],
 }
 
 impl NameKey {
@@ -33,6 +50,7 @@ impl NameKey {
         Self {
             epoch,
             key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            caches: std::array::from_fn(|_| Mutex::default()),
         }
     }
 
@@ -60,29 +78,50 @@ impl NameKey {
 
     /// Whether a place is one of those that it makes.
     pub fn filed(&self, place: &[u8]) -> bool {
-        let epoch = self.epoch.to_be_bytes();
         let head = match place {
             [PLACE, rest @ ..] => rest,
             own => split(own).1,
         };
-        head.starts_with(&epoch)
+        head.starts_with(&self.epoch_bytes())
     }
 
     fn put_cache(&self, place: &mut BytesMut, cache: &[u8]) {
         if is_reserved(cache) {
             place.put_slice(cache);
             place.put_u8(SEPARATOR as u8);
-            place.put_u32(self.epoch);
+            place.put_slice(&self.epoch_bytes());
             return;
         }
         self.put_head(place);
+        place.put_slice(&self.cache_hash(cache));
+    }
+
+    fn cache_hash(&self, cache: &[u8]) -> CacheHash {
+        let at = foldhash::quality::FixedState::default().hash_one(cache) as usize % CACHES;
+        let known = self.caches.get(at);
+        if let Some(known) = known
+            && let Some((name, hash)) = &*known.lock()
+            && **name == *cache
+        {
+            return *hash;
+        }
         let hash = self.hash(b"c", cache, b"");
-        place.put_slice(hash.as_ref().get(..CACHE_BYTES).unwrap_or_default());
+        let hash = *hash.as_ref().first_chunk().unwrap_or(&[0; CACHE_BYTES]);
+        if let Some(known) = known {
+            *known.lock() = Some((cache.into(), hash));
+        }
+        hash
+    }
+
+    /// Big endian: old ones lie before new ones.
+    fn epoch_bytes(&self) -> [u8; EPOCH_BYTES] {
+        let [_, bytes @ ..] = self.epoch.to_be_bytes();
+        bytes
     }
 
     fn put_head(&self, place: &mut BytesMut) {
         place.put_u8(PLACE);
-        place.put_u32(self.epoch); // big endian: old ones lie before new ones
+        place.put_slice(&self.epoch_bytes());
     }
 
     /// No two of kind, cache and name make the same input.
@@ -131,7 +170,7 @@ mod tests {
         assert!(ada.starts_with(&names.cache(b"users")) && bob.starts_with(&names.cache(b"users")));
         assert!(!ada.starts_with(&names.cache(b"teams")));
         assert!(names.filed(&ada) && !NameKey::new(8, &[1; 32]).filed(&ada));
-        assert_eq!(ada.len(), 33);
+        assert_eq!(ada.len(), 20);
         assert_ne!(ada, NameKey::new(7, &[2; 32]).place(b"users/ada"));
         assert_ne!(ada, NameKey::new(8, &[1; 32]).place(b"users/ada"));
     }
@@ -140,8 +179,8 @@ mod tests {
     fn what_is_larders_own_keeps_its_cache_and_hides_its_name() {
         let names = NameKey::new(7, &[1; 32]);
         let fence = names.place(b"\0fences/users/team:7");
-        assert!(fence.starts_with(b"\0fences/\0\0\0\x07"));
-        assert_eq!(fence.len(), 8 + 4 + ENTRY_BYTES);
+        assert!(fence.starts_with(b"\0fences/\0\0\x07"));
+        assert_eq!(fence.len(), 8 + 3 + ENTRY_BYTES);
         assert!(fence.starts_with(&names.cache(b"\0fences")) && names.filed(&fence));
     }
 

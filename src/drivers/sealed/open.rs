@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::envelope::Plain;
+use super::envelope::{self, Plain};
 use super::vault::Found;
 use super::{
     Driver, Failure, PageLimit, PlainStore, SealedDriver, StoreDurability, Vault, Write, Writer,
@@ -138,8 +138,9 @@ impl SealedDriver {
             scrubbing: Mutex::new(()),
             opening,
         };
-        driver.check_marker(marker.as_ref())?;
-        if driver.check_fences()? {
+        let mark = marker.as_ref().and_then(epoch_of_mark);
+        driver.check_marker(marker.as_ref(), mark)?;
+        if driver.check_fences(mark)? {
             let emptied = Emptied {
                 reason: "stored fences do not open".into(),
                 kept: None,
@@ -153,7 +154,7 @@ impl SealedDriver {
     }
 
     /// Whether header and store are of each other, and the store no older than the guard knows.
-    fn check_marker(&self, marker: Option<&Bytes>) -> Result<(), Failure> {
+    fn check_marker(&self, marker: Option<&Bytes>, mark: Option<u32>) -> Result<(), Failure> {
         let mut counter = 0;
         if let Some(marker) = marker {
             let place = Bytes::from_static(MARKER);
@@ -169,11 +170,10 @@ impl SealedDriver {
         let known = guard.counter().map_err(guard_failure)?;
         // Written to the store before the guard: a crash in between leaves the store ahead.
         let is_older = counter < known;
-        // Lost, or new: it says nothing that is old.
-        let is_empty = marker.is_none() && self.inner.scan(b"", b"", FEW)?.is_empty();
-        if is_older && (is_empty || self.opening.emptied.is_some()) {
-            // What was salvaged, or is put into it from here on, may be of an old copy.
-            self.forget_all()?;
+        if is_older && (marker.is_none() || self.opening.emptied.is_some()) {
+            // It was lost, or salvaged, or never had room for the mark. What is in it, or is put into it from here on,
+            // may be of an old copy.
+            self.forget_all(mark)?;
         } else if is_older {
             return Err(Failure::fatal(format!(
                 "the store is older than its rollback guard knows ({counter} is below {known}): it was put \
@@ -187,10 +187,10 @@ impl SealedDriver {
 
     /// A fence that does not open guards nobody knows what: everything stored so far is forgotten. Whether there was
     /// one.
-    fn check_fences(&self) -> Result<bool, Failure> {
+    fn check_fences(&self, mark: Option<u32>) -> Result<bool, Failure> {
         let prefix = format!("{FENCES}/");
         let keys = self.vault.keys()?;
-        let (mut from, mut lost) = (Bytes::new(), Vec::new());
+        let (mut from, mut lost, mut all) = (Bytes::new(), 0, Vec::new());
         loop {
             let fences = self.inner.scan(prefix.as_bytes(), &from, FEW)?;
             let Some((last, _)) = fences.last() else {
@@ -201,27 +201,30 @@ impl SealedDriver {
                 let is_plain = stored.starts_with(&MAGIC);
                 let opened = self.open_at(&keys, place, stored);
                 // A damaged plain one has a name, by which it is found damaged when fences are read.
-                if opened.is_err() && !(is_plain && keys.is_converting) {
-                    lost.push(Write::Delete { key: place.clone() });
+                if is_plain && keys.is_converting {
+                    continue;
                 }
+                lost += usize::from(opened.is_err());
+                all.push(Write::Delete { key: place.clone() });
             }
         }
-        if lost.is_empty() {
+        if lost == 0 {
             return Ok(false);
         }
         tracing::warn!(
-            fences = lost.len(),
+            fences = lost,
             "stored fences do not open, so everything stored until now is forgotten"
         );
-        self.forget_all()?;
-        self.inner.commit(&lost, StoreDurability::Synced)?;
+        self.forget_all(mark)?;
+        // All of them: what they guarded is forgotten, and the keys of some may be.
+        self.inner.commit(&all, StoreDurability::Synced)?;
         Ok(true)
     }
 
     /// Nothing that was stored until now is believed any more.
-    fn forget_all(&self) -> Result<(), Failure> {
+    fn forget_all(&self, mark: Option<u32>) -> Result<(), Failure> {
         tracing::warn!("what this sealed store has is not believed any more");
-        self.vault.change(|header| header.bundle.forget_all())
+        self.vault.change(|header| header.bundle.forget_all(mark))
     }
 
     /// Says in the store that it is a sealed one, and of whom.
@@ -276,6 +279,11 @@ fn has_room(marked: Result<(), Failure>) -> Result<(), Failure> {
         }
         marked => marked,
     }
+}
+
+/// Which key has sealed the mark.
+fn epoch_of_mark(marker: &Bytes) -> Option<u32> {
+    envelope::head(MARKER, marker).ok().map(|head| head.epoch)
 }
 
 fn guard_failure(error: KeyError) -> Failure {

@@ -157,9 +157,10 @@ impl SealedDriver {
             {
                 Some((found.key, found.record))
             }
-            // IMPORTANT: whoever reads the fences must know of one that is damaged, and it has a name.
+            // IMPORTANT: whoever reads the fences must know of one that is damaged, or of a later layout, and it has a
+            // name. Shorter than any record: a sealed one takes its place.
             Err(_) if keys.is_converting && is_plain_fence(place, stored) => {
-                Some((place.clone(), stored.clone()))
+                Some((place.clone(), Bytes::new()))
             }
             // Its key was forgotten since it was read: it is sealed anew, in another place.
             Err(_) if !keys.knows_places_of(&before.keys) => None,

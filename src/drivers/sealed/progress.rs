@@ -78,6 +78,8 @@ impl SealProgress {
     pub(super) fn shredded(&mut self) {
         *self = Self {
             finished: self.finished + u64::from(self.is_under_way),
+            // Until the store is begun anew.
+            plain_text_left: self.plain_text_left,
             is_over: self.is_over,
             ..Self::default()
         };

@@ -7,7 +7,7 @@ use super::envelope::Plain;
 use super::open::MARKER;
 use super::page::is_plain_fence;
 use super::{Failure, Keys, PageLimit, SealedDriver, StoreDurability, Upkeep, Write, Writer};
-use crate::record::{Damage, MAGIC, SEALED_MAGIC};
+use crate::record::{Damage, MAGIC};
 
 /// What is to become of one record.
 enum Fate {
@@ -25,9 +25,7 @@ impl SealedDriver {
         let keys = self.vault.keys()?;
         let writer = &mut *self.writer.lock();
         if !keys.is_resealing() || (writer.waits_for_newest && !self.vault.is_newest()) {
-            // Whoever asked for the key that is in use already is told that there was nothing to do.
-            let through = (!keys.is_resealing()).then_some(keys.since);
-            self.vault.report_end(through);
+            self.vault.report_idle(&keys);
             return Ok(Upkeep {
                 goes_on: false,
                 wants_scrub: keys.needs_scrub,
@@ -92,9 +90,9 @@ impl SealedDriver {
         let delete = || Write::Delete { key: place.clone() };
         let found = match self.open_at(keys, place, stored) {
             Ok(found) => found,
-            // Of a later layout. IMPORTANT: a plain one is given up, as it would stay here in plain text, and no larder
-            // reads one in a sealed store.
-            Err(Damage::Foreign) if stored.starts_with(&SEALED_MAGIC) => return Ok(Fate::Stays),
+            // Not larder's, or sealed by a later one. IMPORTANT: a plain record of a later layout is given up, as it
+            // would stay here in plain text, and no larder reads one in a sealed store.
+            Err(Damage::Foreign) if !stored.starts_with(&MAGIC) => return Ok(Fate::Stays),
             // It was replaced when the fences were read, or will be when they are read next.
             Err(_) if is_plain_fence(place, stored) => return Ok(Fate::Stays),
             Err(_) => {

@@ -14,11 +14,13 @@ use super::config::EncryptionConfig;
 use super::head::{self, Unusable};
 use super::header::Header;
 use super::keys::Keys;
-use super::progress::{Awaited, SealProgress};
+use super::progress::SealProgress;
 use super::replay::Replay;
 use super::{Failure, MasterKey, file, key_failure};
 use crate::drivers::disk::DirLock;
 use crate::secret::KeyProvider;
+
+mod masters;
 
 /// The name of the header's file.
 pub const HEADER: &str = "keys";
@@ -122,6 +124,17 @@ impl Vault {
         self.progress.send_modify(change);
     }
 
+    /// There is nothing to be sealed anew by these keys, if they are those in use.
+    pub(super) fn report_idle(&self, keys: &Arc<Keys>) {
+        // IMPORTANT: with the header: a rotation that has just begun has not ended.
+        let _place = self.header.lock();
+        let in_use = self.keys.read().clone();
+        if in_use.is_some_and(|now| Arc::ptr_eq(&now, keys)) {
+            // Whoever asked for the key that is in use already is told that there was nothing to do.
+            self.report_end((!keys.is_resealing()).then_some(keys.since));
+        }
+    }
+
     /// Nothing is under way, whatever was reported; what was sealed before this epoch was sealed anew, if so.
     pub(super) fn report_end(&self, through: Option<u32>) {
         self.progress.send_if_modified(|progress| {
@@ -168,22 +181,21 @@ impl Vault {
         } else {
             Found::Nothing
         };
-        // Asked for before anything is held: it may take its time.
-        let master = read()?.map(|_| self.master()).transpose()?;
+        // Asked for before anything is held: it may take its time. Keys that were destroyed need none.
+        let wanted = read()?.is_some_and(|stored| !head::is_shredded(&stored));
+        let master = wanted.then(|| self.master()).transpose()?;
         let mut place = self.header.lock();
         (*place, *self.keys.write()) = (Place::default(), None);
-        let (Some(stored), Some(master)) = (read()?, master) else {
-            return Ok(found);
+        let (stored, master) = match (read()?, master) {
+            (None, _) => return Ok(found),
+            (Some(stored), _) if head::is_shredded(&stored) => return Ok(Found::Shredded),
+            (Some(stored), Some(master)) => (stored, master),
+            (Some(_), None) => return Err(Failure::reopen("a header has come meanwhile")),
         };
-        match Header::decode(&stored, master) {
-            Ok(header) => {
-                self.install(&header.bundle)?;
-                place.header = Some(header);
-                Ok(Found::Header)
-            }
-            Err(Unusable::Shredded) => Ok(Found::Shredded),
-            Err(unusable) => Err(self.unusable(&unusable)),
-        }
+        let header = Header::decode(&stored, master).map_err(|error| self.unusable(&error))?;
+        self.install(&header.bundle)?;
+        place.header = Some(header);
+        Ok(Found::Header)
     }
 
     /// Makes the header of a new store.
@@ -243,68 +255,6 @@ impl Vault {
             progress.is_of(bundle.id);
             *progress != before
         });
-        Ok(())
-    }
-
-    /// Accepts another master key from here on, and has everything sealed anew. Blocks: the key is asked
-    /// for, and the header written.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`], with what to do; nothing was changed.
-    pub fn rotate(&self, provider: Arc<dyn KeyProvider>) -> Result<Awaited, Failure> {
-        let key = provider
-            .key()
-            .map_err(|error| key_failure(&provider.name(), &error))?;
-        let mut place = self.header.lock();
-        let before = place.header()?;
-        let mut header = before.clone();
-        header.rotate(key)?;
-        let written = header.encode()?;
-        file::replace(&self.path, &written).map_err(|e| {
-            // It may stand there all the same, not known to be durable: a key that was refused must open nothing.
-            let stands = file::read(&self.path).is_ok_and(|stored| stored == Some(written));
-            if stands && self.write(&before).is_err() {
-                tracing::warn!("a master key that was refused may open the sealed store");
-            }
-            self.failed(&e)
-        })?;
-        self.install(&header.bundle)?;
-        let (since, store) = (header.bundle.since, header.bundle.id);
-        // There is nothing to do for a key that is in use already.
-        if header.bundle.is_rotating() || header.bundle.is_converting {
-            self.report(SealProgress::begin);
-        }
-        place.header = Some(header);
-        // IMPORTANT: with the header: whoever opens the store next asks for the key that is newest.
-        *self.provider.lock() = provider;
-        Ok(Awaited { since, store })
-    }
-
-    /// Destroys the keys. Blocks. Works without the master key, and whether the store is open, being opened, or
-    /// neither.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`]: they may not be destroyed, or another process has the store.
-    pub fn shred(&self) -> Result<(), Failure> {
-        let mut place = self.header.lock();
-        // IMPORTANT: to the end, also where its driver ends meanwhile: without it the store may be somebody else's.
-        let ours = self.locked.lock().upgrade();
-        let _lock = match (ours, &place.header, self.path.parent()) {
-            (None, None, Some(directory)) => Some(Arc::new(crate::drivers::disk::lock(directory)?)),
-            (ours, _, _) => ours,
-        };
-        let header = place.header.as_ref();
-        let id = header.map_or([0; 16], |header| header.bundle.id);
-        let destroyed = file::destroy(&self.path, &head::shredded(id));
-        // IMPORTANT: also where that failed half-way: what is sealed with keys that are gone is lost. Whoever has
-        // them has them for the length of one call; the next one has the store opened anew.
-        (place.header, place.is_shredded) = (None, true);
-        *self.keys.write() = None;
-        // What failed may have left them all: then the store is what it was once it is opened anew.
-        destroyed.map_err(|e| self.failed(&e))?;
-        self.report(SealProgress::shredded);
         Ok(())
     }
 

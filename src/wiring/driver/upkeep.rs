@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Parts;
 use super::launch::Held;
 use crate::clock::Clock;
-use crate::drivers::PageLimit;
 use crate::drivers::sealed::Vault;
+use crate::drivers::{Failure, PageLimit};
 use crate::error::Error;
 use crate::port::Port;
 use crate::wait::Timer;
@@ -28,6 +28,8 @@ pub(super) struct Upkeep {
     held: Weak<Held>,
     /// The store's files are being rewritten.
     is_scrubbing: Arc<AtomicBool>,
+    /// That failed, and not for want of room: it may go better when the store is opened anew.
+    gave_up: Arc<AtomicBool>,
 }
 
 impl Upkeep {
@@ -39,6 +41,7 @@ impl Upkeep {
             vault,
             held,
             is_scrubbing: Arc::default(),
+            gave_up: Arc::default(),
         }
     }
 
@@ -50,7 +53,8 @@ impl Upkeep {
                 return;
             }
             // What could not be rewritten for want of room may be now.
-            let after = match progress.borrow().plain_text_left {
+            let gave_up = self.gave_up.load(Ordering::Acquire);
+            let after = match progress.borrow().plain_text_left && !gave_up {
                 true => SCRUB_AGAIN,
                 false => Duration::MAX,
             };
@@ -77,7 +81,7 @@ impl Upkeep {
                     _ => return false,
                 }
             };
-            if done.wants_scrub {
+            if done.wants_scrub && !self.gave_up.load(Ordering::Acquire) {
                 self.scrub();
             }
             if !done.goes_on || !self.is_there() {
@@ -102,7 +106,7 @@ impl Upkeep {
         let Some(one) = Scrubbing::begin(&self.is_scrubbing) else {
             return;
         };
-        let name = Arc::clone(&self.port.name);
+        let (name, gave_up) = (Arc::clone(&self.port.name), Arc::clone(&self.gave_up));
         let body = move || {
             let _one = one;
             // IMPORTANT: with all that a thread of its generation holds, so that a successor waits for it.
@@ -114,6 +118,8 @@ impl Upkeep {
                     tracing::info!(driver = %name, "what was plain is gone from the store's files")
                 }
                 Err(failure) => {
+                    let wants_room = matches!(failure, Failure::Full { .. });
+                    gave_up.store(!wants_room, Ordering::Release);
                     tracing::warn!(driver = %name, %failure, "plain text may be left in the store's files");
                 }
             }

@@ -137,14 +137,14 @@ fn a_store_that_is_forgotten_again_and_again_keeps_a_header_that_can_be_read() {
     header.rotate(master(2)).unwrap();
     let (first, since) = (1, header.bundle.since);
     for _ in 0..3 * super::super::bundle::EPOCHS_MAX {
-        header.bundle.forget_all().unwrap();
+        header.bundle.forget_all(Some(500)).unwrap();
     }
     let mut read = open(&header.encode().unwrap(), 2).unwrap();
     let last = read.bundle.epochs.last().unwrap().number;
     assert_eq!(read.bundle.floor, last);
     // Where records are is known, and the rotation comes to its end.
     let known = |number| read.bundle.epochs.iter().any(|e| e.number == number);
-    assert!(known(first) && known(since) && read.bundle.is_rotating());
+    assert!(known(first) && known(since) && known(500) && read.bundle.is_rotating());
     read.forget_older().unwrap();
     assert!(!read.bundle.is_rotating());
     open(&read.encode().unwrap(), 2).unwrap();
