@@ -109,7 +109,9 @@ pub enum Error {
         /// The driver's name.
         driver: Arc<str>,
     },
-    /// A record could not be sealed or opened.
+    /// A record could not be sealed or opened. No call returns it: such a record is a miss, with
+    /// [`DegradedReason::Refused`](crate::DegradedReason::Refused), counted in
+    /// [`DriverStats::unopened`](crate::DriverStats::unopened).
     #[error("a sealed record could not be opened")]
     Crypto,
     /// The host's loader failed. All who waited for it share the error.

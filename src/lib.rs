@@ -170,6 +170,11 @@ pub use typed::OldRecord;
 pub use version::Version;
 pub use wiring::HealthWatch;
 
+/// The examples of SECURITY.md are compiled.
+#[cfg(all(doctest, feature = "secure"))]
+#[doc = include_str!("../SECURITY.md")]
+struct Security;
+
 /// The README's example is compiled.
 #[cfg(all(doctest, feature = "disk"))]
 #[doc = include_str!("../README.md")]

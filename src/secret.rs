@@ -5,6 +5,8 @@
 //! `Debug`, not in a log. Everything blocks and is meant for a storage thread.
 
 #[cfg(feature = "secure")]
+mod credential;
+#[cfg(feature = "secure")]
 mod env;
 #[cfg(feature = "secure")]
 mod file;
@@ -20,6 +22,8 @@ mod place;
 #[cfg(feature = "secure")]
 mod provider;
 
+#[cfg(feature = "secure")]
+pub use credential::CredentialKey;
 #[cfg(feature = "secure")]
 pub use env::EnvKey;
 #[cfg(feature = "secure")]

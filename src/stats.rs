@@ -87,7 +87,7 @@ pub struct DriverStats {
     pub damaged: u64,
     /// Records that the store refused again and again; they stay in memory only.
     pub refused: u64,
-    /// Sealed records that did not open: moved, edited or put back by somebody.
+    /// Sealed records that did not open: moved, edited or put back by somebody. Worth an alarm.
     pub unopened: u64,
     /// Stores that were moved aside, or found empty, although something had been stored in them.
     pub emptied: u64,

@@ -391,7 +391,10 @@ async fn a_guarded_store_that_was_put_back_and_is_salvaged_gives_nothing_old() {
     put_back(&copied, dir.path());
     call_it_damaged(dir.path());
     let larder = start().await.unwrap();
-    assert!(larder.stats().await.unwrap().drivers[0].salvaged >= 50);
+    // It was moved aside, and what could be salvaged of it is as old as the copy.
+    let stats = larder.stats().await.unwrap();
+    let driver = &stats.drivers[0];
+    assert_eq!((driver.emptied, driver.salvaged), (1, 0));
     let page = tokens(&larder).scan("").await.unwrap();
     assert_eq!(page.entries.len(), 0);
     assert!(tokens(&larder).get("7").await.unwrap().is_none());

@@ -239,6 +239,12 @@ fn a_plain_store_whose_guard_knows_a_sealed_one_is_refused_and_left_alone() {
     let reason = store.fatal();
     assert!(reason.contains("set the guard to 0"), "{reason}");
     assert!(!store.dir.path().join(sealed::HEADER).exists());
+    // Nor is it forgotten where a start without the guard has made a header, and died.
+    let mut store = store;
+    store.restarted(EncryptionConfig::new(key(1)));
+    drop(store.open());
+    store.restarted(config());
+    assert_eq!(store.fatal(), reason);
     assert_eq!(shown(&store.map.open(), "c/a").as_deref(), Some("plain"));
 }
 

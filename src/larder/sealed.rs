@@ -13,7 +13,7 @@ use crate::secret::KeyProvider;
 
 impl Larder {
     /// The secure cache of this name: in memory as bytes that are overwritten when they are dropped, below it
-    /// in the secure driver alone. Its API is that of any other cache. See SECURITY.md.
+    /// in the secure driver alone (one that was opened with [`secret`](crate::CacheBuilder::secret) is where that says). Its API is that of any other cache. See SECURITY.md.
     ///
     /// # Errors
     ///
@@ -50,7 +50,9 @@ impl DriverHandle {
     /// # Errors
     ///
     /// [`Error::Invalid`] for a key that cannot be had, for the older of two keys and for a third one while a
-    /// rotation is under way, and if the driver is not sealed; [`Error::Unavailable`] while its store is not open. Nothing was changed.
+    /// rotation is under way, and if the driver is not sealed; [`Error::Unavailable`] while its store is not open, the place of the key cannot be reached, or
+    /// the device has no room for the header (the log says which). Nothing was changed. Called again with the same key it
+    /// changes nothing, either.
     ///
     /// # Cancel safety
     ///
@@ -66,7 +68,8 @@ impl DriverHandle {
     /// whoever has the master key. Memory forgets all caches that the driver is a tier of; then the driver
     /// begins with an empty store and new keys.
     ///
-    /// What is set meanwhile may be lost with the rest. Copies of the directory that were made before hold
+    /// That is every cache of the driver, and cannot be undone: the store's files go, too, with those that were moved
+    /// aside. For single entries there are `remove` and tags. What is set meanwhile may be lost with the rest. Copies of the directory that were made before hold
     /// the keys, too, and a device may keep blocks that were overwritten: SECURITY.md.
     ///
     /// # Errors
@@ -106,7 +109,8 @@ impl Rotation {
         *self.progress.borrow()
     }
 
-    /// Waits until everything is sealed anew and the old key is forgotten, or the keys were destroyed.
+    /// Waits until everything is sealed anew and the old key is forgotten, or the keys were destroyed. While the device
+    /// is full that is not before there is room again.
     ///
     /// # Errors
     ///

@@ -14,8 +14,9 @@ use super::provider::{KeyError, KeyProvider};
 /// The file is read each time the store is opened. It is taken only if it is a plain file and no
 /// symbolic link, belongs to the user that the process runs as, and gives nobody else any right
 /// (mode 0600 or 0400). That holds for root as well: whoever owns a file can change it. Links among the
-/// directories above it are followed. A mount that fits none of this, as those of secrets in containers
-/// often do, is read by a closure of the host's.
+/// directories above it are followed. A credential of systemd's is read by
+/// [`CredentialKey`](super::CredentialKey); a mount that fits none of this, as those of secrets in containers often do
+/// (Docker's belong to root and are 0444, Kubernetes' are links), by a closure of the host's.
 ///
 /// Outside of Unix neither owner nor rights are checked, and whether the file is a link is looked at
 /// shortly before it is opened.
@@ -58,19 +59,8 @@ impl FileKey {
         Place {
             what: "key file",
             path: &self.path,
+            is_systems: false,
         }
-    }
-
-    fn read(&self) -> Result<Option<MasterKey>, KeyError> {
-        let place = self.place();
-        let Some(text) = place.read(TEXT_BYTES_MAX)? else {
-            return Ok(None);
-        };
-        let text = std::str::from_utf8(&text).map_err(|_| {
-            KeyError::malformed("it is no text; the base64 of 32 random bytes is wanted").at(&place)
-        })?;
-        let key = MasterKey::from_base64(text).map_err(|error| error.at(&place))?;
-        Ok(Some(key))
     }
 
     fn missing(&self) -> KeyError {
@@ -93,9 +83,21 @@ impl FileKey {
     }
 }
 
+/// The key in a file; `None` if there is no file.
+pub(super) fn read_key(place: &Place<'_>) -> Result<Option<MasterKey>, KeyError> {
+    let Some(text) = place.read(TEXT_BYTES_MAX)? else {
+        return Ok(None);
+    };
+    let text = std::str::from_utf8(&text).map_err(|_| {
+        KeyError::malformed("it is no text; the base64 of 32 random bytes is wanted").at(place)
+    })?;
+    let key = MasterKey::from_base64(text).map_err(|error| error.at(place))?;
+    Ok(Some(key))
+}
+
 impl KeyProvider for FileKey {
     fn key(&self) -> Result<MasterKey, KeyError> {
-        if let Some(key) = self.read()? {
+        if let Some(key) = read_key(&self.place())? {
             if self.creates {
                 // Another process may have made it a moment ago. Where a directory cannot be synced, the
                 // one that made it has said so.
@@ -107,7 +109,7 @@ impl KeyProvider for FileKey {
             self.make()?;
         }
         // Whoever was first: the file that is there has the key.
-        self.read()?.ok_or_else(|| self.missing())
+        read_key(&self.place())?.ok_or_else(|| self.missing())
     }
 
     fn name(&self) -> String {

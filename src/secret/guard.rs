@@ -91,6 +91,7 @@ impl FileGuard {
         Place {
             what: "guard file",
             path: &self.path,
+            is_systems: false,
         }
     }
 }

@@ -11,8 +11,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A value that hides itself in `Debug`, has no `Display`, and is overwritten when it is dropped.
 ///
+/// **It seals nothing.** In an ordinary cache over a plain disk the value is stored in plain text. Sealed are caches of
+/// `Larder::secure`, those opened with [`CacheBuilder::secret`](crate::CacheBuilder::secret), and all of a disk tier that is
+/// `encrypted`.
+///
 /// serde writes and reads it as the value alone, so it can be put around a field of what is stored
-/// already. The errors of that never hold the value, whatever the format says.
+/// already (a whole value has another type with it, and what was stored without is a miss). The errors of that never hold the value, whatever the format says.
 ///
 /// There is no `PartialEq` on purpose: comparing what [`expose`](Secret::expose) gives takes longer the
 /// more of it is right, which tells whoever can measure it. Compare that where this does not matter.

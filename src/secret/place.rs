@@ -18,6 +18,8 @@ const NOT_PLAIN: &str = "is not a plain file";
 pub(super) struct Place<'a> {
     pub(super) what: &'static str,
     pub(super) path: &'a Path,
+    /// The system may own it, and its group may read it.
+    pub(super) is_systems: bool,
 }
 
 /// Whether a file may take the place of one that is there.
@@ -146,13 +148,14 @@ impl Place<'_> {
         {
             use std::os::unix::fs::MetadataExt;
             let (owner, user) = (found.uid(), rustix::process::geteuid().as_raw());
-            if owner != user {
+            if owner != user && !(self.is_systems && owner == 0) {
                 return Err(self.refused(&format!(
                     "belongs to user {owner}, and this process runs as user {user}; have it belong to that one"
                 )));
             }
             let mode = found.mode() & 0o777;
-            if mode & 0o077 != 0 {
+            let others = if self.is_systems { 0o037 } else { 0o077 };
+            if mode & others != 0 {
                 return Err(self.refused(&format!(
                     "may be used by others than its owner (mode {mode:04o}); run `chmod 600` on it"
                 )));

@@ -51,6 +51,28 @@ where
     }
 }
 
+/// One of several that the host may have chosen.
+impl KeyProvider for Box<dyn KeyProvider> {
+    fn key(&self) -> Result<MasterKey, KeyError> {
+        (**self).key()
+    }
+
+    fn name(&self) -> String {
+        (**self).name()
+    }
+}
+
+/// One that the host has in several places.
+impl KeyProvider for Arc<dyn KeyProvider> {
+    fn key(&self) -> Result<MasterKey, KeyError> {
+        (**self).key()
+    }
+
+    fn name(&self) -> String {
+        (**self).name()
+    }
+}
+
 /// A key that the host has already.
 impl KeyProvider for MasterKey {
     fn key(&self) -> Result<MasterKey, KeyError> {

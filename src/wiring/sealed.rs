@@ -96,7 +96,10 @@ impl Parts {
                 field: "key",
                 reason,
             },
-            _ => port.unavailable(),
+            failure => {
+                tracing::warn!(driver, key = name, %failure, "another master key could not be accepted");
+                port.unavailable()
+            }
         })?;
         tracing::info!(
             driver,

@@ -260,8 +260,13 @@ impl Driver for DiskDriver {
     }
 
     fn scrub(&self) -> Result<(), Failure> {
-        room::check_scrub(&self.dir, self.store.bytes())?;
-        self.store.scrub().map_err(|e| self.failed(&e))
+        let bytes = self.store.bytes();
+        room::check_scrub(&self.dir, bytes)?;
+        self.store.scrub().map_err(|error| {
+            let failure = self.failed(&error);
+            // Others may have taken the room meanwhile.
+            room::check_scrub(&self.dir, bytes).err().unwrap_or(failure)
+        })
     }
 
     fn usage(&self) -> Usage {

@@ -56,6 +56,11 @@ impl Header {
         })
     }
 
+    /// Whether an older master key opens the store, too.
+    pub fn has_older(&self) -> bool {
+        self.slots.len() > 1
+    }
+
     /// Whether the newest of the master keys is in use.
     pub fn is_newest(&self) -> bool {
         self.mine == 0

@@ -1,8 +1,9 @@
 //! Where records are filed whose names nobody is to read: under an HMAC-SHA256 (RFC 2104) of the name.
 //!
-//! `s`, the epoch whose key names are hashed with, four bytes for the cache, twelve for the entry: 20 in all, as
-//! many as fjall compares without following a pointer. Two entries in one place would be one too many, and
-//! the one found there is told by its sealed name; 2^30 entries have one chance in 2^37 of that. So the
+//! `s`, the epoch whose key names are hashed with, three bytes for the cache, twelve for the entry: 19 in all, and
+//! with the disk driver's own 20, as many as fjall compares without following a pointer. Two entries in one place
+//! would be one too many, and the one found there is told by its sealed name; 2^30 entries have one chance in 2^37
+//! of that. Caches may well share theirs. So the
 //! records of one cache lie together and nothing else of their names is to be seen. larder's own records
 //! (fences, probes) keep their cache's name in front: what reads them by it, and has no key, still finds
 //! them.
@@ -23,7 +24,7 @@ const EPOCH_BYTES: usize = 3;
 /// Bytes before what stands for the cache.
 const HEAD_BYTES: usize = 1 + EPOCH_BYTES;
 /// Bytes that stand for a cache.
-const CACHE_BYTES: usize = 4;
+const CACHE_BYTES: usize = 3;
 /// Bytes that stand for an entry.
 const ENTRY_BYTES: usize = 12;
 
@@ -170,7 +171,7 @@ mod tests {
         assert!(ada.starts_with(&names.cache(b"users")) && bob.starts_with(&names.cache(b"users")));
         assert!(!ada.starts_with(&names.cache(b"teams")));
         assert!(names.filed(&ada) && !NameKey::new(8, &[1; 32]).filed(&ada));
-        assert_eq!(ada.len(), 20);
+        assert_eq!(ada.len(), 19);
         assert_ne!(ada, NameKey::new(7, &[2; 32]).place(b"users/ada"));
         assert_ne!(ada, NameKey::new(8, &[1; 32]).place(b"users/ada"));
     }

@@ -117,20 +117,11 @@ impl SealedDriver {
         vault: &Arc<Vault>,
         found: Found,
     ) -> Result<Self, Failure> {
-        let marker = inner.get(MARKER)?;
-        match (&found, &marker) {
-            (Found::Store, Some(_)) => return Err(vault.headless()),
-            (Found::Store, None) => adopt(&*inner, vault)?,
-            _ => {}
-        }
         let mut opening = inner.opened();
         if matches!(found, Found::Shredded) {
-            opening.emptied = Some(Emptied {
-                reason: "its keys were destroyed".into(),
-                kept: None,
-                salvaged: 0,
-            });
+            opening.emptied = Some(emptied("its keys were destroyed"));
         }
+        opening.emptied = opening.emptied.or_else(|| vault.unsaid(None));
         let mut driver = Self {
             inner,
             vault: Arc::clone(vault),
@@ -138,23 +129,32 @@ impl SealedDriver {
             scrubbing: Mutex::new(()),
             opening,
         };
-        let mark = marker.as_ref().and_then(epoch_of_mark);
-        driver.check_marker(marker.as_ref(), mark)?;
-        if driver.check_fences(mark)? {
-            let emptied = Emptied {
-                reason: "stored fences do not open".into(),
-                kept: None,
-                salvaged: 0,
-            };
-            driver.opening.emptied.get_or_insert(emptied);
-        }
-        driver.writer.lock().is_marked = marker.is_some();
-        driver.advance()?;
+        // IMPORTANT: what is not open says nothing. Whoever opens it next says that it was emptied.
+        driver.check(found).inspect_err(|_| {
+            vault.unsaid(driver.opening.emptied.take());
+        })?;
         Ok(driver)
     }
 
+    fn check(&mut self, found: Found) -> Result<(), Failure> {
+        let marker = self.inner.get(MARKER)?;
+        match (&found, &marker) {
+            (Found::Store, Some(_)) => return Err(self.vault.headless()),
+            (Found::Store, None) => adopt(&*self.inner, &self.vault)?,
+            _ => {}
+        }
+        let mark = marker.as_ref().and_then(epoch_of_mark);
+        self.check_marker(marker.as_ref(), mark)?;
+        if self.check_fences(mark)? {
+            let why = emptied("stored fences do not open");
+            self.opening.emptied.get_or_insert(why);
+        }
+        self.writer.lock().is_marked = marker.is_some();
+        self.advance()
+    }
+
     /// Whether header and store are of each other, and the store no older than the guard knows.
-    fn check_marker(&self, marker: Option<&Bytes>, mark: Option<u32>) -> Result<(), Failure> {
+    fn check_marker(&mut self, marker: Option<&Bytes>, mark: Option<u32>) -> Result<(), Failure> {
         let mut counter = 0;
         if let Some(marker) = marker {
             let place = Bytes::from_static(MARKER);
@@ -170,10 +170,17 @@ impl SealedDriver {
         let known = guard.counter().map_err(guard_failure)?;
         // Written to the store before the guard: a crash in between leaves the store ahead.
         let is_older = counter < known;
-        if is_older && (marker.is_none() || self.opening.emptied.is_some()) {
+        let is_emptied = self.opening.emptied.is_some();
+        let is_plain = self.vault.keys()?.is_converting && marker.is_none() && !is_emptied;
+        if is_older && is_plain && !self.inner.scan(b"", b"", FEW)?.is_empty() {
+            return Err(guard_knows_better(known));
+        }
+        if is_older && (marker.is_none() || is_emptied) {
             // It was lost, or salvaged, or never had room for the mark. What is in it, or is put into it from here on,
             // may be of an old copy.
             self.forget_all(mark)?;
+            let why = || emptied("it has no mark, and its rollback guard misses it");
+            self.opening.emptied.get_or_insert_with(why).salvaged = 0;
         } else if is_older {
             return Err(Failure::fatal(format!(
                 "the store is older than its rollback guard knows ({counter} is below {known}): it was put \
@@ -281,9 +288,26 @@ fn has_room(marked: Result<(), Failure>) -> Result<(), Failure> {
     }
 }
 
+/// Nothing is left of it.
+fn emptied(reason: &str) -> Emptied {
+    Emptied {
+        reason: reason.into(),
+        kept: None,
+        salvaged: 0,
+    }
+}
+
 /// Which key has sealed the mark.
 fn epoch_of_mark(marker: &Bytes) -> Option<u32> {
     envelope::head(MARKER, marker).ok().map(|head| head.epoch)
+}
+
+/// A plain store where a sealed one is known.
+fn guard_knows_better(known: u64) -> Failure {
+    Failure::fatal(format!(
+        "the store in this directory is a plain one, and its rollback guard knows a sealed one ({known}); put that \
+         one back, give another directory, or set the guard to 0 if this one is to be sealed; nothing was overwritten"
+    ))
 }
 
 fn guard_failure(error: KeyError) -> Failure {
@@ -305,11 +329,7 @@ fn adopt(inner: &dyn Driver, vault: &Vault) -> Result<(), Failure> {
         // Before there is a header, which would be overwritten with nothing to show for it.
         let known = guard.counter().map_err(guard_failure)?;
         if known > 0 {
-            return Err(Failure::fatal(format!(
-                "the store in this directory is a plain one, and its rollback guard knows a sealed one \
-                 ({known}); put that one back, give another directory, or set the guard to 0 if this one is \
-                 to be sealed; nothing was overwritten"
-            )));
+            return Err(guard_knows_better(known));
         }
     }
     match vault.config().plain_store.unwrap_or_default() {

@@ -9,8 +9,11 @@ pub struct SealProgress {
     /// It is under way.
     pub is_under_way: bool,
     /// The store was a plain one, and its files may still hold plain text that was deleted: they are rewritten
-    /// after the conversion.
+    /// after the conversion. True from the start of a conversion until that is done: what to wait for.
     pub plain_text_left: bool,
+    /// Two master keys open the store: the older one until all that it has sealed is sealed anew, and this process, or
+    /// the next, has been given the newer one.
+    pub older_key_opens: bool,
     /// How many such runs have ended since this process began.
     pub finished: u64,
     /// Records that were looked at in this run, or in the last one.
@@ -60,6 +63,7 @@ impl SealProgress {
             is_under_way: true,
             finished: self.finished,
             plain_text_left: self.plain_text_left,
+            older_key_opens: self.older_key_opens,
             through: self.through,
             store: self.store,
             is_over: self.is_over,

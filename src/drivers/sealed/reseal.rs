@@ -7,7 +7,7 @@ use super::envelope::Plain;
 use super::open::MARKER;
 use super::page::is_plain_fence;
 use super::{Failure, Keys, PageLimit, SealedDriver, StoreDurability, Upkeep, Write, Writer};
-use crate::record::{Damage, MAGIC};
+use crate::record::{Damage, MAGIC, SEALED_MAGIC};
 
 /// What is to become of one record.
 enum Fate {
@@ -90,9 +90,9 @@ impl SealedDriver {
         let delete = || Write::Delete { key: place.clone() };
         let found = match self.open_at(keys, place, stored) {
             Ok(found) => found,
-            // Not larder's, or sealed by a later one. IMPORTANT: a plain record of a later layout is given up, as it
-            // would stay here in plain text, and no larder reads one in a sealed store.
-            Err(Damage::Foreign) if !stored.starts_with(&MAGIC) => return Ok(Fate::Stays),
+            // Sealed by a later larder. IMPORTANT: what is plain and cannot be read is given up: it would stay here in
+            // plain text, and nobody reads it in a sealed store.
+            Err(Damage::Foreign) if stored.starts_with(&SEALED_MAGIC) => return Ok(Fate::Stays),
             // It was replaced when the fences were read, or will be when they are read next.
             Err(_) if is_plain_fence(place, stored) => return Ok(Fate::Stays),
             Err(_) => {

@@ -17,6 +17,7 @@ use super::keys::Keys;
 use super::progress::SealProgress;
 use super::replay::Replay;
 use super::{Failure, MasterKey, file, key_failure};
+use crate::drivers::Emptied;
 use crate::drivers::disk::DirLock;
 use crate::secret::KeyProvider;
 
@@ -40,6 +41,8 @@ pub struct Vault {
     keys: RwLock<Option<Arc<Keys>>>,
     /// What was committed last.
     pub(super) replay: Replay,
+    /// That the store was emptied, which nobody has been told yet.
+    unsaid: Mutex<Option<Emptied>>,
     /// Records that did not open.
     refused: AtomicU64,
     progress: watch::Sender<SealProgress>,
@@ -84,6 +87,7 @@ impl Vault {
             locked: Mutex::default(),
             keys: RwLock::new(None),
             replay: Replay::default(),
+            unsaid: Mutex::default(),
             refused: AtomicU64::new(0),
             progress: watch::Sender::new(SealProgress::default()),
             config,
@@ -124,14 +128,16 @@ impl Vault {
         self.progress.send_modify(change);
     }
 
-    /// There is nothing to be sealed anew by these keys, if they are those in use.
+    /// There is nothing to be sealed anew, or it waits for another key, as these keys say if they are those in use.
     pub(super) fn report_idle(&self, keys: &Arc<Keys>) {
         // IMPORTANT: with the header: a rotation that has just begun has not ended.
         let _place = self.header.lock();
         let in_use = self.keys.read().clone();
-        if in_use.is_some_and(|now| Arc::ptr_eq(&now, keys)) {
+        match in_use {
             // Whoever asked for the key that is in use already is told that there was nothing to do.
-            self.report_end((!keys.is_resealing()).then_some(keys.since));
+            Some(now) if !now.is_resealing() => self.report_end(Some(now.since)),
+            Some(now) if Arc::ptr_eq(&now, keys) => self.report_end(None),
+            _ => {}
         }
     }
 
@@ -164,6 +170,11 @@ impl Vault {
             .map_err(|error| key_failure(&provider.name(), &error))
     }
 
+    /// What an opening had to say that came to nothing; keeps what this one has.
+    pub(super) fn unsaid(&self, emptied: Option<Emptied>) -> Option<Emptied> {
+        std::mem::replace(&mut *self.unsaid.lock(), emptied)
+    }
+
     /// The directory is locked by this process for as long as this is held.
     pub(super) fn locked(&self, lock: &Arc<DirLock>) {
         *self.locked.lock() = Arc::downgrade(lock);
@@ -193,7 +204,7 @@ impl Vault {
             (Some(_), None) => return Err(Failure::reopen("a header has come meanwhile")),
         };
         let header = Header::decode(&stored, master).map_err(|error| self.unusable(&error))?;
-        self.install(&header.bundle)?;
+        self.install(&header)?;
         place.header = Some(header);
         Ok(Found::Header)
     }
@@ -212,7 +223,7 @@ impl Vault {
             return Err(Failure::reopen("its keys were destroyed meanwhile"));
         }
         self.write(&header)?;
-        self.install(&header.bundle)?;
+        self.install(&header)?;
         place.header = Some(header);
         Ok(())
     }
@@ -230,7 +241,7 @@ impl Vault {
         let mut header = place.header()?;
         let done = change(&mut header)?;
         self.write(&header)?;
-        self.install(&header.bundle)?;
+        self.install(&header)?;
         place.header = Some(header);
         Ok(done)
     }
@@ -245,13 +256,15 @@ impl Vault {
         file::replace(&self.path, &header.encode()?).map_err(|e| self.failed(&e))
     }
 
-    fn install(&self, bundle: &Bundle) -> Result<(), Failure> {
+    fn install(&self, header: &Header) -> Result<(), Failure> {
+        let bundle = &header.bundle;
         let known = self.keys.read().clone();
         *self.keys.write() = Some(Arc::new(Keys::new(bundle, known.as_deref())?));
         let plain_text_left = bundle.is_converting || bundle.needs_scrub;
         self.progress.send_if_modified(|progress| {
             let before = *progress;
             progress.plain_text_left = plain_text_left;
+            progress.older_key_opens = header.has_older();
             progress.is_of(bundle.id);
             *progress != before
         });

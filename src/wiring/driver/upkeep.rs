@@ -28,7 +28,7 @@ pub(super) struct Upkeep {
     held: Weak<Held>,
     /// The store's files are being rewritten.
     is_scrubbing: Arc<AtomicBool>,
-    /// That failed, and not for want of room: it may go better when the store is opened anew.
+    /// That failed, and not for want of room: there is no hurry to try it again.
     gave_up: Arc<AtomicBool>,
 }
 
@@ -54,9 +54,10 @@ impl Upkeep {
             }
             // What could not be rewritten for want of room may be now.
             let gave_up = self.gave_up.load(Ordering::Acquire);
-            let after = match progress.borrow().plain_text_left && !gave_up {
-                true => SCRUB_AGAIN,
-                false => Duration::MAX,
+            let after = match (progress.borrow().plain_text_left, gave_up) {
+                (true, false) => SCRUB_AGAIN,
+                (true, true) => SCRUB_MUCH_LATER,
+                (false, _) => Duration::MAX,
             };
             // It ends with its generation: see where it is spawned.
             let wait = self.timer.wait(after);
@@ -81,7 +82,7 @@ impl Upkeep {
                     _ => return false,
                 }
             };
-            if done.wants_scrub && !self.gave_up.load(Ordering::Acquire) {
+            if done.wants_scrub {
                 self.scrub();
             }
             if !done.goes_on || !self.is_there() {
@@ -152,5 +153,7 @@ impl Drop for Scrubbing {
 const AGAIN: Duration = Duration::from_millis(500);
 /// When it is worth trying again to rewrite files that there was no room for.
 const SCRUB_AGAIN: Duration = Duration::from_secs(15);
+/// When it failed for another reason.
+const SCRUB_MUCH_LATER: Duration = Duration::from_secs(3_600);
 /// The longest rest between two pages.
 const REST_MAX: Duration = Duration::from_millis(100);

@@ -31,7 +31,7 @@ impl Vault {
             }
             self.failed(&e)
         })?;
-        self.install(&header.bundle)?;
+        self.install(&header)?;
         let (since, store) = (header.bundle.since, header.bundle.id);
         // There is nothing to do for a key that is in use already.
         if header.bundle.is_rotating() || header.bundle.is_converting {
