@@ -161,6 +161,46 @@ fn either_key_opens_until_a_rotation_has_ended_and_what_is_written_in_between_st
 }
 
 #[test]
+fn a_start_that_has_both_keys_opens_the_store_before_during_and_after_a_rotation() {
+    let both = || EncryptionConfig::new(key(2)).or_key(key(1));
+    let mut store = Sealed::new();
+    set(&*store.open(), "c/a", 1, "value");
+    store.restarted(both());
+    let driver = store.open();
+    assert_eq!(shown(&*driver, "c/a").as_deref(), Some("value"));
+    store.vault.rotate(Arc::new(key(2))).unwrap();
+    drop(driver);
+    store.restarted(both());
+    let driver = store.open();
+    assert!(store.vault.progress().borrow().older_key_opens);
+    // With the newer one: the older one is forgotten.
+    reseal(&*driver, 1);
+    assert!(!store.vault.progress().borrow().older_key_opens);
+    drop(driver);
+    store.restarted(both());
+    assert_eq!(shown(&*store.open(), "c/a").as_deref(), Some("value"));
+    store.restarted(EncryptionConfig::new(key(3)).or_key(key(1)));
+    assert!(store.fatal().contains("another master key"));
+}
+
+#[test]
+fn a_conversion_ends_under_the_older_of_two_keys_too() {
+    let mut store = plain_store();
+    let driver = store.open();
+    driver.upkeep(page(1)).unwrap();
+    store.vault.rotate(Arc::new(key(2))).unwrap();
+    drop(driver);
+    store.restarted(EncryptionConfig::new(key(1)));
+    let driver = store.open();
+    let (_, done) = reseal(&*driver, 7);
+    assert!(done.wants_scrub);
+    driver.scrub().unwrap();
+    let progress = *store.vault.progress().borrow();
+    assert!(!progress.plain_text_left && progress.older_key_opens);
+    all_there(&*driver, "under the older key");
+}
+
+#[test]
 fn a_second_rotation_waits_for_the_first() {
     let store = Sealed::new();
     let driver = store.open();

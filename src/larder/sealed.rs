@@ -88,11 +88,10 @@ impl DriverHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if the driver is not sealed.
+    /// [`Error::Invalid`] if the driver is not sealed; [`Error::Unavailable`] if its store was not opened yet, by this
+    /// process, or since its keys were destroyed: nobody knows what is in it.
     pub fn seal_progress(&self) -> Result<SealProgress, Error> {
-        let progress = self.larder.parts.sealing(self.name())?;
-        let now = *progress.borrow();
-        Ok(now)
+        self.larder.parts.seal_progress(self.name())
     }
 }
 

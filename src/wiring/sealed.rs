@@ -46,11 +46,7 @@ pub(super) fn lines(parts: &Arc<Parts>) -> SealedLines {
             let parts = shred();
             Box::pin(async move { parts?.shred(&driver).await })
         }),
-        progress: Box::new(move |driver| {
-            let progress = progress()?.sealing(driver)?;
-            let now = *progress.borrow();
-            Ok(now)
-        }),
+        progress: Box::new(move |driver| progress()?.seal_progress(driver)),
     }
 }
 
@@ -76,6 +72,19 @@ impl Parts {
     /// [`Error::Invalid`] if there is no sealed driver of this name.
     pub fn sealing(&self, driver: &str) -> Result<watch::Receiver<SealProgress>, Error> {
         Ok(self.vault(driver)?.progress())
+    }
+
+    /// How far sealing anew is now.
+    ///
+    /// # Errors
+    ///
+    /// As [`sealing`](Self::sealing); [`Error::Unavailable`] if the store was not opened yet: nobody knows what is in it.
+    pub fn seal_progress(&self, driver: &str) -> Result<SealProgress, Error> {
+        let now = *self.sealing(driver)?.borrow();
+        match now.is_known() {
+            true => Ok(now),
+            false => Err(self.port_named(driver)?.unavailable()),
+        }
     }
 
     /// Has a driver accept another master key, and seal everything anew.

@@ -109,6 +109,26 @@ impl DiskDriver {
         file.write(marks, moved).map_err(|e| self.unmarked(&e))
     }
 
+    /// Drops what the index says of records that are gone: their names.
+    fn drop_stale_entries(&self) -> Result<(), Failure> {
+        let mut after = vec![layout::INDEX];
+        loop {
+            // IMPORTANT: with the floor: nobody else commits meanwhile.
+            let _floor = self.floor.lock();
+            let stale = reclaim::stale(&self.store, &after).map_err(|e| self.failed(&e))?;
+            let Some(next) = stale.next else {
+                return Ok(());
+            };
+            after = next;
+            if stale.items > 0 {
+                let mut head = self.marked.lock().head;
+                head.seq += 1;
+                head.items += stale.items + 1;
+                self.apply(stale.changes, head, StoreDurability::Written)?;
+            }
+        }
+    }
+
     /// Turns an error of the store into an instruction.
     fn failed(&self, error: &fjall::Error) -> Failure {
         let (verdict, reason) = store::judge(error);
@@ -262,6 +282,7 @@ impl Driver for DiskDriver {
     fn scrub(&self) -> Result<(), Failure> {
         let bytes = self.store.bytes();
         room::check_scrub(&self.dir, bytes)?;
+        self.drop_stale_entries()?;
         self.store.scrub().map_err(|error| {
             let failure = self.failed(&error);
             // Others may have taken the room meanwhile.

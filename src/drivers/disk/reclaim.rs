@@ -114,6 +114,36 @@ pub fn plan<'a>(
     Ok(plan)
 }
 
+/// Entries that speak of no record any more, whenever they are due.
+pub struct Stale<'a> {
+    /// Drops them.
+    pub changes: Changes<'a>,
+    /// How many they are.
+    pub items: u64,
+    /// Where to go on; nothing at the end of the index.
+    pub next: Option<Vec<u8>>,
+}
+
+/// Looks at the next entries behind `after`: they hold the names of records that are gone.
+pub fn stale<'a>(store: &'a Store, after: &[u8]) -> fjall::Result<Stale<'a>> {
+    let view = store.view();
+    let mut stale = Stale {
+        changes: store.changes(0),
+        items: 0,
+        next: None,
+    };
+    let entries = view.range(Bound::Excluded(after), &INDEX_END);
+    for entry in entries.take(STALE_PER_CALL_MAX) {
+        let (entry, value) = entry?;
+        stale.next = Some(entry.to_vec());
+        if current(&view, &entry, &value)?.is_none() {
+            stale.changes.delete(entry);
+            stale.items += 1;
+        }
+    }
+    Ok(stale)
+}
+
 /// Key, expiry and bytes of the record that an index entry speaks of, if it is still that record.
 fn current(
     view: &View<'_>,

@@ -5,6 +5,7 @@
 use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fjall::{
@@ -24,6 +25,8 @@ const JOURNAL_BYTES_FLOOR: u64 = 64 << 20;
 const FILL_KEY: &[u8] = b"mfill";
 /// Its length.
 const FILL_BYTES: usize = 1 << 20;
+/// How often it is looked whether memtables have become tables.
+const FLUSH_LOOK: Duration = Duration::from_millis(5);
 /// fjall refuses less.
 const OPEN_FILES_FLOOR: usize = 10;
 /// Records above this share fjall's memory instead of being copied out of it. A smaller one would
@@ -124,12 +127,30 @@ impl Store {
         let fill = vec![0; FILL_BYTES];
         for _ in 0..=(JOURNAL_BYTES_FLOOR as usize / FILL_BYTES) {
             self.keyspace.insert(FILL_KEY, &*fill)?;
+            // With more than that fjall itself waits, and for ever where nothing is flushed any more.
+            self.flushed(2)?;
         }
-        self.keyspace.rotate_memtable_and_wait()?;
+        self.end_memtable()?;
         self.keyspace.remove(FILL_KEY)?;
         // What the journal held is in tables: with the next rotation it is deleted.
-        self.keyspace.rotate_memtable_and_wait()?;
+        self.end_memtable()?;
         self.keyspace.major_compact()
+    }
+
+    /// Begins another memtable, and waits until those before are in tables.
+    fn end_memtable(&self) -> fjall::Result<()> {
+        self.keyspace.rotate_memtable()?;
+        self.flushed(0)
+    }
+
+    /// Waits until no more than so many memtables are to become tables.
+    fn flushed(&self, most: usize) -> fjall::Result<()> {
+        while self.keyspace.sealed_memtable_count() > most {
+            // IMPORTANT: it fails where a worker has failed, which flushes no more.
+            self.db.persist(PersistMode::Buffer)?;
+            std::thread::sleep(FLUSH_LOOK);
+        }
+        Ok(())
     }
 
     /// Its directory, as the system names open files.

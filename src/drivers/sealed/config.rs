@@ -30,6 +30,7 @@ pub enum PlainStore {
 #[derive(Clone)]
 pub struct EncryptionConfig {
     pub(crate) provider: Arc<dyn KeyProvider>,
+    pub(crate) older: Option<Arc<dyn KeyProvider>>,
     pub(crate) cipher: Cipher,
     pub(crate) plain_store: Option<PlainStore>,
     pub(crate) seals_per_key_max: u64,
@@ -41,11 +42,27 @@ impl EncryptionConfig {
     pub fn new(provider: impl KeyProvider) -> Self {
         Self {
             provider: Arc::new(provider),
+            older: None,
             cipher: Cipher::default(),
             plain_store: None,
             seals_per_key_max: SEALS_PER_KEY_MAX,
             guard: None,
         }
+    }
+
+    /// Another master key, for the starts around a rotation: it is asked for where the first one is not the store's,
+    /// and may be missing. A new store is sealed with the first one, and nothing is rotated by itself: have the first
+    /// one accepted by [`rotate_key`](crate::DriverHandle::rotate_key) at each start, which changes nothing once it is.
+    ///
+    /// ```
+    /// use larder::{EncryptionConfig, secret::EnvKey};
+    /// let config = EncryptionConfig::new(EnvKey::new("APP_KEY_NEW")).or_key(EnvKey::new("APP_KEY_OLD"));
+    /// # drop(config);
+    /// ```
+    #[must_use]
+    pub fn or_key(mut self, provider: impl KeyProvider) -> Self {
+        self.older = Some(Arc::new(provider));
+        self
     }
 
     /// What seals the records of a new store; one that exists keeps what it was made with.

@@ -121,7 +121,9 @@ impl SealedDriver {
         if matches!(found, Found::Shredded) {
             opening.emptied = Some(emptied("its keys were destroyed"));
         }
-        opening.emptied = opening.emptied.or_else(|| vault.unsaid(None));
+        // IMPORTANT: taken in any case: said twice, it would be said of a store that is whole.
+        let unsaid = vault.unsaid(None);
+        opening.emptied = opening.emptied.or(unsaid);
         let mut driver = Self {
             inner,
             vault: Arc::clone(vault),
@@ -171,7 +173,10 @@ impl SealedDriver {
         // Written to the store before the guard: a crash in between leaves the store ahead.
         let is_older = counter < known;
         let is_emptied = self.opening.emptied.is_some();
-        let is_plain = self.vault.keys()?.is_converting && marker.is_none() && !is_emptied;
+        // One that has forgotten before believes nothing plain any more.
+        let keys = self.vault.keys()?;
+        let has_begun = keys.is_converting && keys.floor == 0;
+        let is_plain = has_begun && marker.is_none() && !is_emptied;
         if is_older && is_plain && !self.inner.scan(b"", b"", FEW)?.is_empty() {
             return Err(guard_knows_better(known));
         }

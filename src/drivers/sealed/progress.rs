@@ -57,6 +57,11 @@ impl Awaited {
 }
 
 impl SealProgress {
+    /// Whether it is said of a store: none was opened yet, or its keys were destroyed.
+    pub fn is_known(&self) -> bool {
+        self.store.is_some()
+    }
+
     /// A run begins, or begins again.
     pub(super) fn begin(&mut self) {
         *self = Self {

@@ -136,8 +136,23 @@ impl SealedDriver {
         if keys.is_rotating() && !may_forget {
             // Opened with the older of two keys: it is not forgotten while it is the one in use.
             writer.waits_for_newest = true;
+            let was_plain = keys.is_converting;
+            if was_plain {
+                // The conversion has ended all the same.
+                self.mark(writer)?;
+                self.inner.commit(&[], StoreDurability::Synced)?;
+                self.vault.change(|header| {
+                    let is_same = header.bundle.since == keys.since;
+                    header.bundle.is_converting &= !is_same;
+                    header.bundle.needs_scrub |= is_same;
+                    Ok(())
+                })?;
+            }
             self.vault.report_end(None);
-            return Ok(Upkeep::default());
+            return Ok(Upkeep {
+                goes_on: false,
+                wants_scrub: was_plain || keys.needs_scrub,
+            });
         }
         self.mark(writer)?;
         // IMPORTANT: on the device before the keys of what was there are forgotten.

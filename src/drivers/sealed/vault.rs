@@ -19,7 +19,7 @@ use super::replay::Replay;
 use super::{Failure, MasterKey, file, key_failure};
 use crate::drivers::Emptied;
 use crate::drivers::disk::DirLock;
-use crate::secret::KeyProvider;
+use crate::secret::{KeyErrorKind, KeyProvider};
 
 mod masters;
 
@@ -180,6 +180,21 @@ impl Vault {
         *self.locked.lock() = Arc::downgrade(lock);
     }
 
+    /// Which of the master keys that are configured opens a header. Blocks.
+    fn fitting(&self, stored: &[u8]) -> Result<MasterKey, Failure> {
+        let master = self.master()?;
+        let Some(older) = &self.config.older else {
+            return Ok(master);
+        };
+        if Header::decode(stored, master.clone()).err() != Some(Unusable::OtherKey) {
+            return Ok(master);
+        }
+        match older.key() {
+            Err(error) if error.kind == KeyErrorKind::Missing => Ok(master),
+            found => found.map_err(|error| key_failure(&older.name(), &error)),
+        }
+    }
+
     /// Looks at the directory, which must be locked, and takes the header in if there is one.
     ///
     /// # Errors
@@ -193,8 +208,8 @@ impl Vault {
             Found::Nothing
         };
         // Asked for before anything is held: it may take its time. Keys that were destroyed need none.
-        let wanted = read()?.is_some_and(|stored| !head::is_shredded(&stored));
-        let master = wanted.then(|| self.master()).transpose()?;
+        let wanted = read()?.filter(|stored| !head::is_shredded(stored));
+        let master = wanted.map(|stored| self.fitting(&stored)).transpose()?;
         let mut place = self.header.lock();
         (*place, *self.keys.write()) = (Place::default(), None);
         let (stored, master) = match (read()?, master) {
