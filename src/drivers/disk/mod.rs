@@ -282,12 +282,11 @@ impl Driver for DiskDriver {
     fn scrub(&self) -> Result<(), Failure> {
         let bytes = self.store.bytes();
         room::check_scrub(&self.dir, bytes)?;
-        self.drop_stale_entries()?;
-        self.store.scrub().map_err(|error| {
-            let failure = self.failed(&error);
-            // Others may have taken the room meanwhile.
-            room::check_scrub(&self.dir, bytes).err().unwrap_or(failure)
-        })
+        let scrub = || self.store.scrub().map_err(|e| self.failed(&e));
+        let scrubbed = self.drop_stale_entries().and_then(|()| scrub());
+        // Others may have taken the room meanwhile.
+        let full = |failure| room::check_scrub(&self.dir, bytes).err().unwrap_or(failure);
+        scrubbed.map_err(full)
     }
 
     fn usage(&self) -> Usage {

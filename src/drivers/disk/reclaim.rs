@@ -17,6 +17,9 @@ use crate::version::Version;
 /// Most index entries that are dropped or moved in one call, beside those of deleted records.
 pub const STALE_PER_CALL_MAX: usize = 1_024;
 
+/// Most entries that are looked at while nobody else can commit: each may be a record to be read.
+const LOOKED_AT_MAX: usize = 64;
+
 /// Where the index begins: nothing stands before it.
 ///
 /// Kept in memory so that looking for the first entry does not walk over the graves of all the
@@ -133,15 +136,30 @@ pub fn stale<'a>(store: &'a Store, after: &[u8]) -> fjall::Result<Stale<'a>> {
         next: None,
     };
     let entries = view.range(Bound::Excluded(after), &INDEX_END);
-    for entry in entries.take(STALE_PER_CALL_MAX) {
+    for entry in entries.take(LOOKED_AT_MAX) {
         let (entry, value) = entry?;
         stale.next = Some(entry.to_vec());
-        if current(&view, &entry, &value)?.is_none() {
+        if is_stale(&view, &entry, &value)? {
             stale.changes.delete(entry);
             stale.items += 1;
         }
     }
     Ok(stale)
+}
+
+/// Whether an index entry speaks of a record that is gone, or of nothing.
+fn is_stale(view: &View<'_>, entry: &[u8], value: &[u8]) -> fjall::Result<bool> {
+    let (Some((_, key)), Some(expiry)) = (layout::split_index_key(entry), Expiry::decode(value))
+    else {
+        return Ok(true);
+    };
+    let Some(stored) = view.get(&layout::record_key(key))? else {
+        return Ok(true);
+    };
+    // One that cannot be read may be the one.
+    let is_other =
+        |stamp: record::Stamp| (stamp.version, stamp.keep_ms) != (expiry.version, expiry.keep_ms);
+    Ok(record::stamp(key, &stored).is_ok_and(is_other))
 }
 
 /// Key, expiry and bytes of the record that an index entry speaks of, if it is still that record.

@@ -134,7 +134,10 @@ impl Store {
         self.keyspace.remove(FILL_KEY)?;
         // What the journal held is in tables: with the next rotation it is deleted.
         self.end_memtable()?;
-        self.keyspace.major_compact()
+        self.keyspace.major_compact()?;
+        // The tables before are kept for whoever may read them, until a memtable ends after the merge.
+        self.keyspace.remove(FILL_KEY)?;
+        self.end_memtable()
     }
 
     /// Begins another memtable, and waits until those before are in tables.
