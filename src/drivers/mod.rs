@@ -138,7 +138,8 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; it is tried again when the store is opened anew.
+    /// [`Failure`]; it is tried again when the store is opened anew, seconds after [`Failure::Full`], and an hour after
+    /// any other.
     fn scrub(&self) -> Result<(), Failure> {
         Ok(())
     }

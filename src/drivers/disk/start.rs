@@ -32,8 +32,8 @@ impl DiskDriver {
         Self::open_prepared(dir, config, past, |_, _| directory::refuse_sealed(dir))
     }
 
-    /// As [`open`](Self::open); `prepare` is given the lock and told whether there is a store, when the directory is locked and
-    /// before anything in it is looked at, and may refuse.
+    /// As [`open`](Self::open); `prepare` is given the lock and told whether there is a store, before anything in the
+    /// directory is looked at, and may refuse.
     pub(crate) fn open_prepared(
         dir: &Path,
         config: &DiskConfig,

@@ -114,10 +114,11 @@ impl Bundle {
     ///
     /// # Errors
     ///
-    /// [`Failure`] if there is no randomness.
+    /// [`Failure`] if there is no randomness, or no number for another epoch.
     pub fn forget_all(&mut self, mark: Option<u32>) -> Result<(), Failure> {
         if self.epochs.len() >= EPOCHS_MAX {
-            // What the others have sealed is forgotten in any case. These two say where records are.
+            // What the others have sealed is forgotten in any case. The first, and that of the master key, say where
+            // records are; from the last numbers go on.
             let last = self.epochs.last().map_or(0, |epoch| epoch.number);
             let first = self.epochs.first().map_or(0, |epoch| epoch.number);
             let kept = [first, self.since, last];

@@ -2,7 +2,8 @@
 //!
 //! Whole records go in under their keys, and encrypted records under hashed names go down. The driver below
 //! keeps all that it is good at: batches, expiry, watermarks, salvage. What does not open is never shown. It
-//! must not know which store is below, nor touch a plain record but to seal it.
+//! must not know which store is below, nor touch a plain record but to seal it, or to give it up where it cannot
+//! be read.
 
 mod bundle;
 mod cipher;
