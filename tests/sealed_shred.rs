@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use larder::drivers::disk::{DiskConfig, DiskDriver};
 use larder::drivers::sealed::{Vault, disk_factory};
 use larder::drivers::{Failure, PageLimit};
-use larder::secret::{KeyError, KeyErrorKind, KeyProvider, MasterKey};
+use larder::secret::{KeyError, KeyErrorKind, KeyProvider, MasterKey, RollbackGuard};
 use larder::{Cache, Durability, EncryptionConfig, Larder, PlainStore};
 use parking_lot::Mutex;
 
@@ -161,4 +161,34 @@ async fn who_waits_for_a_rotation_is_told_when_the_keys_are_destroyed() {
     let ended = tokio::time::timeout(SOON, rotation.finished()).await;
     ended.unwrap().unwrap();
     larder.shutdown(SOON).await.unwrap();
+}
+
+/// A counter that may have no answer.
+#[derive(Clone, Default)]
+struct Away(Arc<std::sync::atomic::AtomicBool>);
+
+impl RollbackGuard for Away {
+    fn counter(&self) -> Result<u64, KeyError> {
+        match self.0.load(std::sync::atomic::Ordering::SeqCst) {
+            true => Err(KeyError::new(KeyErrorKind::Unavailable, "it is away")),
+            false => Ok(0),
+        }
+    }
+
+    fn advance(&self, _: u64) -> Result<(), KeyError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_loss_is_told_once_by_the_first_opening_that_comes_to_something() {
+    let guard = Away::default();
+    let store = Sealed::with(EncryptionConfig::new(key(1)).rollback_guard(guard.clone()));
+    set(&*store.open(), "c/a", 1, "value");
+    store.vault.shred().unwrap();
+    guard.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(store.factory()().is_err());
+    guard.0.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert!(store.open().opened().emptied.is_some());
+    assert!(store.open().opened().emptied.is_none());
 }
