@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 
 use super::pulse::{Pulse, Thread};
+use super::queue::{self, Refused};
 use super::{
     Driver, Failure, PageLimit, Reclaimed, StoreDurability, Upkeep, Usage, Watermark, Write,
 };
@@ -76,14 +77,14 @@ pub type Answer<T> = oneshot::Sender<Result<T, Failure>>;
 /// The async end of a driver's lanes. The threads end when the last clone is gone.
 #[derive(Clone)]
 pub struct Lanes {
-    reads: Sender<(Read, Permit)>,
+    reads: queue::Sender<(Read, Permit)>,
     commits: Sender<Command>,
     pulse: Arc<Pulse>,
 }
 
 /// The threads' end.
 pub struct LaneEnds {
-    reads: Receiver<(Read, Permit)>,
+    reads: queue::Receiver<(Read, Permit)>,
     commits: Receiver<Command>,
     pulse: Arc<Pulse>,
 }
@@ -100,7 +101,7 @@ const SPARE_SHARE: usize = 8;
 
 /// Lanes that hold at most `reads_max` questions and `commits_max` commands.
 pub fn lanes(reads_max: usize, commits_max: usize, pulse: Pulse) -> (Lanes, LaneEnds) {
-    let (reads, read_end) = bounded(reads_max);
+    let (reads, read_end) = queue::queue(reads_max);
     let (commits, commit_end) = bounded(commits_max);
     let pulse = Arc::new(pulse);
     let ends = LaneEnds {
@@ -124,7 +125,11 @@ impl Lanes {
 
     /// Queues a command.
     pub fn command(&self, command: Command) -> Result<(), Failure> {
-        self.commits.try_send(command).map_err(full)
+        let sent = self.commits.try_send(command);
+        sent.map_err(|error| match error {
+            TrySendError::Full(_) => full(Refused::Full),
+            TrySendError::Disconnected(_) => full(Refused::Gone),
+        })
     }
 
     /// Queues a command that may as well be left, if few others wait: the lane is for those that somebody
@@ -143,13 +148,13 @@ impl Lanes {
     }
 }
 
-fn full<T>(error: TrySendError<T>) -> Failure {
-    match error {
-        TrySendError::Full(_) => Failure::Retry {
+fn full(refused: Refused) -> Failure {
+    match refused {
+        Refused::Full => Failure::Retry {
             reason: "the lane is full".into(),
             after: Duration::from_millis(50),
         },
-        TrySendError::Disconnected(_) => Failure::reopen("the lane has ended"),
+        Refused::Gone => Failure::reopen("the lane has ended"),
     }
 }
 
@@ -157,7 +162,7 @@ impl LaneEnds {
     /// What the `nth` read thread does: answers questions until the lanes are gone.
     pub fn read_loop(&self, nth: usize, driver: &Arc<dyn Driver>) {
         let thread = Thread::Read(nth);
-        while let Ok((read, permit)) = self.reads.recv() {
+        while let Some((read, permit)) = self.reads.recv() {
             match read {
                 Read::Get(key, answer) => self.reply(thread, answer, || driver.get(&key)),
                 Read::GetMany(keys, answer) => {

@@ -21,6 +21,7 @@ pub mod faults;
 pub mod lanes;
 pub mod map;
 pub mod pulse;
+mod queue;
 #[cfg(feature = "secure")]
 pub mod sealed;
 

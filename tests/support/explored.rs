@@ -162,3 +162,45 @@ atomic!(AtomicUsize, usize {
     fetch_add(value: usize, order: Ordering) -> usize;
     fetch_sub(value: usize, order: Ordering) -> usize;
 });
+
+#[derive(Clone, PartialEq, Eq)]
+pub enum ThreadId {
+    Explored(shuttle::thread::ThreadId),
+    Plain(std::thread::ThreadId),
+}
+
+#[derive(Clone)]
+pub enum Thread {
+    Explored(shuttle::thread::Thread),
+    Plain(std::thread::Thread),
+}
+
+impl Thread {
+    pub fn id(&self) -> ThreadId {
+        match self {
+            Self::Explored(thread) => ThreadId::Explored(thread.id()),
+            Self::Plain(thread) => ThreadId::Plain(thread.id()),
+        }
+    }
+
+    pub fn unpark(&self) {
+        match self {
+            Self::Explored(thread) => thread.unpark(),
+            Self::Plain(thread) => thread.unpark(),
+        }
+    }
+}
+
+pub fn this_thread() -> Thread {
+    match EXPLORING.get() {
+        true => Thread::Explored(shuttle::thread::current()),
+        false => Thread::Plain(std::thread::current()),
+    }
+}
+
+pub fn park() {
+    match EXPLORING.get() {
+        true => shuttle::thread::park(),
+        false => std::thread::park(),
+    }
+}

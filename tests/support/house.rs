@@ -32,9 +32,10 @@ pub const ARROWS: &[(&str, &str)] = &[
     ("drivers", "clock version"),
     ("drivers::map", "clock version drivers"),
     ("drivers::pulse", "clock drivers"),
+    ("drivers::queue", "sync clock"),
     (
         "drivers::lanes",
-        "clock gate version record drivers drivers::pulse",
+        "clock gate version record drivers drivers::pulse drivers::queue",
     ),
     ("drivers::answers", "clock version"),
     ("drivers::disk", "clock key version record drivers"),
@@ -269,6 +270,10 @@ pub const SHARED: &[(&str, &str)] = &[
     (
         "src/drivers/pulse.rs",
         "what each thread of a driver does at present, for the watchdog",
+    ),
+    (
+        "src/drivers/queue.rs",
+        "questions between async code and read threads, and which of these rest",
     ),
     ("src/gate.rs", "permits"),
     ("src/histogram.rs", "counts per bucket"),

@@ -54,6 +54,7 @@ impl DiskDriver {
         Self {
             dir: dir.to_owned(),
             quarantined: opened.quarantined,
+            is_sharing: false,
             floor: Mutex::new(Floor::new()),
             room: Mutex::new(Room::new(dir, config.disk_free_bytes_min)),
             marked: Mutex::new(Marked {

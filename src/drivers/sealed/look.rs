@@ -148,7 +148,8 @@ impl SealedDriver {
             let stamp = record::stamp(place, stored)?;
             return Ok(Found {
                 key: place.clone(),
-                record: stored.clone(),
+                // A copy: it may be kept, and what is stored may be a part of something large.
+                record: Bytes::copy_from_slice(stored),
                 stamp,
                 epoch: 0,
             });

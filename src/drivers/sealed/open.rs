@@ -51,7 +51,7 @@ pub fn disk_factory(directory: &Path, config: &DiskConfig, vault: &Arc<Vault>) -
         });
         let sealed = opened.and_then(|disk| {
             past.is_known = true;
-            SealedDriver::open(Box::new(disk), &vault, found)
+            SealedDriver::open(Box::new(disk.sharing()), &vault, found)
         });
         // What is not open has no keys.
         let driver = sealed.inspect_err(|_| vault.close())?;
