@@ -19,7 +19,9 @@ use larder::{
 };
 use tempfile::TempDir;
 
-use sealed::{HEADER, SOON, assert_unchanged, below, copy, key, put_back, quick_dir, tree};
+use sealed::{
+    HEADER, SOON, assert_unchanged, below, copy, key, mended_header, put_back, quick_dir, tree,
+};
 
 #[path = "support/sealed.rs"]
 mod sealed;
@@ -69,14 +71,6 @@ async fn refused(dir: &Path, builder: Builder, context: &str) -> String {
     reason.to_string()
 }
 
-/// With a checksum that fits again.
-fn mended(mut header: Vec<u8>) -> Vec<u8> {
-    let body = header.len() - 4;
-    let sum = crc32fast::hash(&header[..body]);
-    header[body..].copy_from_slice(&sum.to_le_bytes());
-    header
-}
-
 #[tokio::test]
 async fn a_header_that_was_edited_by_accident_or_on_purpose_is_refused_with_what_to_do() {
     let dir = filled(1).await;
@@ -88,7 +82,7 @@ async fn a_header_that_was_edited_by_accident_or_on_purpose_is_refused_with_what
         for mends in [false, true] {
             let mut edited = whole.clone();
             edited[at] ^= 0x04;
-            fs::write(&path, if mends { mended(edited) } else { edited }).unwrap();
+            fs::write(&path, if mends { mended_header(edited) } else { edited }).unwrap();
             // Which of the reasons it is depends on what was edited; all of them say this.
             let error = secure(dir.path(), key(1)).start().await.unwrap_err();
             let text = error.to_string();
@@ -117,8 +111,8 @@ async fn a_header_that_is_cut_emptied_longer_of_a_later_format_or_of_another_sto
         ("cut", whole[..100].to_vec(), "checksum"),
         ("zeros", vec![0; whole.len()], "is no header"),
         ("longer", longer.clone(), "checksum"),
-        ("longer, mended", mended(longer), "do not add up"),
-        ("later", mended(later), "a later larder wrote it"),
+        ("longer, mended", mended_header(longer), "do not add up"),
+        ("later", mended_header(later), "a later larder wrote it"),
         ("huge", vec![7; 1 << 20], ""),
     ];
     for (what, header, says) in headers {

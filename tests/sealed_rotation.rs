@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use larder::drivers::{Driver, StoreDurability};
 use larder::record::decode;
-use larder::secret::MasterKey;
+use larder::secret::{MasterKey, named};
 use larder::{Cache, CommitConfig, Durability, EncryptionConfig, Larder, PlainStore};
 
-use sealed::{ALL, HEADER, SOON, Sealed, key, put, quick_dir, remove, reseal, set, shown};
+use sealed::{
+    ALL, HEADER, SOON, Sealed, key, mended_header, put, quick_dir, remove, reseal, set, shown,
+};
 
 #[path = "support/sealed.rs"]
 mod sealed;
@@ -181,6 +183,34 @@ fn a_start_that_has_both_keys_opens_the_store_before_during_and_after_a_rotation
     assert_eq!(shown(&*store.open(), "c/a").as_deref(), Some("value"));
     store.restarted(EncryptionConfig::new(key(3)).or_key(key(1)));
     assert!(store.fatal().contains("another master key"));
+}
+
+#[test]
+fn of_two_keys_a_refusal_names_the_one_that_fits_or_both() {
+    let with = |newer, older| {
+        let newer = named("the new vault", key(newer));
+        EncryptionConfig::new(newer).or_key(named("the old vault", key(older)))
+    };
+    let mut store = Sealed::new();
+    set(&*store.open(), "c/a", 1, "value");
+    store.restarted(with(3, 4));
+    let refusal = store.fatal();
+    assert!(
+        refusal.contains("another master key than that from the new vault or the old vault"),
+        "{refusal}"
+    );
+    let header = store.dir.path().join(HEADER);
+    let mut bytes = std::fs::read(&header).unwrap();
+    // What is sealed under the master key ends before the checksum.
+    let last = bytes.len() - 5;
+    bytes[last] ^= 1;
+    std::fs::write(&header, mended_header(bytes)).unwrap();
+    store.restarted(with(3, 1));
+    let refusal = store.fatal();
+    assert!(
+        refusal.contains("the old vault is the right one"),
+        "{refusal}"
+    );
 }
 
 #[test]

@@ -102,6 +102,15 @@ impl Builder {
         ))
     }
 
+    /// Takes the last driver of the host's own for a sealed one.
+    #[cfg(test)]
+    pub(crate) fn sealed_by(mut self, vault: Vault) -> Self {
+        if let Some(plan) = self.drivers.last_mut() {
+            plan.vault = Some(Arc::new(vault));
+        }
+        self
+    }
+
     /// What is wrong with what was said about sealing.
     pub(super) fn sealing_problems(&self) -> Vec<String> {
         let Sealing {

@@ -4,15 +4,14 @@
 //! supply, it takes batch after batch from it, each as late as can be: what comes while one is under way
 //! is the next one. This file runs loops; it starts no thread.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::sync::oneshot;
 
-use super::pulse::{Pulse, Thread};
+use super::pulse::{Pulse, Thread, unharmed};
 use super::queue::{self, Refused};
 use super::{
     Driver, Failure, PageLimit, Reclaimed, StoreDurability, Upkeep, Usage, Watermark, Write,
@@ -125,11 +124,9 @@ impl Lanes {
 
     /// Queues a command.
     pub fn command(&self, command: Command) -> Result<(), Failure> {
+        let refused = |full| if full { Refused::Full } else { Refused::Gone };
         let sent = self.commits.try_send(command);
-        sent.map_err(|error| match error {
-            TrySendError::Full(_) => full(Refused::Full),
-            TrySendError::Disconnected(_) => full(Refused::Gone),
-        })
+        sent.map_err(|error| full(refused(error.is_full())))
     }
 
     /// Queues a command that may as well be left, if few others wait: the lane is for those that somebody
@@ -161,19 +158,23 @@ fn full(refused: Refused) -> Failure {
 impl LaneEnds {
     /// What the `nth` read thread does: answers questions until the lanes are gone.
     pub fn read_loop(&self, nth: usize, driver: &Arc<dyn Driver>) {
-        let thread = Thread::Read(nth);
         while let Some((read, permit)) = self.reads.recv() {
-            match read {
-                Read::Get(key, answer) => self.reply(thread, answer, || driver.get(&key)),
-                Read::GetMany(keys, answer) => {
-                    self.reply(thread, answer, || driver.get_many(&keys));
-                }
-                Read::Scan(prefix, after, page, answer) => {
-                    self.reply(thread, answer, || driver.scan(&prefix, &after, page));
-                }
-                Read::Usage(answer) => self.reply(thread, answer, || Ok(driver.usage())),
+            // Whoever is told of a call, or answered, runs others' code: no thread may end by it.
+            safely((), || {
+                self.answer(Thread::Read(nth), driver, read);
+                drop(permit);
+            });
+        }
+    }
+
+    fn answer(&self, thread: Thread, driver: &Arc<dyn Driver>, read: Read) {
+        match read {
+            Read::Get(key, answer) => self.reply(thread, answer, || driver.get(&key)),
+            Read::GetMany(keys, answer) => self.reply(thread, answer, || driver.get_many(&keys)),
+            Read::Scan(prefix, after, page, answer) => {
+                self.reply(thread, answer, || driver.scan(&prefix, &after, page));
             }
-            drop(permit);
+            Read::Usage(answer) => self.reply(thread, answer, || Ok(driver.usage())),
         }
     }
 
@@ -181,21 +182,18 @@ impl LaneEnds {
     pub fn commit_loop(&self, driver: &Arc<dyn Driver>) {
         let mut next = None;
         while let Some(command) = next.take().or_else(|| self.commits.recv().ok()) {
-            next = match command {
+            // It is the one thread that stores anything.
+            next = safely(None, || match command {
                 Command::Drain(supply, answer) => {
-                    // A panic must not end the one thread that stores anything.
-                    let drain = AssertUnwindSafe(|| self.drain(driver, &*supply));
-                    let (drained, ended_by) = catch_unwind(drain).unwrap_or_else(|payload| {
-                        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-                        tracing::error!("what was to be stored panicked; it is tried again");
-                        (Err(Failure::reopen("the commit lane panicked")), None)
-                    });
+                    let failed = Err(Failure::reopen("the commit lane panicked"));
+                    let drain = || self.drain(driver, &*supply);
+                    let (drained, ended_by) = safely((failed, None), drain);
                     drop(supply);
                     let _ = answer.send(drained);
                     ended_by
                 }
                 other => self.serve(driver, other),
-            }
+            });
         }
     }
 
@@ -301,6 +299,15 @@ impl LaneEnds {
     fn carry_out<T>(&self, answer: Answer<T>, call: impl FnOnce() -> Result<T, Failure>) {
         let _ = answer.send(self.pulse.call(Thread::Commit, call));
     }
+}
+
+/// What a call gives, or that if it panics.
+fn safely<T>(or: T, call: impl FnOnce() -> T) -> T {
+    unharmed(call).unwrap_or_else(|| {
+        // The host's own subscriber may be what panics.
+        unharmed(|| tracing::error!("a lane panicked; what was under way counts as failed"));
+        or
+    })
 }
 
 /// Deletes a damaged record. It is looked at again first: the lane is the only writer, so what it sees

@@ -65,6 +65,16 @@ impl Thread {
     }
 }
 
+/// What a call gives; nothing if it panics.
+pub fn unharmed<T>(call: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(call));
+    let harmless = |payload| {
+        // It may be anything of somebody else's, and panic again when it is dropped.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
+    };
+    done.map_err(harmless).ok()
+}
+
 impl Pulse {
     /// For a commit thread and `read_threads` others. `told` hears of every call that ended, on the
     /// thread that made it.
@@ -96,11 +106,8 @@ impl Pulse {
         }
         let began_ms = self.clock.awake_ms();
         self.note(thread, began_ms.saturating_add(1));
-        let done = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
-            // It may be anything of the driver's, and panic again when it is dropped.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(payload)));
-            Err(Failure::reopen("the driver panicked"))
-        });
+        let panicked = || Err(Failure::reopen("the driver panicked"));
+        let done = unharmed(call).unwrap_or_else(panicked);
         self.note(thread, 0);
         (self.told)(Ended {
             thread,

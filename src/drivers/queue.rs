@@ -3,18 +3,21 @@
 //!
 //! Things are taken in the order in which they came. A channel wakes the longest idle thread, so that each question
 //! finds another one, and a cold one. One thread at a time watches for a moment before it rests: whoever asks one
-//! question after the other finds it awake.
+//! question after the other finds it awake. It says all the time that it runs, so that nobody waits for one that has
+//! lost its processor.
 
 use std::collections::VecDeque;
 use std::hint::spin_loop;
-use std::thread::available_parallelism;
+use std::thread::{available_parallelism, yield_now};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, Thread, park, this_thread};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, Thread, park, this_thread};
 
 /// How long a thread watches: longer than it takes whoever was answered to wake and to ask the next question.
 const WATCH: Duration = Duration::from_micros(30);
+/// One that has not said for so long that it runs does not.
+const BEAT: Duration = Duration::from_micros(5);
 /// After one has watched in vain, so many rest at once before another one watches.
 const RESTS: u32 = 7;
 
@@ -26,6 +29,8 @@ pub fn queue<T>(most: usize) -> (Sender<T>, Receiver<T>) {
         most,
         may_watch,
         has_news: AtomicBool::new(false),
+        made: Clock::instant(),
+        beat: AtomicU64::new(0),
         state: Mutex::new(State::new()),
     });
     let receiver = Receiver(Arc::clone(&shared));
@@ -54,6 +59,10 @@ struct Shared<T> {
     may_watch: bool,
     /// For who watches: there is something to be taken, or nothing more to come. Changed with the lock.
     has_news: AtomicBool,
+    /// When the queue was made.
+    made: Instant,
+    /// When who watches last said that it runs, in nanoseconds since then.
+    beat: AtomicU64,
     state: Mutex<State<T>>,
 }
 
@@ -62,12 +71,23 @@ struct State<T> {
     items: VecDeque<T>,
     /// The threads that rest, or are about to; the last one to do so is the last.
     idle: Vec<Thread>,
-    /// Since when a thread watches.
-    watching: Option<Instant>,
+    /// A thread watches.
+    is_watched: bool,
     /// How many are to rest at once before one watches again.
     rests: u32,
     has_senders: bool,
     has_receiver: bool,
+}
+
+/// What a thread has done before it asks what to do.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Done {
+    /// It has worked, or rested.
+    Other,
+    /// It has watched, and there was news.
+    Watched,
+    /// It has watched for as long as one does.
+    WatchedInVain,
 }
 
 /// What a thread is to do next.
@@ -83,44 +103,44 @@ impl<T> State<T> {
         Self {
             items: VecDeque::new(),
             idle: Vec::new(),
-            watching: None,
+            is_watched: false,
             rests: 0,
             has_senders: true,
             has_receiver: true,
         }
     }
 
-    /// The thread to be woken for what was just put in.
-    fn woken(&mut self, now: impl FnOnce() -> Instant) -> Option<Thread> {
-        let watching = self.watching.filter(|_| self.items.len() == 1);
-        // One that should have ended by now is not running.
-        let is_watched = watching.is_some_and(|since| now() < since + WATCH);
-        if is_watched { None } else { self.idle.pop() }
+    /// The thread to be woken for what was just put in. Who watches takes one thing, if it runs.
+    fn woken(&mut self, runs: impl FnOnce() -> bool) -> Option<Thread> {
+        let is_seen = self.is_watched && self.items.len() == 1 && runs();
+        if is_seen { None } else { self.idle.pop() }
     }
 
-    /// For a thread that has just watched, or not.
-    fn next(&mut self, has_watched: bool, may_watch: bool) -> Next<T> {
-        if has_watched {
-            self.watching = None;
+    fn next(&mut self, done: Done, may_watch: bool) -> Next<T> {
+        let item = self.items.pop_front();
+        if done == Done::Watched && item.is_none() && self.has_senders {
+            // Somebody was faster.
+            return Next::Watch;
         }
-        if let Some(item) = self.items.pop_front() {
+        self.is_watched &= done == Done::Other;
+        if let Some(item) = item {
             return Next::Take(item);
         }
         if !self.has_senders {
             return Next::End;
         }
-        if has_watched {
+        if done == Done::WatchedInVain {
             self.rests = RESTS;
             return Next::Rest;
         }
-        if !may_watch || self.watching.is_some() {
+        if !may_watch || self.is_watched {
             return Next::Rest;
         }
         if self.rests > 0 {
             self.rests -= 1;
             return Next::Rest;
         }
-        self.watching = Some(Clock::instant());
+        self.is_watched = true;
         Next::Watch
     }
 
@@ -138,16 +158,41 @@ impl<T> Shared<T> {
         done
     }
 
-    fn watch(&self) {
-        let began = Clock::instant();
-        while !self.has_news.load(Ordering::Acquire) && began.elapsed() < WATCH {
+    /// Nanoseconds since the queue was made.
+    fn now(&self) -> u64 {
+        let age = Clock::instant().saturating_duration_since(self.made);
+        u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Who watches says that it runs.
+    fn beats(&self) -> u64 {
+        let now = self.now();
+        self.beat.store(now, Ordering::Release);
+        now
+    }
+
+    /// Whether who watches has said lately that it runs.
+    fn runs(&self) -> bool {
+        let silent = self.now().saturating_sub(self.beat.load(Ordering::Acquire));
+        Duration::from_nanos(silent) < BEAT
+    }
+
+    /// Waits for news until then, in nanoseconds since the queue was made.
+    fn watch(&self, until: u64) -> Done {
+        loop {
+            if self.has_news.load(Ordering::Acquire) {
+                return Done::Watched;
+            }
+            if self.beats() >= until {
+                return Done::WatchedInVain;
+            }
             spin_loop();
         }
     }
 }
 
 impl<T> Sender<T> {
-    /// Puts something in the queue, and sees to it that a thread takes it. Does not block.
+    /// Puts something in the queue, and sees to it that a thread takes it. Does not wait for one.
     ///
     /// # Errors
     ///
@@ -163,7 +208,7 @@ impl<T> Sender<T> {
                 return Err(Refused::Full);
             }
             state.items.extend(item.take());
-            Ok(state.woken(Clock::instant))
+            Ok(state.woken(|| shared.runs()))
         });
         // What was refused is dropped after the lock was: it may tell somebody who asks again.
         drop(item);
@@ -193,29 +238,36 @@ impl<T> Drop for SendEnd<T> {
 impl<T> Receiver<T> {
     /// Waits for the next thing; `None` when there will be none.
     pub fn recv(&self) -> Option<T> {
-        let (mut me, mut has_watched) = (None, false);
+        let shared = &self.0;
+        let (mut me, mut done, mut until) = (None, Done::Other, 0);
         loop {
-            let next = self.0.change(|state| {
+            let next = shared.change(|state| {
                 // Whoever was woken is not among the idle any more; whoever woke by itself still is.
                 if let Some(me) = &me {
                     let is_other = |thread: &Thread| Thread::id(thread) != Thread::id(me);
                     state.idle.retain(is_other);
                 }
-                let next = state.next(has_watched, self.0.may_watch);
+                let next = state.next(done, shared.may_watch);
                 if matches!(next, Next::Rest) {
                     let me: &Thread = me.get_or_insert_with(this_thread);
                     state.idle.push(me.clone());
                 }
                 next
             });
-            has_watched = false;
             match next {
                 Next::Take(item) => return Some(item),
                 Next::End => return None,
-                Next::Rest => park(),
+                Next::Rest => {
+                    park();
+                    done = Done::Other;
+                }
                 Next::Watch => {
-                    self.0.watch();
-                    has_watched = true;
+                    if done == Done::Other {
+                        until = shared.beats().saturating_add(WATCH.as_nanos() as u64);
+                        // Whoever was just answered may wait for this processor.
+                        yield_now();
+                    }
+                    done = shared.watch(until);
                 }
             }
         }

@@ -273,3 +273,11 @@ pub fn put_back(copied: &Path, dir: &Path) {
     std::fs::remove_dir_all(dir).unwrap();
     copy(copied, dir);
 }
+
+/// A header with a checksum that fits again.
+pub fn mended_header(mut header: Vec<u8>) -> Vec<u8> {
+    let body = header.len() - 4;
+    let sum = crc32fast::hash(&header[..body]);
+    header[body..].copy_from_slice(&sum.to_le_bytes());
+    header
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Lane;
 use super::blame::Blame;
 use super::purge::purge;
-use super::supply::Supply;
+use super::supply::{Returns, Supply};
 use crate::clock::{Clock, Millis};
 use crate::drivers::StoreDurability;
 use crate::error::Error;
@@ -41,6 +41,8 @@ pub struct Progress {
     pub purges_again: bool,
     /// Whether any stored copy was in doubt when those who watch were told last.
     pub is_doubted: bool,
+    /// Whether whoever waits comes back at once.
+    pub returns: Returns,
 }
 
 /// What a run and what it lends to the commit lane share.
@@ -68,6 +70,7 @@ impl Progress {
             next_ms: 0,
             purges_again: false,
             is_doubted: false,
+            returns: Returns::default(),
         }
     }
 }

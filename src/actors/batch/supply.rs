@@ -24,6 +24,39 @@ const DRAIN_MS_MAX: u64 = 100;
 /// For how long a lane that somebody has waited for looks out for what they set next.
 const RETURN_US_MAX: u128 = 50;
 
+/// After it has looked out in vain so often in a row, it does so only now and then: whoever sets comes later than that.
+const VAIN_MAX: u8 = 2;
+/// Of so many times once.
+const NOW_AND_THEN: u8 = 8;
+
+/// Whether it pays to look out for what is set next, as it has of late.
+#[derive(Default)]
+pub struct Returns {
+    /// How often in a row it did not.
+    vain: u8,
+    /// How often it was left since.
+    left: u8,
+}
+
+impl Returns {
+    /// Whether to look out this time.
+    fn are_likely(&mut self) -> bool {
+        if self.vain < VAIN_MAX {
+            return true;
+        }
+        self.left = (self.left + 1) % NOW_AND_THEN;
+        self.left == 0
+    }
+
+    /// It has looked out, and something came or not.
+    fn note(&mut self, came: bool) {
+        self.vain = match came {
+            true => 0,
+            false => self.vain.saturating_add(1),
+        };
+    }
+}
+
 /// What one drain takes from. Each has its own: one whose generation is given up may still be on its way.
 pub struct Supply {
     home: Arc<Home>,
@@ -86,12 +119,16 @@ impl Supply {
 
     /// Whoever was just told that something is stored may be about to set the next thing: it is there sooner
     /// than two threads are woken for it.
-    fn await_return(&self) {
+    fn await_return(&self, returns: &mut Returns) {
+        if !returns.are_likely() {
+            return;
+        }
         let began = Clock::instant();
         let tier = self.home.lane.port.id;
         while !self.home.shelf.is_dirty(tier) && began.elapsed().as_micros() < RETURN_US_MAX {
             std::thread::yield_now();
         }
+        returns.note(self.home.shelf.is_dirty(tier));
     }
 
     /// Takes what is dirty. It is under way from then on.
@@ -129,7 +166,7 @@ impl lanes::Supply for Supply {
         }
         self.take(inside);
         if inside.under_way.is_empty() && inside.is_awaited {
-            self.await_return();
+            self.await_return(&mut inside.progress.returns);
             if self.pauses(inside) {
                 return None;
             }
@@ -224,4 +261,28 @@ fn write(shelf: &Shelf, taken: &Taken) -> Option<Write> {
         version: slot.version,
         keep_ms: slot.keep_ms(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_two_looks_in_vain_one_of_eight_is_made_until_one_pays() {
+        let mut returns = Returns::default();
+        let mut looks = |count: usize, came: bool| {
+            let look = |_| {
+                let looks = returns.are_likely();
+                if looks {
+                    returns.note(came);
+                }
+                looks
+            };
+            (0..count).map(look).filter(|looked| *looked).count()
+        };
+        assert_eq!(looks(1, false) + looks(1, true) + looks(2, false), 4);
+        assert_eq!(looks(80, false), 10);
+        assert_eq!(looks(8, true), 1);
+        assert_eq!(looks(8, true), 8);
+    }
 }

@@ -136,6 +136,40 @@ fn queued_commits_are_one_group_with_the_highest_durability_and_everybody_is_ans
 }
 
 #[test]
+fn a_panic_of_whoever_is_told_of_a_call_ends_no_thread() {
+    let (noting, driver) = noting();
+    let has_panicked = [AtomicBool::new(false), AtomicBool::new(false)];
+    let told = move |ended: crate::drivers::pulse::Ended<'_>| {
+        let which = usize::from(ended.thread == Thread::Commit);
+        assert!(has_panicked[which].swap(true, Ordering::Relaxed));
+    };
+    let (lanes, ends) = lanes(2, 2, Pulse::new(Clock::manual(0), 1, told));
+    let gate = Gate::new("reads_in_flight_max", 2);
+    let ask = || {
+        let (answer, answered) = oneshot::channel();
+        let permit = gate.try_pass().unwrap();
+        lanes.read(Read::Get(key("a"), answer), permit).unwrap();
+        answered
+    };
+    let mut reads = [ask(), ask()];
+    let repair = || {
+        let (answer, answered) = oneshot::channel();
+        lanes.command(Command::Repair(key("a"), answer)).unwrap();
+        answered
+    };
+    let mut repairs = [repair(), repair()];
+    drop(lanes);
+    ends.read_loop(0, &driver);
+    ends.commit_loop(&driver);
+    assert!(reads[0].try_recv().is_err());
+    assert!(reads[1].try_recv().unwrap().is_ok());
+    assert!(repairs[0].try_recv().is_err());
+    assert!(repairs[1].try_recv().unwrap().is_ok());
+    assert_eq!(noting.calls.lock().len(), 4);
+    assert_eq!(gate.in_flight(), 0);
+}
+
+#[test]
 fn a_group_that_fails_fails_for_everybody_in_it() {
     let (noting, driver) = noting();
     noting.fails.store(true, Ordering::Relaxed);

@@ -130,44 +130,60 @@ fn nothing_is_lost_or_taken_twice_however_many_send_and_take() {
 #[test]
 fn who_watches_takes_the_next_thing_and_nobody_is_woken_for_it_but_for_a_second_one() {
     let mut state = State::<u8>::new();
-    let now = Clock::instant();
     state.idle.push(this_thread());
-    assert!(matches!(state.next(false, true), Next::Watch));
-    state.watching = Some(now);
+    assert!(matches!(state.next(Done::Other, true), Next::Watch));
     state.items.push_back(1);
-    assert!(state.woken(|| now).is_none());
+    assert!(state.woken(|| true).is_none());
     state.items.push_back(2);
-    assert!(state.woken(|| now).is_some());
-    assert!(matches!(state.next(true, true), Next::Take(1)));
-    assert!(state.watching.is_none());
+    assert!(state.woken(|| true).is_some());
+    assert!(matches!(state.next(Done::Watched, true), Next::Take(1)));
+    assert!(!state.is_watched);
 }
 
 #[test]
-fn one_that_watches_for_too_long_is_not_waited_for() {
+fn one_that_watches_and_does_not_run_is_not_waited_for() {
+    let (sender, _receiver) = queue(8);
+    sender.0.0.change(|state| {
+        state.is_watched = true;
+        state.idle.push(this_thread());
+    });
+    sender.0.0.beats();
+    while sender.0.0.runs() {
+        thread::yield_now();
+    }
+    sender.try_send(1).unwrap();
+    assert!(sender.0.0.state.lock().idle.is_empty());
+}
+
+#[test]
+fn who_watches_goes_on_when_somebody_else_was_faster() {
     let mut state = State::<u8>::new();
-    let now = Clock::instant();
-    state.idle.push(this_thread());
-    state.watching = Some(now);
-    state.items.push_back(1);
-    assert!(state.woken(|| now + WATCH).is_some());
+    assert!(matches!(state.next(Done::Other, true), Next::Watch));
+    assert!(matches!(state.next(Done::Watched, true), Next::Watch));
+    assert!(state.is_watched && state.rests == 0);
+    state.has_senders = false;
+    assert!(matches!(state.next(Done::Watched, true), Next::End));
 }
 
 #[test]
 fn after_one_has_watched_in_vain_some_rest_at_once() {
     let mut state = State::<u8>::new();
-    assert!(matches!(state.next(false, true), Next::Watch));
-    assert!(matches!(state.next(false, true), Next::Rest), "another one");
-    assert!(matches!(state.next(true, true), Next::Rest));
+    assert!(matches!(state.next(Done::Other, true), Next::Watch));
+    let other = state.next(Done::Other, true);
+    assert!(matches!(other, Next::Rest), "one watches");
+    assert!(matches!(state.next(Done::WatchedInVain, true), Next::Rest));
     for _ in 0..RESTS {
-        assert!(matches!(state.next(false, true), Next::Rest));
+        assert!(matches!(state.next(Done::Other, true), Next::Rest));
     }
-    assert!(matches!(state.next(false, true), Next::Watch));
+    assert!(matches!(state.next(Done::Other, true), Next::Watch));
     state.items.push_back(1);
-    assert!(matches!(state.next(true, true), Next::Take(1)));
-    assert!(matches!(state.next(false, true), Next::Watch), "it paid");
+    assert!(matches!(
+        state.next(Done::WatchedInVain, true),
+        Next::Take(1)
+    ));
+    let it_paid = state.next(Done::Other, true);
+    assert!(matches!(it_paid, Next::Watch));
     let mut state = State::<u8>::new();
-    assert!(
-        matches!(state.next(false, false), Next::Rest),
-        "one processor"
-    );
+    let one_processor = state.next(Done::Other, false);
+    assert!(matches!(one_processor, Next::Rest));
 }

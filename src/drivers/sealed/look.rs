@@ -34,6 +34,7 @@ impl SealedDriver {
             let as_of = self.vault.replay.now();
             let (one, many);
             let found = match places.as_slice() {
+                // Where there is one place, what is there is sealed: opened, it has memory of its own.
                 [place] => {
                     one = [self.inner.get(place)?];
                     one.as_slice()
@@ -148,8 +149,7 @@ impl SealedDriver {
             let stamp = record::stamp(place, stored)?;
             return Ok(Found {
                 key: place.clone(),
-                // A copy: it may be kept, and what is stored may be a part of something large.
-                record: Bytes::copy_from_slice(stored),
+                record: stored.clone(),
                 stamp,
                 epoch: 0,
             });

@@ -22,6 +22,9 @@ use crate::drivers::disk::DirLock;
 use crate::secret::{KeyErrorKind, KeyProvider};
 
 mod masters;
+mod unusable;
+
+use unusable::Candidate;
 
 /// The name of the header's file.
 pub const HEADER: &str = "keys";
@@ -181,17 +184,27 @@ impl Vault {
     }
 
     /// Which of the master keys that are configured opens a header. Blocks.
-    fn fitting(&self, stored: &[u8]) -> Result<MasterKey, Failure> {
+    fn fitting(&self, stored: &[u8]) -> Result<Candidate, Failure> {
+        let first = self.provider.lock().name();
+        let candidate = |master, name: &str| Candidate {
+            master,
+            name: name.to_owned(),
+            tried: first.clone(),
+        };
         let master = self.master()?;
         let Some(older) = &self.config.older else {
-            return Ok(master);
+            return Ok(candidate(master, &first));
         };
         if Header::decode(stored, master.clone()).err() != Some(Unusable::OtherKey) {
-            return Ok(master);
+            return Ok(candidate(master, &first));
         }
         match older.key() {
-            Err(error) if error.kind == KeyErrorKind::Missing => Ok(master),
-            found => found.map_err(|error| key_failure(&older.name(), &error)),
+            Err(error) if error.kind == KeyErrorKind::Missing => Ok(candidate(master, &first)),
+            Err(error) => Err(key_failure(&older.name(), &error)),
+            Ok(master) => Ok(Candidate {
+                tried: format!("{first} or {}", older.name()),
+                ..candidate(master, &older.name())
+            }),
         }
     }
 
@@ -209,16 +222,17 @@ impl Vault {
         };
         // Asked for before anything is held: it may take its time. Keys that were destroyed need none.
         let wanted = read()?.filter(|stored| !head::is_shredded(stored));
-        let master = wanted.map(|stored| self.fitting(&stored)).transpose()?;
+        let candidate = wanted.map(|stored| self.fitting(&stored)).transpose()?;
         let mut place = self.header.lock();
         (*place, *self.keys.write()) = (Place::default(), None);
-        let (stored, master) = match (read()?, master) {
+        let (stored, candidate) = match (read()?, candidate) {
             (None, _) => return Ok(found),
             (Some(stored), _) if head::is_shredded(&stored) => return Ok(Found::Shredded),
-            (Some(stored), Some(master)) => (stored, master),
+            (Some(stored), Some(candidate)) => (stored, candidate),
             (Some(_), None) => return Err(Failure::reopen("a header has come meanwhile")),
         };
-        let header = Header::decode(&stored, master).map_err(|error| self.unusable(&error))?;
+        let header = Header::decode(&stored, candidate.master.clone())
+            .map_err(|error| self.unusable(&error, &candidate))?;
         self.install(&header)?;
         place.header = Some(header);
         Ok(Found::Header)
@@ -307,35 +321,6 @@ impl Vault {
     pub(super) fn close(&self) {
         let mut place = self.header.lock();
         (place.header, *self.keys.write()) = (None, None);
-    }
-
-    fn unusable(&self, unusable: &Unusable) -> Failure {
-        let (path, key) = (self.path.display(), self.provider.lock().name());
-        Failure::fatal(match unusable {
-            Unusable::Shredded => format!("{path}: its keys were destroyed"),
-            Unusable::Damaged(why) => format!(
-                "{path}: the header of a sealed store cannot be read, {why}; put a copy of it back, or \
-                 move the whole directory away to begin anew; nothing was overwritten"
-            ),
-            Unusable::OtherKey => format!(
-                "{path}: the store was sealed with another master key than that from {key}; give the right \
-                 one, or move the whole directory away to begin anew; nothing was overwritten"
-            ),
-            Unusable::Edited => format!(
-                "{path}: the master key from {key} is the right one, and the header of the sealed store was \
-                 edited; put a copy of it back, or move the whole directory away to begin anew; nothing \
-                 was overwritten"
-            ),
-        })
-    }
-
-    /// A store without a header that is a sealed one.
-    pub(super) fn headless(&self) -> Failure {
-        let path = self.path.display();
-        Failure::fatal(format!(
-            "{path}: the header of this sealed store is gone, or of another store; put it back from a copy, or \
-             move the whole directory away to begin anew; nothing was overwritten"
-        ))
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::heal::Healing;
 #[cfg(feature = "secure")]
-use super::upkeep::Upkeep;
+use super::upkeep::{Patience, Upkeep};
 use super::{DriverPlan, Parts};
 use crate::actors::batch::RESERVE_MS;
 use crate::actors::driver::{COMMANDS_MAX, StorageDriver};
@@ -59,11 +59,15 @@ pub(super) fn launch(
     let ended: Arc<Mutex<Option<Ended>>> = Arc::default();
     let healing = Arc::new(Healing::new(&tiers, &port));
     let was_open: Arc<AtomicBool> = Arc::default();
+    #[cfg(feature = "secure")]
+    let patience: Arc<Patience> = Arc::default();
     Box::new(move |guard| {
         let (parts, port, arbiter) = (parts.clone(), Arc::clone(&port), arbiter.clone());
         let (name, factory, commits) = (name.clone(), Arc::clone(&factory), commits.clone());
         let (ended, was_open) = (Arc::clone(&ended), Arc::clone(&was_open));
         let healing = Arc::clone(&healing);
+        #[cfg(feature = "secure")]
+        let patience = Arc::clone(&patience);
         Box::pin(async move {
             let parts = parts
                 .upgrade()
@@ -102,11 +106,8 @@ pub(super) fn launch(
             arbiter.spawn(healing.run(generation));
             #[cfg(feature = "secure")]
             if let Some(vault) = parts.vaults.get(&*port.name).cloned() {
-                arbiter.spawn(keep_up(
-                    Upkeep::new(&parts, &port, vault, _held),
-                    port,
-                    pulse,
-                ));
+                let upkeep = Upkeep::new(&parts, &port, vault, _held, patience);
+                arbiter.spawn(keep_up(upkeep, port, pulse));
             }
             Ok(())
         })

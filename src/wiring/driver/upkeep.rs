@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::Parts;
 use super::launch::Held;
@@ -28,12 +30,38 @@ pub(super) struct Upkeep {
     held: Weak<Held>,
     /// The store's files are being rewritten.
     is_scrubbing: Arc<AtomicBool>,
-    /// That failed, and not for want of room: there is no hurry to try it again.
-    gave_up: Arc<AtomicBool>,
+    /// When that is worth trying again.
+    patience: Arc<Patience>,
+}
+
+/// When a store's files are rewritten after that has failed. It outlives the generations: a failure may be the end of
+/// one, and the next one is not to begin with the same.
+#[derive(Default)]
+pub(super) struct Patience(Mutex<Option<Instant>>);
+
+impl Patience {
+    /// Not before so long.
+    fn put_off(&self, long: Duration) {
+        *self.0.lock() = Some(Clock::instant() + long);
+    }
+
+    /// How long it has to wait.
+    fn left(&self) -> Duration {
+        let until = *self.0.lock();
+        until.map_or(Duration::ZERO, |at| {
+            at.saturating_duration_since(Clock::instant())
+        })
+    }
 }
 
 impl Upkeep {
-    pub fn new(parts: &Arc<Parts>, port: &Arc<Port>, vault: Arc<Vault>, held: Weak<Held>) -> Self {
+    pub fn new(
+        parts: &Arc<Parts>,
+        port: &Arc<Port>,
+        vault: Arc<Vault>,
+        held: Weak<Held>,
+        patience: Arc<Patience>,
+    ) -> Self {
         Self {
             parts: Arc::downgrade(parts),
             port: Arc::clone(port),
@@ -41,7 +69,7 @@ impl Upkeep {
             vault,
             held,
             is_scrubbing: Arc::default(),
-            gave_up: Arc::default(),
+            patience,
         }
     }
 
@@ -53,11 +81,9 @@ impl Upkeep {
                 return;
             }
             // What could not be rewritten for want of room may be now.
-            let gave_up = self.gave_up.load(Ordering::Acquire);
-            let after = match (progress.borrow().plain_text_left, gave_up) {
-                (true, false) => SCRUB_AGAIN,
-                (true, true) => SCRUB_MUCH_LATER,
-                (false, _) => Duration::MAX,
+            let after = match progress.borrow().plain_text_left {
+                true => self.patience.left().max(SCRUB_AGAIN),
+                false => Duration::MAX,
             };
             // It ends with its generation: see where it is spawned.
             let wait = self.timer.wait(after);
@@ -82,7 +108,7 @@ impl Upkeep {
                     _ => return false,
                 }
             };
-            if done.wants_scrub {
+            if done.wants_scrub && self.patience.left().is_zero() {
                 self.scrub();
             }
             if !done.goes_on || !self.is_there() {
@@ -107,7 +133,7 @@ impl Upkeep {
         let Some(one) = Scrubbing::begin(&self.is_scrubbing) else {
             return;
         };
-        let (name, gave_up) = (Arc::clone(&self.port.name), Arc::clone(&self.gave_up));
+        let (port, patience) = (Arc::clone(&self.port), Arc::clone(&self.patience));
         let body = move || {
             let _one = one;
             // IMPORTANT: with all that a thread of its generation holds, so that a successor waits for it.
@@ -116,12 +142,18 @@ impl Upkeep {
             };
             match held.driver.scrub() {
                 Ok(()) => {
-                    tracing::info!(driver = %name, "what was plain is gone from the store's files")
+                    tracing::info!(driver = %port.name, "what was plain is gone from the store's files")
                 }
                 Err(failure) => {
-                    let wants_room = matches!(failure, Failure::Full { .. });
-                    gave_up.store(!wants_room, Ordering::Release);
-                    tracing::warn!(driver = %name, %failure, "plain text may be left in the store's files");
+                    tracing::warn!(driver = %port.name, %failure, "plain text may be left in the store's files");
+                    if !matches!(failure, Failure::Full { .. }) {
+                        patience.put_off(SCRUB_MUCH_LATER);
+                    }
+                    // It may take no more writes: nobody else may find that out for long. IMPORTANT: with what is held,
+                    // so that it is this generation which is given up.
+                    if matches!(failure, Failure::Reopen { .. }) {
+                        port.abandon(failure);
+                    }
                 }
             }
         };
@@ -157,3 +189,6 @@ const SCRUB_AGAIN: Duration = Duration::from_secs(15);
 const SCRUB_MUCH_LATER: Duration = Duration::from_secs(3_600);
 /// The longest rest between two pages.
 const REST_MAX: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;
