@@ -17,7 +17,7 @@ use crate::breaker::{Breaker, BreakerConfig, BreakerMode, BreakerState, BreakerS
 use crate::clock::{Clock, Millis};
 use crate::drivers::Failure;
 use crate::drivers::lanes::Lanes;
-use crate::drivers::pulse::{Ended, Pulse, Thread, UnderWay};
+use crate::drivers::pulse::{Ended, Pulse, Thread, UnderWay, unharmed};
 use crate::entry::Source;
 use crate::error::Error;
 use crate::gate::Gate;
@@ -316,12 +316,12 @@ impl Port {
             return;
         };
         pulse.condemn();
-        if self.close(generation, &failure.to_string())
-            && let Some(told) = self.told.get()
-        {
+        // Whoever waits runs the host's own code when it is woken: a panic of it must not keep this from the supervisor.
+        let closed = unharmed(|| self.close(generation, &failure.to_string())).unwrap_or(true);
+        if let (true, Some(told)) = (closed, self.told.get()) {
             (told.failed)(generation, failure);
         }
-        self.given_up.notify_waiters();
+        unharmed(|| self.given_up.notify_waiters());
     }
 
     /// Says whom to tell.

@@ -160,10 +160,8 @@ impl LaneEnds {
     pub fn read_loop(&self, nth: usize, driver: &Arc<dyn Driver>) {
         while let Some((read, permit)) = self.reads.recv() {
             // Whoever is told of a call, or answered, runs others' code: no thread may end by it.
-            safely((), || {
-                self.answer(Thread::Read(nth), driver, read);
-                drop(permit);
-            });
+            safely((), || self.answer(Thread::Read(nth), driver, read));
+            safely((), || drop(permit));
         }
     }
 
@@ -278,7 +276,7 @@ impl LaneEnds {
         let result = self.pulse.call(Thread::Commit, commit);
         for answer in answers {
             // Whoever asked may have left; the commit stands.
-            let _ = answer.send(result.clone());
+            safely((), || drop(answer.send(result.clone())));
         }
         ended_by
     }

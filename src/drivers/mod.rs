@@ -139,8 +139,8 @@ pub trait Driver: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Failure`]; it is tried again when the store is opened anew, seconds after [`Failure::Full`], and an hour after
-    /// any other.
+    /// [`Failure`]; it is tried again 15 seconds after [`Failure::Full`], and after any other twice as long as the last
+    /// time, up to an hour. [`Failure::Reopen`] has the store opened anew, as from any call.
     fn scrub(&self) -> Result<(), Failure> {
         Ok(())
     }

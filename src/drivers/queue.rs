@@ -3,8 +3,8 @@
 //!
 //! Things are taken in the order in which they came. A channel wakes the longest idle thread, so that each question
 //! finds another one, and a cold one. One thread at a time watches for a moment before it rests: whoever asks one
-//! question after the other finds it awake. It says all the time that it runs, so that nobody waits for one that has
-//! lost its processor.
+//! question after the other finds it awake. It says all the time that it runs, so that nobody is left
+//! to one that had lost its processor before.
 
 use std::collections::VecDeque;
 use std::hint::spin_loop;
@@ -248,6 +248,10 @@ impl<T> Receiver<T> {
                     state.idle.retain(is_other);
                 }
                 let next = state.next(done, shared.may_watch);
+                if done == Done::Other && matches!(next, Next::Watch) {
+                    // It does not run until it says so.
+                    shared.beat.store(0, Ordering::Release);
+                }
                 if matches!(next, Next::Rest) {
                     let me: &Thread = me.get_or_insert_with(this_thread);
                     state.idle.push(me.clone());
@@ -263,9 +267,9 @@ impl<T> Receiver<T> {
                 }
                 Next::Watch => {
                     if done == Done::Other {
-                        until = shared.beats().saturating_add(WATCH.as_nanos() as u64);
                         // Whoever was just answered may wait for this processor.
                         yield_now();
+                        until = shared.beats().saturating_add(WATCH.as_nanos() as u64);
                     }
                     done = shared.watch(until);
                 }

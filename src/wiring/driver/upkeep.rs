@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use super::Parts;
 use super::launch::Held;
 use crate::clock::Clock;
+use crate::drivers::pulse::unharmed;
 use crate::drivers::sealed::Vault;
 use crate::drivers::{Failure, PageLimit};
 use crate::error::Error;
@@ -37,18 +38,20 @@ pub(super) struct Upkeep {
 /// When a store's files are rewritten after that has failed. It outlives the generations: a failure may be the end of
 /// one, and the next one is not to begin with the same.
 #[derive(Default)]
-pub(super) struct Patience(Mutex<Option<Instant>>);
+pub(super) struct Patience(Mutex<Option<(Instant, Duration)>>);
 
 impl Patience {
-    /// Not before so long.
-    fn put_off(&self, long: Duration) {
-        *self.0.lock() = Some(Clock::instant() + long);
+    /// Not before so long, which is twice as long as the last time.
+    fn put_off(&self) {
+        let mut until = self.0.lock();
+        let long = until.map_or(SCRUB_AGAIN, |(_, before)| SCRUB_AGAIN_MAX.min(before * 2));
+        *until = Some((Clock::instant() + long, long));
     }
 
     /// How long it has to wait.
     fn left(&self) -> Duration {
         let until = *self.0.lock();
-        until.map_or(Duration::ZERO, |at| {
+        until.map_or(Duration::ZERO, |(at, _)| {
             at.saturating_duration_since(Clock::instant())
         })
     }
@@ -80,7 +83,7 @@ impl Upkeep {
             if !self.catch_up().await || !self.is_there() {
                 return;
             }
-            // What could not be rewritten for want of room may be now.
+            // What could not be rewritten may be by then.
             let after = match progress.borrow().plain_text_left {
                 true => self.patience.left().max(SCRUB_AGAIN),
                 false => Duration::MAX,
@@ -140,20 +143,22 @@ impl Upkeep {
             let Some(held) = held.upgrade() else {
                 return;
             };
-            match held.driver.scrub() {
+            let panicked = || Err(Failure::reopen("the driver panicked"));
+            match unharmed(|| held.driver.scrub()).unwrap_or_else(panicked) {
                 Ok(()) => {
                     tracing::info!(driver = %port.name, "what was plain is gone from the store's files")
                 }
                 Err(failure) => {
-                    tracing::warn!(driver = %port.name, %failure, "plain text may be left in the store's files");
+                    // Where room is wanted there may be some at any time.
                     if !matches!(failure, Failure::Full { .. }) {
-                        patience.put_off(SCRUB_MUCH_LATER);
+                        patience.put_off();
                     }
                     // It may take no more writes: nobody else may find that out for long. IMPORTANT: with what is held,
                     // so that it is this generation which is given up.
                     if matches!(failure, Failure::Reopen { .. }) {
-                        port.abandon(failure);
+                        port.abandon(failure.clone());
                     }
+                    tracing::warn!(driver = %port.name, %failure, "plain text may be left in the store's files");
                 }
             }
         };
@@ -183,10 +188,10 @@ impl Drop for Scrubbing {
 
 /// When it is worth trying again what has failed.
 const AGAIN: Duration = Duration::from_millis(500);
-/// When it is worth trying again to rewrite files that there was no room for.
+/// When it is worth trying again to rewrite files; twice as long after each failure, but for want of room.
 const SCRUB_AGAIN: Duration = Duration::from_secs(15);
-/// When it failed for another reason.
-const SCRUB_MUCH_LATER: Duration = Duration::from_secs(3_600);
+/// The longest of these.
+const SCRUB_AGAIN_MAX: Duration = Duration::from_secs(3_600);
 /// The longest rest between two pages.
 const REST_MAX: Duration = Duration::from_millis(100);
 
