@@ -104,9 +104,9 @@ impl Builder {
 
     /// Takes the last driver of the host's own for a sealed one.
     #[cfg(test)]
-    pub(crate) fn sealed_by(mut self, vault: Vault) -> Self {
+    pub(crate) fn sealed_by(mut self, vault: &Arc<Vault>) -> Self {
         if let Some(plan) = self.drivers.last_mut() {
-            plan.vault = Some(Arc::new(vault));
+            plan.vault = Some(Arc::clone(vault));
         }
         self
     }
